@@ -1,0 +1,20 @@
+# A study as a graph: one job a run, each a notebook executed by papermill (see corrlib/study.py for the plan).
+import json
+import sys
+from corrlib import runs
+from corrlib.study import plan_runs
+
+STUDY = config.get("study", "builtin")
+PLANS = plan_runs(STUDY)
+DONE = str(runs.root() / STUDY / "{run}" / "manifest.json")
+
+rule all:
+    input: expand(DONE, run=PLANS)
+
+rule run:
+    input: lambda wildcards: expand(DONE, run=PLANS[wildcards.run].needs)
+    output: DONE
+    params: parameters=lambda wildcards: json.dumps(PLANS[wildcards.run].parameters, sort_keys=True)
+    wildcard_constraints: run="[^/]+"
+    threads: 1
+    shell: "{sys.executable} -m corrlib.reproduce {STUDY} --run {wildcards.run}"

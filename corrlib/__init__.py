@@ -1,0 +1,1 @@
+"""Estimated audio-caption correspondences for language-based audio retrieval."""

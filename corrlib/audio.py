@@ -1,0 +1,53 @@
+"""Decode the needed part of a file, to mono float32 at one rate; crop."""
+import numpy as np
+import soundfile
+import torch
+import torchaudio.functional as AF
+
+
+def read_clip(path, start_seconds=0.0, duration_seconds=None, rate_hz=32000):
+    """Mono float32 waveform (samples,) of part of a file; `duration_seconds` None reads to its end.
+
+    ValueError or FileNotFoundError names a file that is missing, empty, cut short, or not audio.
+    """
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            if file.frames <= 0 or file.channels <= 0:
+                raise ValueError(f"{path} holds no audio; replace or exclude this file")
+            file.seek(min(int(round(start_seconds * file.samplerate)), file.frames))
+            wanted = -1 if duration_seconds is None else int(round(duration_seconds * file.samplerate))
+            data, rate = file.read(wanted, dtype="float32", always_2d=True), file.samplerate
+    except soundfile.LibsndfileError as error:
+        if not _exists(path):
+            raise FileNotFoundError(f"audio file {path} is missing; restore it or exclude its clip") from None
+        raise ValueError(f"{path} cannot be decoded ({error.error_string}); replace or exclude this file") from None
+    if not len(data) or (wanted > 0 and len(data) < 0.9 * wanted):
+        raise ValueError(f"{path} ends after {len(data) / rate:.2f} s where {duration_seconds or 0:.2f} s from "
+                         f"{start_seconds:.2f} s were expected; it is truncated: replace or exclude this file")
+    if not np.isfinite(data).all():
+        raise ValueError(f"{path} holds samples that are not finite numbers; replace or exclude this file")
+    return resample(data.mean(axis=1), rate, rate_hz)
+
+
+def _exists(path):
+    try:
+        open(path, "rb").close()
+    except OSError:
+        return False
+    return True
+
+
+def resample(waveform, from_hz, to_hz):
+    """float32 (samples,) at another rate (torchaudio's windowed sinc)."""
+    if from_hz == to_hz:
+        return np.ascontiguousarray(waveform)
+    return AF.resample(torch.from_numpy(np.ascontiguousarray(waveform)), from_hz, to_hz).numpy()
+
+
+def crop(waveform, samples, generator=None):
+    """At most `samples` of a waveform: a random part where a generator is given (training), else the first."""
+    spare = len(waveform) - samples
+    if spare <= 0:
+        return waveform
+    start = int(torch.randint(spare + 1, (1,), generator=generator)) if generator is not None else 0
+    return waveform[start:start + samples]

@@ -1,0 +1,36 @@
+"""Backbones by name: the published ones and tiny presets of the same classes."""
+import difflib
+
+from corrlib.atst import AtstFrame
+from corrlib.mobilenet import MobileNet
+from corrlib.passt import PaSST
+
+# The tiny presets hear the built-in corpus, whose content ends at 8 kHz; fewer and longer frames keep them quick.
+TINY_MEL = {"hop": 640, "f_max": 8000.0, "jitter_low": 10, "jitter_high": 800}
+TINY_BLOCKS = ((16, 3, 16, 16, False, "RE", 2), (16, 3, 48, 24, False, "RE", 2), (24, 3, 72, 24, True, "HS", 1),
+               (24, 5, 96, 40, True, "HS", 2), (40, 3, 120, 40, True, "HS", 1))
+
+PRESETS = {
+    "passt_s16": (PaSST, {}),
+    "passt_s10": (PaSST, {"stride": (10, 10), "frames": 998}),
+    "atst_base": (AtstFrame, {}),
+    "mn10": (MobileNet, {"width": 1.0}),
+    "mn20": (MobileNet, {"width": 2.0}),
+    "mn40": (MobileNet, {"width": 4.0}),
+    "passt_tiny": (PaSST, {"width": 64, "depth": 3, "heads": 4, "mlp_ratio": 2, "patch": (16, 8), "stride": (12, 8),
+                           "mels": 64, "frames": 500, "patchout": (4, 0), "tags": None, "front_end": TINY_MEL}),
+    "atst_tiny": (AtstFrame, {"width": 80, "depth": 3, "heads": 4, "mlp_ratio": 2, "positions": 125,
+                              "front_end": {"hop": 320}}),
+    "mn_tiny": (MobileNet, {"width": 1.0, "blocks": TINY_BLOCKS, "mels": 64, "tags": None, "last": 4,
+                            "front_end": TINY_MEL}),
+}
+
+
+def build_backbone(name, **overrides):
+    """A Backbone with random weights, by preset name; `overrides` are constructor arguments of its class."""
+    if name not in PRESETS:
+        close = difflib.get_close_matches(name, list(PRESETS), n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(PRESETS)}"
+        raise ValueError(f"unknown backbone '{name}'; {hint}")
+    kind, arguments = PRESETS[name]
+    return kind(**{**arguments, **overrides})

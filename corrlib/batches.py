@@ -1,0 +1,131 @@
+"""Training items in seeded order, and the audio of a batch: decoded waveforms or cached log-mels."""
+import fcntl
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from corrlib.audio import crop, read_clip
+
+
+@dataclass
+class Batch:
+    """clips (B,) and captions (C,): row numbers in the corpus; annotated (B, C) bool."""
+
+    clips: torch.Tensor
+    captions: torch.Tensor
+    annotated: torch.Tensor
+
+
+class Items:
+    """A corpus as integers: which clip each caption belongs to, in the order of the corpus's tables."""
+
+    def __init__(self, corpus):
+        order = {clip_id: row for row, clip_id in enumerate(corpus.clips["clip_id"])}
+        self.clip_of_caption = torch.tensor([order[c] for c in corpus.captions["clip_id"]])
+        self.clips, self.captions = len(corpus.clips), len(corpus.captions)
+        self.texts = corpus.captions["text"].tolist()
+        self.caption_ids = corpus.captions["caption_id"].tolist()
+
+    def annotated(self, clips, captions):
+        """(B, C) bool: which caption was written for which clip; captions of the same clip all count."""
+        return clips[:, None] == self.clip_of_caption[captions][None, :]
+
+
+def epoch_batches(items, batch_clips, captions_per_clip, seed, epoch):
+    """Yield the batches of one epoch; every caption is used once, in an order that (seed, epoch) alone decides.
+
+    A training item is `captions_per_clip` captions of one clip (1: the published recipe). What remains of a
+    clip's captions forms a smaller item; a last batch below half size is left out, as its few pairs contrast little.
+    """
+    generator = torch.Generator().manual_seed(seed * 100003 + epoch)
+    shuffled = torch.randperm(items.captions, generator=generator)
+    by_clip = shuffled[torch.argsort(items.clip_of_caption[shuffled], stable=True)]
+    _, counts = torch.unique_consecutive(items.clip_of_caption[by_clip], return_counts=True)
+    groups = [piece for own in torch.split(by_clip, counts.tolist()) for piece in torch.split(own, captions_per_clip)]
+    order = torch.randperm(len(groups), generator=generator).tolist()
+    for start in range(0, len(order), batch_clips):
+        chosen = [groups[i] for i in order[start:start + batch_clips]]
+        if len(chosen) * 2 < batch_clips and start:
+            return
+        clips = torch.stack([items.clip_of_caption[g[0]] for g in chosen])
+        captions = torch.cat(chosen)
+        yield Batch(clips, captions, items.annotated(clips, captions))
+
+
+def steps_an_epoch(items, batch_clips, captions_per_clip):
+    """Number of batches that `epoch_batches` yields."""
+    counts = torch.bincount(items.clip_of_caption, minlength=items.clips)
+    groups = int(torch.div(counts + captions_per_clip - 1, captions_per_clip, rounding_mode="floor").sum())
+    full, rest = divmod(groups, batch_clips)
+    return full + (rest * 2 >= batch_clips or full == 0)
+
+
+class WaveformAudio:
+    """Audio decoded on demand: random crops of `clip_seconds` in training, the first ones at evaluation."""
+
+    def __init__(self, corpus, rate_hz, clip_seconds):
+        self.rows = list(corpus.clips[["path", "start_seconds", "duration_seconds"]].itertuples(index=False))
+        self.rate_hz, self.clip_seconds = rate_hz, clip_seconds
+
+    def embed(self, encoder, clips, generator=None):
+        """clips (B,) row numbers -> embeddings (B, E); `generator` given: training, with random crops."""
+        pieces = [torch.as_tensor(self._read(int(c), generator)) for c in clips]
+        lengths = torch.tensor([len(p) for p in pieces])
+        waveform = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
+        return encoder.embed_audio(waveform.to(next(encoder.parameters()).device), lengths)
+
+    def _read(self, clip, generator):
+        path, start, duration = self.rows[clip]
+        waveform = read_clip(path, start, None if np.isnan(duration) else duration, self.rate_hz)
+        return crop(torch.as_tensor(waveform), int(self.clip_seconds * self.rate_hz), generator)
+
+
+class LogMelAudio:
+    """Log-mels computed once with the evaluation front end and kept on disk (float16, memory-mapped).
+
+    For clips of one length, no longer than a segment. Training on them leaves out augmentations that act
+    before the log-mel (random mel edges); those that act on it (patchout, frequency warping) stay.
+    """
+
+    def __init__(self, corpus, backbone, folder, batch=32):
+        key = json.dumps([corpus.fingerprint(), backbone.front_end.settings()], sort_keys=True)
+        self.path = Path(folder) / f"logmel-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path.with_suffix(".lock"), "w") as lock:     # two runs want the same cache: one computes it
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self.path.is_file():
+                self._compute(corpus, backbone, batch)
+        self.log_mels = np.load(self.path, mmap_mode="r")
+
+    def _compute(self, corpus, backbone, batch):
+        rows = list(corpus.clips[["path", "start_seconds", "duration_seconds"]].itertuples(index=False))
+        was_training, part, out = backbone.training, self.path.with_suffix(f".{os.getpid()}.part"), None
+        backbone.eval()
+        for start in range(0, len(rows), batch):
+            waves = [torch.as_tensor(read_clip(p, s, None if np.isnan(d) else d, backbone.sample_rate_hz))
+                     for p, s, d in rows[start:start + batch]]
+            if len({len(w) for w in waves}) > 1 or len(waves[0]) > backbone.segment_seconds * backbone.sample_rate_hz:
+                raise ValueError("cache_log_mel needs clips of one length, at most a segment long; "
+                                 "set cache_log_mel to false for this corpus")
+            with torch.no_grad():
+                log_mel = backbone.log_mel(torch.stack(waves).to(next(backbone.parameters()).device)).half().cpu()
+            if out is None:
+                out = np.lib.format.open_memmap(part, "w+", np.float16, (len(rows), *log_mel.shape[1:]))
+            if log_mel.shape[1:] != out.shape[1:]:
+                raise ValueError("cache_log_mel needs clips of one length; set cache_log_mel to false for this corpus")
+            out[start:start + len(waves)] = log_mel.numpy()
+        out.flush()
+        os.replace(part, self.path)
+        backbone.train(was_training)
+
+    def embed(self, encoder, clips, generator=None):
+        """clips (B,) row numbers -> embeddings (B, E)."""
+        return encoder.embed_log_mel(self.log_mel(clips, next(encoder.parameters()).device))
+
+    def log_mel(self, clips, device="cpu"):
+        return torch.from_numpy(self.log_mels[np.asarray(clips)]).to(device).float()

@@ -1,0 +1,71 @@
+"""Audio backbone and text encoder, each with a linear projection into one space (paper, section 2)."""
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class DualEncoder(nn.Module):
+    """Embeddings of unit length; their inner product is the similarity (cosine) of clip and caption.
+
+    backbone: see corrlib.backbones; text: corrlib.text.TextEncoder; embedding_size: E.
+    """
+
+    def __init__(self, backbone, text, embedding_size=1024):
+        super().__init__()
+        self.backbone, self.text = backbone, text
+        self.audio_projection = nn.Linear(backbone.feature_size, embedding_size)
+        self.caption_projection = nn.Linear(text.feature_size, embedding_size)
+        self.embedding_size = embedding_size
+
+    def embed_audio(self, waveform, lengths):
+        """waveform (B, samples) padded at the end, lengths (B,) in samples -> (B, E) unit length.
+
+        A clip longer than a segment is cut into segments, its tail padded to one; features are the mean over
+        the segments that hold audio, and no other is computed. A shorter clip is padded to whole seconds only.
+        So a clip's embedding does not depend on its neighbours in the batch.
+        """
+        groups = self._segments(waveform.shape[1], lengths)
+        total = waveform.new_zeros(len(waveform), self.backbone.feature_size, dtype=torch.float32)
+        for samples, places in groups.items():
+            pieces = [F.pad(waveform[b, start:stop], (0, samples - (stop - start))) for b, start, stop in places]
+            features = self.backbone(torch.stack(pieces)).float()
+            owners = torch.tensor([b for b, _, _ in places], device=total.device)
+            total = total.index_add(0, owners, features)
+        counts = torch.tensor([self._segment_count(int(n)) for n in lengths], device=total.device)
+        return self._project(self.audio_projection, total / counts[:, None])
+
+    def embed_log_mel(self, log_mel):
+        """log-mel (B, mels, frames) of clips no longer than a segment, as the front end gives it -> (B, E)."""
+        return self._project(self.audio_projection, self.backbone.encode(log_mel).float())
+
+    def embed_captions(self, captions):
+        """list of B captions -> (B, E) unit length."""
+        return self.embed_tokens(self.text.tokenize(captions))
+
+    def embed_tokens(self, token_ids):
+        """list of B lists of token ids -> (B, E) unit length."""
+        return self._project(self.caption_projection, self.text(token_ids).float())
+
+    @staticmethod
+    def _project(projection, features):
+        return F.normalize(projection(features).float(), dim=-1)
+
+    def _segment_samples(self):
+        return int(self.backbone.segment_seconds * self.backbone.sample_rate_hz)
+
+    def _segment_count(self, length):
+        return max(1, math.ceil(length / self._segment_samples()))
+
+    def _segments(self, width, lengths):
+        """{padded segment length: [(clip, start, stop)]}, in samples."""
+        whole, rate, groups = self._segment_samples(), self.backbone.sample_rate_hz, {}
+        for clip, length in enumerate(int(n) for n in lengths):
+            if not 0 < length <= width:
+                raise ValueError(f"clip {clip} of the batch has length {length} samples in a batch {width} wide; "
+                                 "lengths must lie between 1 and the batch's width")
+            padded = whole if length > whole else min(whole, math.ceil(length / rate) * rate)
+            for start in range(0, length, whole):
+                groups.setdefault(padded, []).append((clip, start, min(start + whole, length)))
+        return groups

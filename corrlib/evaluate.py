@@ -1,0 +1,83 @@
+"""Embed each clip and each caption once, rank, and write the metrics of a run."""
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from corrlib import runs
+from corrlib.metrics import per_query, retrieval_metrics
+
+
+@torch.no_grad()
+def embed(encoder, audio, items, batch=128, precision="float32"):
+    """All embeddings of a corpus: clips (N, E) and captions (C, E), float32 on the CPU, unit length."""
+    was_training = encoder.training
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    with autocast(device, precision):
+        clips = [audio.embed(encoder, part).float().cpu() for part in torch.arange(items.clips).split(batch)]
+        tokens = encoder.text.tokenize(items.texts)
+        order = np.argsort([len(t) for t in tokens], kind="stable")      # like lengths together: little padding
+        captions = torch.empty(items.captions, encoder.embedding_size)
+        for part in np.array_split(order, max(1, len(order) // (2 * batch))):
+            captions[torch.as_tensor(part)] = encoder.embed_tokens([tokens[i] for i in part]).float().cpu()
+    encoder.train(was_training)
+    return torch.cat(clips), captions
+
+
+def autocast(device, precision):
+    """Mixed precision on `device`; float32 is no autocast at all."""
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return torch.autocast(device.type, kinds[precision], enabled=precision != "float32")
+
+
+def annotated_relevance(items):
+    """(clips, captions) float: 1 where the caption was written for the clip."""
+    return (torch.arange(items.clips)[:, None] == items.clip_of_caption[None, :]).float()
+
+
+def validation_score(encoder, audio, items, precision="float32"):
+    """Annotated caption-to-clip metrics of the encoder as it stands."""
+    clips, captions = embed(encoder, audio, items, precision=precision)
+    return retrieval_metrics(clips @ captions.T, annotated_relevance(items))
+
+
+def relevances(items, truth=None):
+    """The relevances that a run is judged by: `annotated`, and where the truth is known `true`."""
+    found = {"annotated": annotated_relevance(items)}
+    if truth is not None:
+        found["true"] = torch.as_tensor(np.asarray(truth), dtype=torch.float32)
+    return found
+
+
+def judge(clips, captions, items, truth=None):
+    """Metrics of embeddings in both directions, and one row a caption.
+
+    Returns ({"annotated" | "true" | "annotated clip-to-caption": metrics}, DataFrame of per-query values with
+    columns `<relevance> <value>`, caption_id and clip (row number)).
+    """
+    similarity = clips @ captions.T
+    metrics, columns = {}, {"caption_id": items.caption_ids, "clip": items.clip_of_caption.numpy()}
+    for name, relevance in relevances(items, truth).items():
+        metrics[name] = retrieval_metrics(similarity, relevance)
+        table = per_query(similarity, relevance)
+        columns |= {f"{name} {column}": table[column].to_numpy() for column in table.columns}
+    back = annotated_relevance(items).T.contiguous()
+    metrics["annotated clip-to-caption"] = retrieval_metrics(similarity.T.contiguous(), back)
+    return metrics, pd.DataFrame(columns)
+
+
+def save_embeddings(run, embeddings):
+    """`{split: (clips, captions)}` -> the run's embeddings.safetensors."""
+    flat = {f"{split}/{kind}": t.contiguous() for split, pair in embeddings.items()
+            for kind, t in zip(("clips", "captions"), pair, strict=True)}
+    runs.replace_with(run.path("embeddings.safetensors"), lambda path: save_file(flat, path))
+
+
+def load_embeddings(study, run, split):
+    """(clips (N, E), captions (C, E)) of a finished run; KeyError-free: says which splits there are."""
+    found = load_file(runs.folder_of(study, run) / "embeddings.safetensors")
+    if f"{split}/clips" not in found:
+        known = sorted({k.split("/")[0] for k in found})
+        raise ValueError(f"run '{run}' of study '{study}' holds no embeddings of split '{split}', only of {known}")
+    return found[f"{split}/clips"], found[f"{split}/captions"]

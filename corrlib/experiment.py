@@ -1,0 +1,124 @@
+"""What a training notebook does, step by step: open the corpora, build the encoder, train, report."""
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from corrlib import runs, soundscapes
+from corrlib.backbones import build_backbone
+from corrlib.batches import Items, LogMelAudio, WaveformAudio
+from corrlib.clips import load_corpus
+from corrlib.dual_encoder import DualEncoder
+from corrlib.evaluate import embed, judge, save_embeddings
+from corrlib.parameters import StageOneParameters
+from corrlib.pretrain import pretrain
+from corrlib.targets import annotated, build_target
+from corrlib.text import build_text_encoder, load_text_encoder
+from corrlib.train import Trainer, load_weights, save_model
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Corpora:
+    """The splits of a run's corpus, each opened once: tables, items, audio, and the truth where it is known."""
+
+    def __init__(self, parameters):
+        self.name, self.folder, self.parameters = parameters.corpus, parameters.data, parameters
+        torch.set_num_threads(getattr(parameters, "threads", 1))
+        self.corpus, self.items, self.truth = cache(self._corpus), cache(self._items), cache(self._truth)
+
+    def _corpus(self, split):
+        return load_corpus(self.name, self.folder, split)
+
+    def _items(self, split):
+        return Items(self.corpus(split))
+
+    def _truth(self, split):
+        return soundscapes.load_truth(self.folder, split) if self.name == "soundscapes" else None
+
+    def audio(self, split, backbone):
+        """What gives a batch its audio: cached log-mels or decoded waveforms, as the parameters say."""
+        if self.parameters.cache_log_mel:
+            return LogMelAudio(self.corpus(split), backbone, Path(self.folder) / "cache")
+        return WaveformAudio(self.corpus(split), backbone.sample_rate_hz, self.parameters.clip_seconds)
+
+
+def build_encoder(parameters, corpora):
+    """The stage-1 dual encoder: published weights where the parameters name them, else seeded random ones."""
+    torch.manual_seed(parameters.seed)
+    backbone = build_backbone(parameters.backbone)
+    if parameters.weights:
+        backbone.load_published(parameters.weights)
+    text = build_text_encoder(parameters.text_encoder, corpora.items("development").texts, parameters.text_weights,
+                              parameters.text_dropout, max_tokens=parameters.max_tokens,
+                              clean_captions=parameters.clean_captions)
+    return DualEncoder(backbone, text, parameters.embedding_size).to(DEVICE)
+
+
+def rebuild_encoder(study, run):
+    """The dual encoder of a finished stage-1 or stage-2 run, with its weights."""
+    root = stage_one_of(study, run)
+    parameters = runs.read_parameters(study, root, StageOneParameters)
+    text = load_text_encoder(runs.folder_of(study, root) / "text", max_tokens=parameters.max_tokens,
+                             clean_captions=parameters.clean_captions)
+    encoder = DualEncoder(build_backbone(parameters.backbone), text, parameters.embedding_size).to(DEVICE)
+    load_weights(encoder, study, run)
+    return encoder
+
+
+def stage_one_of(study, run):
+    """The stage-1 run at which a chain of students begins."""
+    parameters = runs.read_manifest(study, run)["parameters"]
+    return stage_one_of(study, parameters["student"]) if "student" in parameters else run
+
+
+def pretrain_backbone(run, corpora, backbone):
+    """Tagging of the pretraining split; returns the losses, or [] where published weights make it needless."""
+    p = run.parameters
+    if p.weights or not p.pretraining_epochs or run.path("checkpoint.pt").is_file():
+        return []
+    _, _, tags = soundscapes.load_tags(corpora.folder, "pretraining", attributes=True)
+    audio = corpora.audio("pretraining", backbone)
+    return pretrain(backbone, audio, tags, p.pretraining_epochs, p.pretraining_learning_rate, p.seed)
+
+
+def train_stage_one(run, corpora, encoder):
+    """Contrastive training on annotated pairs; returns the log, one row an epoch."""
+    return _train(run, corpora, encoder, annotated(), {})
+
+
+def train_stage_two(run, corpora, encoder):
+    """Training towards the run's target; returns the log, one row an epoch."""
+    p = run.parameters
+    truth = corpora.truth("development") if p.target == "true" else None
+    weights = {"w_sup": 1.0, "w_dist": 0.0} if p.target == "annotated" else {"w_sup": p.w_sup, "w_dist": p.w_dist}
+    target = build_target(p, corpora.items("development"), truth)
+    return _train(run, corpora, encoder, target, {**weights, "target_temperature": p.target_temperature})
+
+
+def _train(run, corpora, encoder, target, weights):
+    audio = {split: corpora.audio(split, encoder.backbone) for split in ("development", "validation")}
+    trainer = Trainer(encoder, audio["development"], corpora.items("development"), target, run.parameters,
+                      (audio["validation"], corpora.items("validation")), run, **weights)
+    return trainer.run_all()
+
+
+def report(run, corpora, encoder, setting):
+    """Embed the splits once, judge the held-out one, write model, embeddings and metrics; finishes the run."""
+    split, p = run.parameters.evaluate_on, run.parameters
+    embeddings = {s: embed(encoder, corpora.audio(s, encoder.backbone), corpora.items(s), precision=p.precision)
+                  for s in dict.fromkeys(("development", "validation", split))}
+    metrics, queries = judge(*embeddings[split], corpora.items(split), corpora.truth(split))
+    save_model(run, encoder)
+    save_embeddings(run, embeddings)
+    run.write_table("queries.csv", queries)
+    run.write_json("metrics.json", metrics)
+    backbone = getattr(p, "backbone", None) or runs.read_manifest(p.study, stage_one_of(p.study, p.student))["backbone"]
+    run.finish(setting=setting, backbone=backbone, data_fingerprint=corpora.corpus(split).fingerprint(),
+               captions_cut=encoder.text.cut_captions, captions_seen=encoder.text.seen_captions)
+    return metrics
+
+
+def setting_of(parameters):
+    """The name under which a stage-2 run is compared: its target, or `continued` for annotated pairs."""
+    return "continued" if parameters.target == "annotated" else parameters.target

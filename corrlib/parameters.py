@@ -1,0 +1,183 @@
+"""Parameters of a run, one model a kind of notebook, checked before anything is computed.
+
+A notebook hands over its own globals: papermill injects values without checking their names, so a misspelt
+parameter would otherwise be ignored. Every field's default is what the notebook's `parameters` cell shows.
+"""
+import difflib
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+TARGETS = ("annotated", "self", "ensemble", "true", "shuffled", "random", "uniform")
+
+
+class ParameterError(ValueError):
+    """A parameter has an unknown name, a wrong type or an impossible value."""
+
+
+class Parameters(BaseModel):
+    """What every run has. `study` and `run` name its folder `runs/<study>/<run>`; an empty `run` is derived."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    study: str = "scratch"
+    run: str = ""
+    seed: Natural = 1
+    data: str = "data/builtin/seed-1"
+
+    def run_name(self):
+        return self.run or f"{self.default_name()}-seed{self.seed}"
+
+    def default_name(self):
+        raise NotImplementedError
+
+
+class DataParameters(Parameters):
+    """01_data: which corpus, and for the built-in one how it is composed."""
+
+    corpus: str = "soundscapes"
+    sounds: str = "synthetic"
+    pretraining_clips: Count = 2048
+    development_clips: Count = 2048
+    validation_clips: Count = 512
+    evaluation_clips: Count = 1000
+    ambiguity: Share = 0.5
+
+    def default_name(self):
+        return "data"
+
+    def sizes(self):
+        return {"pretraining": self.pretraining_clips, "development": self.development_clips,
+                "validation": self.validation_clips, "evaluation": self.evaluation_clips}
+
+
+class TrainingParameters(Parameters):
+    """What both stages share: the optimiser's path, the batch, the loss temperature, the machine."""
+
+    corpus: str = "soundscapes"
+    epochs: Count = 12
+    warmup_epochs: Weight = 1.0
+    batch_clips: Count = 64
+    captions_per_clip: Count = 1
+    learning_rate: Positive = 1e-3
+    final_learning_rate: Weight = 1e-6
+    weight_decay: Weight = 0.0
+    temperature: Positive = 0.05
+    clip_seconds: Positive = 30.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    cache_log_mel: bool = True
+    threads: Count = 1
+    evaluate_on: Literal["evaluation", "validation"] = "evaluation"
+
+    @model_validator(mode="after")
+    def _schedule_is_possible(self):
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be smaller than epochs ({self.epochs})")
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError("final_learning_rate must not be above learning_rate")
+        return self
+
+
+class StageOneParameters(TrainingParameters):
+    """02-04: one backbone and text encoder, trained on annotated pairs."""
+
+    backbone: str = "passt_tiny"
+    weights: str = ""
+    text_encoder: str = "tiny"
+    text_weights: str = ""
+    text_dropout: Share = 0.1
+    max_tokens: Count = 32
+    clean_captions: bool = True
+    embedding_size: Count = 128
+    pretraining_epochs: Natural = 10
+    pretraining_learning_rate: Positive = 2e-3
+
+    def default_name(self):
+        return f"stage1-{self.backbone}"
+
+
+class StageTwoParameters(TrainingParameters):
+    """06: a student that starts from stage-1 weights; `target` says what it is trained towards."""
+
+    student: str = "stage1-passt_tiny-seed1"
+    target: Literal[TARGETS] = "ensemble"
+    teachers: list[str] = []
+    w_sup: Weight = 0.0
+    w_dist: Weight = 1.0
+    target_temperature: Positive | None = None
+    combine: Literal["mean_similarity", "mean_probability", "geometric_mean", "rank_mean"] = "mean_similarity"
+
+    def default_name(self):
+        setting = "continued" if self.target == "annotated" else self.target
+        return f"{setting}-{self.student.removeprefix('stage1-').rsplit('-seed', 1)[0]}"
+
+    @model_validator(mode="after")
+    def _target_and_weights_agree(self):
+        if self.target != "annotated" and self.w_sup + self.w_dist == 0:
+            raise ValueError("w_sup and w_dist are both 0, so there is nothing to train on; raise one of them")
+        if self.target == "ensemble" and self.run and not self.teachers:
+            raise ValueError("target 'ensemble' needs teachers, a list of stage-1 run names")
+        return self
+
+
+class EstimateParameters(Parameters):
+    """05: the ensemble of stage-1 runs and the split on which its estimate is looked at."""
+
+    corpus: str = "soundscapes"
+    teachers: list[str] = []
+    temperature: Positive = 0.05
+    combine: Literal["mean_similarity", "mean_probability", "geometric_mean", "rank_mean"] = "mean_similarity"
+    split: Literal["development", "validation", "evaluation"] = "evaluation"
+
+    def default_name(self):
+        return "correspondences"
+
+
+class ResultsParameters(Parameters):
+    """12: which study's runs become tables and figures, and where they are written."""
+
+    figures: str = "figures"
+    resamples: Count = 2000
+
+    def default_name(self):
+        return "results"
+
+    def run_name(self):
+        return self.run or "results"
+
+
+KINDS = {"data": DataParameters, "stage1": StageOneParameters, "estimate": EstimateParameters,
+         "stage2": StageTwoParameters, "results": ResultsParameters}
+
+
+def nearest(name, known):
+    """The known name most like `name`, as ` (did you mean 'x'?)`, or an empty string."""
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def check(model, values):
+    """`model(**values)`, or a ParameterError of one sentence that names the culprit and the mend."""
+    for name in values:
+        if name not in model.model_fields:
+            raise ParameterError(f"unknown parameter '{name}'{nearest(name, model.model_fields)}")
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ParameterError(f"parameter '{where}' = {first['input']!r}: {message}" if where else message) from None
+
+
+def from_notebook(model, names):
+    """Parameters from a notebook's `globals()`: every public plain value defined so far must be one of them."""
+    plain = (str, int, float, bool, list, dict, type(None))
+    ours = {name: value for name, value in names.items()
+            if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")}
+    return check(model, ours)

@@ -1,0 +1,86 @@
+"""PaSST: patchout spectrogram transformer (Koutini et al., Interspeech 2022)."""
+import torch
+from torch import nn
+
+from corrlib.backbone import Backbone
+from corrlib.frontends import KaldiLogMel
+from corrlib.transformer import Block
+
+
+class PatchEmbed(nn.Module):
+    """Spectrogram (B, 1, mels, frames) -> (B, D, F, T) by one strided convolution."""
+
+    def __init__(self, width, patch, stride):
+        super().__init__()
+        self.proj = nn.Conv2d(1, width, patch, stride)
+
+    def forward(self, x):
+        return self.proj(x)
+
+
+class PaSST(Backbone):
+    """Patches with time and frequency positions, patchout in training, class and distillation tokens.
+
+    patch, stride: (mel bands, frames); frames: log-mel frames of a whole segment, which fix the number of time
+    positions; patchout: (time columns, frequency rows) left out in training; tags: classes of the published heads,
+    which load but play no part in the features (None: no heads).
+    """
+
+    published_file = "passt-s-f128-p16-s16-ap.468.pt"
+    published_at = "releases of kkoutini/PaSST"
+
+    def __init__(self, width=768, depth=12, heads=12, mlp_ratio=4, patch=(16, 16), stride=(16, 16), mels=128,
+                 frames=1000, patchout=(15, 2), tags=527, front_end=None):
+        super().__init__()
+        self.front_end = KaldiLogMel(mels=mels, **(front_end or {}))
+        self.patch, self.stride, self.patchout, self.feature_size = patch, stride, patchout, width
+        rows, columns = self._grid(mels, frames)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.dist_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.new_pos_embed = nn.Parameter(torch.zeros(1, 2, width))
+        self.freq_new_pos_embed = nn.Parameter(torch.zeros(1, width, rows, 1))
+        self.time_new_pos_embed = nn.Parameter(torch.zeros(1, width, 1, columns))
+        self.patch_embed = PatchEmbed(width, patch, stride)
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        if tags:
+            self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, tags))
+            self.head_dist = nn.Linear(width, tags)
+        for name, parameter in self.named_parameters():
+            if "pos_embed" in name or "token" in name:
+                nn.init.trunc_normal_(parameter, std=0.02)
+
+    def _grid(self, mels, frames):
+        return [(size - patch) // stride + 1 for size, patch, stride in
+                zip((mels, frames), self.patch, self.stride, strict=True)]
+
+    def encode(self, log_mel):
+        """log-mel (B, mels, frames) -> features (B, D): mean of class and distillation token, before the heads."""
+        x = self.patch_embed(log_mel[:, None])
+        columns = min(x.shape[3], self.time_new_pos_embed.shape[3])
+        x = x[..., :columns] + self.time_new_pos_embed[..., :columns] + self.freq_new_pos_embed
+        if self.training:
+            x = self._patchout(x)
+        tokens = x.flatten(2).transpose(1, 2)
+        special = torch.cat([self.cls_token, self.dist_token], 1) + self.new_pos_embed
+        tokens = torch.cat([special.expand(len(tokens), -1, -1), tokens], 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens[:, :2]).mean(1)
+
+    def _patchout(self, x):
+        """Leave out random columns, then rows; the same for the whole batch, order kept."""
+        for axis, dropped in ((3, self.patchout[0]), (2, self.patchout[1])):
+            if 0 < dropped < x.shape[axis]:
+                kept = torch.randperm(x.shape[axis])[:x.shape[axis] - dropped].sort().values
+                x = x.index_select(axis, kept.to(x.device))
+        return x
+
+    def token_count(self, samples, training=False):
+        """Number of tokens for a waveform of `samples`, in evaluation or after patchout."""
+        frames = (samples - 1) // self.front_end.hop + 1
+        rows, columns = self._grid(self.front_end.mels, frames)
+        columns = min(columns, self.time_new_pos_embed.shape[3])
+        if training:
+            columns, rows = columns - self.patchout[0], rows - self.patchout[1]
+        return rows * columns + 2

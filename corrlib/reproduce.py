@@ -1,0 +1,103 @@
+"""`python -m corrlib.reproduce STUDY`: a study from nothing to its figures, through Snakemake and papermill."""
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from corrlib import runs
+from corrlib.parameters import ParameterError
+from corrlib.study import plan_runs
+
+SLOW_START = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+              "TOKENIZERS_PARALLELISM": "false", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+
+
+class Prefixed:
+    """A text stream that puts the run's name before every line, so that parallel runs can be told apart."""
+
+    def __init__(self, name, stream):
+        self.name, self.stream, self.rest = name, stream, ""
+
+    def write(self, text):
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self.stream.write(f"[{self.name}] {line}\n")
+        self.stream.flush()
+
+    def flush(self):
+        self.stream.flush()
+
+
+def execute(study, run):
+    """Run one planned notebook through papermill; its executed copy is kept in the run's folder either way."""
+    import papermill
+
+    plan = plan_runs(study)[run]
+    folder = runs.root() / study / run
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.update(SLOW_START)
+    started = time.time()
+    print(f"[{run}] starts ({plan.notebook})", flush=True)
+    try:
+        papermill.execute_notebook(plan.notebook, folder / "notebook.ipynb", parameters=plan.parameters,
+                                   progress_bar=False, log_output=False, kernel_name="python3",
+                                   stdout_file=Prefixed(run, sys.stdout), cwd=".")
+    except papermill.PapermillExecutionError as error:
+        print(f"[{run}] failed: {error.ename}: {error.evalue}", flush=True)
+        (runs.root() / study / run / "manifest.json").unlink(missing_ok=True)
+        return 1
+    if not runs.is_finished(study, run):
+        print(f"[{run}] failed: its notebook ended without finishing the run", flush=True)
+        return 1
+    plans = plan_runs(study)
+    done = sum(runs.is_finished(study, name) for name in plans)
+    print(f"[{run}] done in {time.time() - started:.0f} s; {done} of {len(plans)} runs of '{study}' are finished",
+          flush=True)
+    return 0
+
+
+def reproduce(study, cores, dry_run=False):
+    """Run what is not finished yet, in parallel; name the runs that failed. Returns a process exit status."""
+    plans = plan_runs(study)
+    todo = [name for name in plans if not runs.is_finished(study, name)]
+    print(f"study '{study}': {len(plans)} runs, {len(plans) - len(todo)} finished", flush=True)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(cores), "--keep-going",
+               "--rerun-incomplete", "--nolock", "--quiet", "all", "--config", f"study={study}"]
+    started = time.time()
+    result = subprocess.run(command + (["--dry-run"] if dry_run else []))
+    failed = [name for name in plans if not runs.is_finished(study, name)]
+    if failed and not dry_run:
+        print(f"\n{len(failed)} of {len(plans)} runs are not finished:")
+        for name in failed:
+            notebook = runs.root() / study / name / "notebook.ipynb"
+            waits = [n for n in plans[name].needs if n in failed]
+            print(f"  {name}: " + (f"waits for {waits[0]}" if waits else f"failed, see {notebook}"))
+        return 1
+    if not dry_run:
+        nothing = "nothing to do, " if not todo else ""
+        print(f"study '{study}': {nothing}all {len(plans)} runs finished ({time.time() - started:.0f} s); tables and "
+              f"figures are in {Path(plans['results'].parameters['figures'])}")
+    return result.returncode
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study")
+    parser.add_argument("--run", help="only this run, in this process (what the Snakefile calls)")
+    parser.add_argument("--cores", type=int, default=os.cpu_count())
+    parser.add_argument("--dry-run", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        if arguments.run:
+            return execute(arguments.study, arguments.run)
+        return reproduce(arguments.study, arguments.cores, arguments.dry_run)
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""A study: one small YAML that becomes a graph of runs, each one notebook with its parameters."""
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from corrlib.parameters import KINDS, ParameterError, check, nearest
+
+NOTEBOOKS = {"data": "01_data", "estimate": "05_correspondences", "stage2": "06_stage2", "results": "12_results"}
+STAGE1_NOTEBOOKS = {"passt": "02_stage1_passt", "atst": "03_stage1_atst", "mn": "04_stage1_mn"}
+SETTINGS = {"continued": "annotated", "self": "self", "ensemble": "ensemble"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run to be: its name, notebook, parameters (checked) and the runs it needs."""
+
+    name: str
+    kind: str
+    notebook: str
+    parameters: dict
+    needs: tuple
+
+
+class StudyFile(BaseModel):
+    """What a study's YAML may hold. The sections are parameters of the notebooks of that kind."""
+
+    model_config = ConfigDict(extra="forbid")
+    title: str
+    seeds: list[int]
+    backbones: list[str]
+    settings: list[str] = ["continued", "self", "ensemble"]
+    data_folder: str = "data/{study}/seed-{seed}"
+    figures: str = "figures/{study}"
+    data: dict = {}
+    stage1: dict = {}
+    stage2: dict = {}
+    estimate: dict = {}
+    results: dict = {}
+    backbone_stage1: dict[str, dict] = {}
+    backbone_stage2: dict[str, dict] = {}
+
+
+def load_study(name, folder="studies"):
+    """The study `studies/<name>.yaml` as a checked StudyFile; ParameterError names what is wrong and where."""
+    path = Path(folder) / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in Path(folder).glob("*.yaml"))
+        raise ParameterError(f"there is no study file {path}{nearest(name, known)}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend that line") from None
+    if not isinstance(content, dict):
+        raise ParameterError(f"{path} must hold `key: value` lines, as studies/smoke.yaml does")
+    try:
+        study = check(StudyFile, content)
+        for setting in study.settings:
+            if setting not in SETTINGS:
+                raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
+        for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
+            if backbone not in study.backbones:
+                raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from None
+    return study
+
+
+def family(backbone):
+    """`passt`, `atst` or `mn`: which stage-1 notebook tells a backbone's story."""
+    match = re.match(r"(passt|atst|mn)", backbone)
+    if not match:
+        raise ParameterError(f"backbone '{backbone}' has no stage-1 notebook{nearest(backbone, STAGE1_NOTEBOOKS)}")
+    return match.group(1)
+
+
+def plan_runs(name, folder="studies"):
+    """`{run name: Plan}` in an order in which they could be run one after the other."""
+    study = load_study(name, folder)
+    plans = {}
+
+    def add(kind, run, notebook, needs, parameters):
+        try:
+            checked = check(KINDS[kind], {"study": name, "run": run, **parameters})
+        except ParameterError as error:
+            raise ParameterError(f"{Path(folder) / name}.yaml, section {kind}: {error}") from None
+        plans[run] = Plan(run, kind, f"notebooks/{notebook}.ipynb", checked.model_dump(), tuple(needs))
+
+    for seed in study.seeds:
+        _plan_seed(name, study, seed, add)
+    everything = tuple(plans)
+    add("results", "results", NOTEBOOKS["results"], everything,
+        {"figures": study.figures.format(study=name), **study.results})
+    return plans
+
+
+def _plan_seed(name, study, seed, add):
+    """The runs of one seed: data -> stage 1 per backbone -> estimate, stage 2 per backbone and setting."""
+    folder = os.path.expandvars(study.data_folder.format(study=name, seed=seed))
+    here = {"seed": seed, "data": folder}
+    corpus = {"corpus": study.data["corpus"]} if "corpus" in study.data else {}
+    data = f"data-seed{seed}"
+    add("data", data, NOTEBOOKS["data"], [], {**here, **study.data})
+    teachers = [f"stage1-{backbone}-seed{seed}" for backbone in study.backbones]
+    for backbone, run in zip(study.backbones, teachers, strict=True):
+        add("stage1", run, STAGE1_NOTEBOOKS[family(backbone)], [data],
+            {**here, **corpus, "backbone": backbone, **study.stage1, **study.backbone_stage1.get(backbone, {})})
+    for backbone, student in zip(study.backbones, teachers, strict=True):
+        for setting in study.settings:
+            needs = teachers if setting == "ensemble" else [student]
+            add("stage2", f"{setting}-{backbone}-seed{seed}", NOTEBOOKS["stage2"], needs,
+                {**here, **corpus, "student": student, "target": SETTINGS[setting],
+                 "teachers": teachers if setting == "ensemble" else [],
+                 **study.stage2, **study.backbone_stage2.get(backbone, {})})
+    add("estimate", f"correspondences-seed{seed}", NOTEBOOKS["estimate"], teachers,
+        {**here, **corpus, "teachers": teachers, **study.estimate})

@@ -1,0 +1,143 @@
+"""One training loop for both stages: build, step, validate, checkpoint, run."""
+import math
+import time
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from corrlib import runs
+from corrlib.batches import epoch_batches, steps_an_epoch
+from corrlib.evaluate import autocast, validation_score
+from corrlib.losses import stage_loss
+
+
+class DivergenceError(RuntimeError):
+    """The loss or a gradient is no longer finite."""
+
+
+def learning_rate_at(step, steps, warmup_steps, peak, final):
+    """Linear warm-up to `peak`, then half a cosine down to `final` at the last of `steps` (published recipe)."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
+    return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Trainer:
+    """Trains `encoder` on `audio` and `items` towards `target`, choosing the best epoch on validation.
+
+    parameters: TrainingParameters; validation: (audio, items); run: corrlib.runs.Run or None (nothing is written).
+    The loss is w_sup * L_sup + w_dist * L_dist; stage 1 is w_sup = 1 and no teacher.
+    """
+
+    def __init__(self, encoder, audio, items, target, parameters, validation, run=None, w_sup=1.0, w_dist=0.0,
+                 target_temperature=None):
+        self.encoder, self.audio, self.items, self.target = encoder, audio, items, target
+        self.parameters, self.validation, self.run = parameters, validation, run
+        self.weights = {"w_sup": w_sup, "w_dist": w_dist, "teacher_temperature": target_temperature}
+        self.device = next(encoder.parameters()).device
+        trained = [p for p in encoder.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(trained, lr=parameters.learning_rate, weight_decay=parameters.weight_decay)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=parameters.precision == "float16")
+        self.tokens = encoder.text.tokenize(items.texts)
+        self.steps_an_epoch = steps_an_epoch(items, parameters.batch_clips, parameters.captions_per_clip)
+        self.epoch, self.best, self.best_state, self.log = 0, -1.0, None, []
+
+    def run_all(self):
+        """Train every epoch, resuming after the last finished one; leaves the best epoch's weights loaded."""
+        self._resume()
+        while self.epoch < self.parameters.epochs:
+            started = time.time()
+            loss = self._train_epoch()
+            scores = validation_score(self.encoder, *self.validation, precision=self.parameters.precision)
+            self.epoch += 1
+            self._record(loss, scores, time.time() - started)
+        self.encoder.load_state_dict(self.best_state)
+        return pd.DataFrame(self.log)
+
+    def _train_epoch(self):
+        """One pass over the items; returns the mean loss. Seeded by (seed, epoch) alone, so a resumed run is the same."""
+        p = self.parameters
+        torch.manual_seed(p.seed * 7919 + self.epoch)
+        crops = torch.Generator().manual_seed(p.seed * 104729 + self.epoch)
+        self.encoder.train()
+        total, count = 0.0, 0
+        for batch in epoch_batches(self.items, p.batch_clips, p.captions_per_clip, p.seed, self.epoch):
+            total += self._step(batch, self.epoch * self.steps_an_epoch + count, crops)
+            count += 1
+        return total / count
+
+    def _step(self, batch, step, crops):
+        p = self.parameters
+        rate = learning_rate_at(step, p.epochs * self.steps_an_epoch, p.warmup_epochs * self.steps_an_epoch,
+                                p.learning_rate, p.final_learning_rate)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with autocast(self.device, p.precision):
+            clips = self.audio.embed(self.encoder, batch.clips, crops)
+            captions = self.encoder.embed_tokens([self.tokens[i] for i in batch.captions])
+        teacher = self.target(batch)
+        loss = stage_loss(clips @ captions.T, batch.annotated.to(self.device), temperature=p.temperature,
+                          teacher_similarity=None if teacher is None else teacher.to(self.device), **self.weights)
+        if not torch.isfinite(loss):
+            raise DivergenceError(f"the loss is {float(loss)} at step {step} (epoch {self.epoch + 1}), clips "
+                                  f"{batch.clips.tolist()[:8]}...; lower learning_rate and run again")
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return float(loss.detach())
+
+    def _record(self, loss, scores, seconds):
+        score = float(scores["mAP@10"])
+        if score > self.best:
+            self.best = score
+            self.best_state = {k: v.detach().cpu().clone() for k, v in self.encoder.state_dict().items()}
+        self.log.append({"epoch": self.epoch, "loss": loss, "seconds": seconds,
+                         **{f"validation {k}": float(scores[k]) for k in ("mAP@10", "R@1", "R@5", "R@10")}})
+        left = (self.parameters.epochs - self.epoch) * sum(r["seconds"] for r in self.log) / len(self.log)
+        print(f"epoch {self.epoch}/{self.parameters.epochs}  loss {loss:.3f}  validation mAP@10 {100 * score:.2f} %"
+              f"  (best {100 * self.best:.2f} %)  {left:.0f} s left", flush=True)
+        if self.run:
+            self.run.write_table("log.csv", pd.DataFrame(self.log))
+            self._checkpoint()
+
+    def _checkpoint(self):
+        state = {"epoch": self.epoch, "best": self.best, "best_state": self.best_state, "log": self.log,
+                 "encoder": self.encoder.state_dict(), "optimiser": self.optimiser.state_dict(),
+                 "scaler": self.scaler.state_dict()}
+        runs.replace_with(self.run.path("checkpoint.pt"), lambda path: torch.save(state, path))
+
+    def _resume(self):
+        path = self.run.path("checkpoint.pt") if self.run else None
+        if path is None or not path.is_file():
+            return
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception:
+            print(f"{path} is damaged; this run starts again from its beginning", flush=True)
+            return
+        self.encoder.load_state_dict(state["encoder"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.best, self.log = state["epoch"], state["best"], state["log"]
+        self.best_state = {k: v.cpu() for k, v in state["best_state"].items()}
+        print(f"resumed after epoch {self.epoch}", flush=True)
+
+
+def save_model(run, encoder):
+    """Weights, text configuration and tokenizer of a trained encoder into its run's folder."""
+    state = {k: v.contiguous() for k, v in encoder.state_dict().items()}
+    runs.replace_with(run.path("model.safetensors"), lambda path: save_file(state, path))
+    encoder.text.save(run.path("text"))
+
+
+def load_weights(encoder, study, run):
+    """Load a finished run's weights strictly into an encoder of the same shape."""
+    path = runs.folder_of(study, run) / "model.safetensors"
+    state, own = load_file(path), encoder.state_dict()
+    wrong = [k for k in sorted({*state, *own}) if k not in state or k not in own or state[k].shape != own[k].shape]
+    if wrong:
+        raise ValueError(f"{path} does not fit this encoder; the first keys that differ: {wrong[:3]}")
+    encoder.load_state_dict(state)
