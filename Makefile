@@ -1,14 +1,19 @@
 # make reproduce [STUDY=builtin] [DATA=folder] | make test | make lab     (each does all of its own set-up)
 STUDY ?= builtin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
-ifdef CONDA_PREFIX
+ifneq ($(CONDA_PREFIX),)
 ENV := $(CONDA_PREFIX)
 else
 ENV := .venv
 endif
 PYTHON := $(ENV)/bin/python
 STAMP := $(ENV)/.corrlib-installed
+ifneq ($(DATA),)
 export DATA
+endif
+ifneq ($(SOUNDS),)
+export SOUNDS
+endif
 export PYTHONUNBUFFERED = 1
 
 reproduce: $(STAMP)

@@ -1,10 +1,13 @@
-"""From an ensemble of stage-1 models to estimated correspondences of clips and captions (paper, section 2.2)."""
+"""From an ensemble of stage-1 models to estimated correspondences of clips and captions (section 2.2).
+
+Embeddings are unit length, one (clips, E_m) and one (captions, E_m) a member; members may differ in E_m.
+"""
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import rankdata
 
-COMBINE = ("mean_similarity", "mean_probability", "geometric_mean", "rank_mean")
+COMBINE = ("mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best")
 
 
 def estimate(teacher_similarities, temperature, combine="mean_similarity", weights=None):
@@ -12,88 +15,166 @@ def estimate(teacher_similarities, temperature, combine="mean_similarity", weigh
 
     teacher_similarities (M, clips, captions) in [-1, 1]; weights (M,) of the members, equal if not given.
     combine: `mean_similarity` (the paper: average, then softmax), `mean_probability` (softmax, then average),
-    `geometric_mean` (of the members' probabilities, renormalised), `rank_mean` (mean reciprocal rank).
+    `geometric_mean` (of the members' probabilities, renormalised; equal to mean_similarity, because a softmax's
+    normaliser is constant along its axis), `rank_mean` (mean of 1 / rank, normalised; knows no temperature) and
+    `best` (the one member of greatest weight: give its validation score as weight).
     Returns (clip_given_caption, caption_given_clip), each (clips, captions), summing to 1 over clips / captions.
     """
     if combine not in COMBINE:
         raise ValueError(f"unknown way to combine members '{combine}'; known: {', '.join(COMBINE)}")
+    if temperature <= 0:
+        raise ValueError(f"temperature is {temperature}; it must be greater than 0")
     members = torch.as_tensor(teacher_similarities)
-    weights = torch.ones(len(members)) if weights is None else torch.as_tensor(weights, dtype=torch.float32)
-    weights = (weights / weights.sum()).to(members.dtype)[:, None, None]
-    return tuple(_combined(members, temperature, combine, weights, axis) for axis in (1, 2))
+    if members.ndim != 3:
+        raise ValueError(f"teacher_similarities is {tuple(members.shape)}; it must be (members, clips, captions)")
+    members = members if members.dtype == torch.float64 else members.float()
+    if combine == "best":
+        if weights is None:
+            raise ValueError("combine 'best' needs weights, such as each member's validation mAP@10")
+        members, combine, weights = members[_shares(weights, members).argmax()][None], "mean_similarity", None
+    shares = _shares(weights, members)[:, None, None]
+    return tuple(_combined(members, temperature, combine, shares, axis) for axis in (1, 2))
 
 
-def _combined(members, temperature, combine, weights, axis):
+def _shares(weights, members):
+    """Weights (M,) that sum to 1, in the members' precision and on their device."""
+    if weights is None:
+        return members[0].new_full((len(members),), 1 / len(members))
+    shares = torch.as_tensor(weights).to(members[0])
+    if shares.shape != (len(members),) or not bool((shares >= 0).all() and shares.sum() > 0):
+        raise ValueError(f"weights must be {len(members)} numbers, none negative and not all 0; "
+                         f"got {shares.tolist()}")
+    return shares / shares.sum()
+
+
+def _combined(members, temperature, combine, shares, axis):
     if combine == "mean_similarity":
-        return ((weights * members).sum(0) / temperature).softmax(axis - 1)
+        return ((shares * members).sum(0) / temperature).softmax(axis - 1)
     if combine == "mean_probability":
-        return (weights * (members / temperature).softmax(axis)).sum(0)
+        return (shares * (members / temperature).softmax(axis)).sum(0)
     if combine == "geometric_mean":
-        return (weights * (members / temperature).log_softmax(axis)).sum(0).softmax(axis - 1)
-    ranks = members.argsort(axis, descending=True).argsort(axis) + 1
-    scores = (weights / ranks).sum(0)
+        return (shares * (members / temperature).log_softmax(axis)).sum(0).softmax(axis - 1)
+    ranks = members.argsort(dim=axis, descending=True, stable=True).argsort(dim=axis) + 1
+    scores = (shares / ranks).sum(0)
     return scores / scores.sum(axis - 1, keepdim=True)
 
 
-def ensemble_similarity(clip_embeddings, caption_embeddings, clip_index, caption_index):
-    """Mean similarity (B, C) of a block, from each member's embeddings: lists of (N, E_m) and (captions, E_m)."""
-    blocks = [c[clip_index] @ t[caption_index].T for c, t in zip(clip_embeddings, caption_embeddings, strict=True)]
-    return torch.stack(blocks).mean(0)
+def member_similarities(clip_embeddings, caption_embeddings, clip_index, caption_index):
+    """Similarity (M, B, C) of a block under each member; the arguments are those of `ensemble_similarity`."""
+    _check_members(clip_embeddings, caption_embeddings)
+    return torch.stack([clips[clip_index] @ captions[caption_index].T
+                        for clips, captions in zip(clip_embeddings, caption_embeddings, strict=True)])
 
 
-def top_correspondences(clip_embeddings, caption_embeddings, temperature, k, block=1024):
+def ensemble_similarity(clip_embeddings, caption_embeddings, clip_index, caption_index, weights=None):
+    """Mean similarity (B, C) of a block, from stored embeddings alone.
+
+    clip_embeddings, caption_embeddings: lists with one (N, E_m) and one (captions, E_m) a member;
+    clip_index (B,), caption_index (C,): row numbers in them; weights (M,), equal if not given.
+    """
+    members = member_similarities(clip_embeddings, caption_embeddings, clip_index, caption_index)
+    return (_shares(weights, members)[:, None, None] * members).sum(0)
+
+
+def _check_members(clip_embeddings, caption_embeddings):
+    if not len(clip_embeddings) or len(clip_embeddings) != len(caption_embeddings):
+        raise ValueError(f"{len(clip_embeddings)} members' clip embeddings but {len(caption_embeddings)} of captions; "
+                         "give one of each for at least one member")
+    for kind, embeddings in (("clip", clip_embeddings), ("caption", caption_embeddings)):
+        rows = [len(e) for e in embeddings]
+        if len(set(rows)) > 1:
+            raise ValueError(f"the members' {kind} embeddings have {rows} rows; all must be of the same corpus")
+
+
+def top_correspondences(clip_embeddings, caption_embeddings, temperature, k, block=1024, weights=None):
     """For every caption the k most probable clips under mean-similarity estimation, block by block.
 
-    Returns (probability (captions, k), clip (captions, k)). The probabilities are normalised over all clips
-    although no more than block x block similarities exist at a time.
+    Returns (probability (captions, k), clip (captions, k)), most probable first. The probabilities are normalised
+    over all clips, although no more than M x block x block similarities exist at a time: a running log-sum-exp keeps
+    the normaliser and each block's best are merged with the best so far, so the result is exact.
     """
+    _check_members(clip_embeddings, caption_embeddings)
     clips, captions = len(clip_embeddings[0]), len(caption_embeddings[0])
-    found = [_top_of_block(clip_embeddings, caption_embeddings, torch.arange(start, min(start + block, captions)),
-                           temperature, min(k, clips), block) for start in range(0, captions, block)]
+    if not 1 <= k <= clips:
+        raise ValueError(f"k is {k}; with {clips} clips it must be from 1 to {clips}")
+    found = [_top_of_block(clip_embeddings, caption_embeddings, columns, temperature, k, block, weights)
+             for columns in torch.arange(captions).split(block)]
     return torch.cat([p for p, _ in found]), torch.cat([i for _, i in found])
 
 
-def _top_of_block(clip_embeddings, caption_embeddings, columns, temperature, k, block):
-    clips = len(clip_embeddings[0])
-    logsum, best, where = torch.full((len(columns),), -torch.inf), None, None
-    for start in range(0, clips, block):
-        rows = torch.arange(start, min(start + block, clips))
-        logits = ensemble_similarity(clip_embeddings, caption_embeddings, rows, columns).T / temperature
-        logsum = torch.logaddexp(logsum, logits.logsumexp(1))
-        index = rows.expand(len(columns), -1)
+def _top_of_block(clip_embeddings, caption_embeddings, columns, temperature, k, block, weights):
+    best = where = logsum = None
+    for rows in torch.arange(len(clip_embeddings[0])).split(block):
+        logits = ensemble_similarity(clip_embeddings, caption_embeddings, rows, columns, weights).T / temperature
+        index = rows.to(logits.device).expand(len(columns), -1)
+        total = logits.logsumexp(1)
         if best is not None:
+            total = torch.logaddexp(logsum, total)
             logits, index = torch.cat([best, logits], 1), torch.cat([where, index], 1)
+        logsum = total
         best, order = logits.topk(min(k, logits.shape[1]), dim=1)
         where = index.gather(1, order)
     return (best - logsum[:, None]).exp(), where
 
 
-def agreement(estimated, truth, annotated):
+def agreement(estimated, truth, annotated, bins=10):
     """How well an estimate agrees with the truth where nothing is annotated.
 
-    estimated, truth, annotated: (clips, captions); only pairs that are not annotated count. Returns
-    `rank_correlation` (Spearman, mean over captions with more than one truth value), `partial_average_precision`
-    (of wholly matching pairs, truth 1, ranked per caption; mean over captions that have any) and `chance` (the mean
-    share of wholly matching clips: what a random estimate's average precision would be).
+    estimated, truth, annotated: (clips, captions); only pairs that are not annotated count. Returns a dict of
+    `rank_correlation` (Spearman, ties averaged; mean over the captions whose truth varies, an estimate that does not
+    vary counting as 0), `average_precision` (of wholly matching pairs, truth 1, ranked per caption, ties in row
+    order; mean over the captions that have any), `chance` (the mean share of wholly matching clips of those captions:
+    about what a random estimate's average precision is), the number of `captions` in each of the two means as
+    `captions_correlated` and `captions_matched`, and `calibration`, the table of `calibration`.
+    A mean over no captions is nan.
     """
-    estimated, truth = np.asarray(estimated, np.float64), np.asarray(truth, np.float64)
+    estimated, truth, annotated = np.asarray(estimated), np.asarray(truth), np.asarray(annotated, bool)
+    if not estimated.shape == truth.shape == annotated.shape:
+        raise ValueError(f"estimated is {estimated.shape}, truth {truth.shape} and annotated {annotated.shape}; "
+                         "all must be the same (clips, captions)")
+    if not (np.isfinite(estimated).all() and np.isfinite(truth).all()):
+        raise ValueError("estimated or truth holds a value that is not finite; nothing can be ranked by it")
     correlations, precisions, chances = [], [], []
-    for column, keep in enumerate(~np.asarray(annotated, bool).T):
+    for column, keep in enumerate(~annotated.T):
         guess, right = estimated[keep, column], truth[keep, column]
-        if right.min() < right.max():
-            correlations.append(np.corrcoef(rankdata(guess), rankdata(right))[0, 1])
+        if right.size and right.min() < right.max():
+            correlations.append(_spearman(guess, right))
         whole = right >= 1
         if whole.any():
             hits = whole[np.argsort(-guess, kind="stable")]
             precisions.append((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
             chances.append(whole.mean())
-    return {"rank_correlation": float(np.nanmean(correlations)) if correlations else float("nan"),
-            "partial_average_precision": float(np.mean(precisions)) if precisions else float("nan"),
-            "chance": float(np.mean(chances)) if chances else float("nan")}
+    return {"rank_correlation": _mean(correlations), "average_precision": _mean(precisions),
+            "chance": _mean(chances), "captions_correlated": len(correlations), "captions_matched": len(precisions),
+            "calibration": calibration(estimated[~annotated], truth[~annotated], bins)}
+
+
+def _mean(values):
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _spearman(guess, right):
+    return np.corrcoef(rankdata(guess), rankdata(right))[0, 1] if guess.min() < guess.max() else 0.0
 
 
 def calibration(estimated, truth, bins=10):
-    """Mean truth of pairs in equally filled bins of the estimate: DataFrame `estimated, truth, pairs`."""
+    """Mean truth of pairs binned by their estimate (probability or similarity).
+
+    estimated, truth: arrays of the same shape. bins: a number of bins between quantiles of the estimate (equal
+    estimates stay in one bin, so there may be fewer), or their edges, of which each bin holds the lower and the last
+    bin both. Returns a DataFrame with one row a bin that is not empty: `low, high, estimated, truth, pairs`.
+    """
     guess, right = np.asarray(estimated, np.float64).ravel(), np.asarray(truth, np.float64).ravel()
-    parts = np.array_split(np.argsort(guess, kind="stable"), bins)
-    return pd.DataFrame([{"estimated": guess[i].mean(), "truth": right[i].mean(), "pairs": len(i)} for i in parts])
+    if not len(guess) or len(guess) != len(right):
+        raise ValueError(f"{len(guess)} estimates but {len(right)} truths; give one truth an estimate, at least one")
+    edges = np.unique(np.quantile(guess, np.linspace(0, 1, bins + 1)) if np.isscalar(bins) else bins)
+    if guess.min() < edges[0] or guess.max() > edges[-1]:
+        raise ValueError(f"estimates reach from {guess.min():.4g} to {guess.max():.4g} but the edges from "
+                         f"{edges[0]:.4g} to {edges[-1]:.4g}; widen the edges so that no pair is left out")
+    last = max(len(edges) - 2, 0)                              # a single edge: all estimates are equal
+    codes = np.clip(np.searchsorted(edges, guess, side="right") - 1, 0, last)
+    pairs = np.bincount(codes, minlength=last + 1)
+    table = pd.DataFrame({"low": edges[:last + 1], "high": edges[min(1, len(edges) - 1):][:last + 1],
+                          "estimated": np.bincount(codes, guess, last + 1) / np.maximum(pairs, 1),
+                          "truth": np.bincount(codes, right, last + 1) / np.maximum(pairs, 1), "pairs": pairs})
+    return table[table["pairs"] > 0].reset_index(drop=True)

@@ -1,73 +1,113 @@
-"""Intervals and paired tests over clips: a clip's captions stay together, and every seed is its own sample.
+"""Intervals and paired tests over clips: a clip's captions stay together, as they rise and fall together.
 
-Values come as a list with one array a seed (or one array), each with the group (clip) of every value. Within a seed
-clips are resampled; the seeds' means are then averaged with equal weight.
+`values` are per-query measures and `groups` names the clip of every query. For one seed both are (queries,). For
+several seeds give values (seeds, queries), or a list with one array a seed where the seeds differ in length; groups
+are then the same, or (queries,) if all seeds share them. Every seed is a stratum: clips are resampled within
+each seed, and the seeds' means averaged with equal weight. That is right where every seed has its own corpus. Where
+all seeds are judged on the same clips, say same_clips=True: values are then averaged over seeds first, because
+drawing the same clips anew for each seed would make intervals too narrow.
+
+The seeds themselves are not resampled: an interval is about other clips, not about other seeds.
 """
 import numpy as np
 import pandas as pd
 
+AT_ONCE = 1000                                                               # resamples in memory together
+
+
+def _by_seed(x):
+    """A list with one array (queries,) a seed."""
+    if isinstance(x, (list, tuple)) and len(x) and np.ndim(x[0]) == 1:
+        return [np.asarray(part) for part in x]
+    return list(np.atleast_2d(np.asarray(x)))
+
+
+def _strata(values, groups, same_clips):
+    """[(sum of values, number of values) of each clip] for each seed: arrays (clips,), float64."""
+    values, groups = [v.astype(np.float64) for v in _by_seed(values)], _by_seed(groups)
+    groups = groups * len(values) if len(groups) == 1 else groups            # all seeds share them
+    if [len(v) for v in values] != [len(g) for g in groups]:
+        raise ValueError(f"{[len(v) for v in values]} values but {[len(g) for g in groups]} groups (by seed); "
+                         "name the clip of every value")
+    if not all(np.isfinite(v).all() for v in values):
+        raise ValueError("values hold one that is not finite; every query needs a number")
+    if same_clips:
+        if any(len(g) != len(groups[0]) or (g != groups[0]).any() for g in groups):
+            raise ValueError("same_clips needs the same clips in the same order for every seed; these differ")
+        values, groups = [np.mean(values, axis=0)], groups[:1]
+    strata = [_sums(v, g) for v, g in zip(values, groups, strict=True)]
+    if min(len(total) for total, _ in strata) < 2:
+        raise ValueError("there is only one clip (group); an interval or a test needs at least two")
+    return strata
+
 
 def _sums(values, groups):
-    """Sum of values and number of values of each group."""
-    codes, _ = pd.factorize(np.asarray(groups))
-    return np.bincount(codes, weights=np.asarray(values, np.float64)), np.bincount(codes).astype(np.float64)
+    codes, _ = pd.factorize(groups)
+    return np.bincount(codes, weights=values), np.bincount(codes).astype(np.float64)
 
 
-def _as_lists(values, groups):
-    if isinstance(values, (list, tuple)):
-        if len(values) != len(groups):
-            raise ValueError(f"{len(values)} arrays of values but {len(groups)} of groups; give one of each a seed")
-        return list(values), list(groups)
-    return [values], [groups]
+def _observed(strata):
+    return float(np.mean([total.sum() / count.sum() for total, count in strata]))
 
 
-def bootstrap_means(values, groups, resamples=2000, seed=0):
-    """(resamples,) means under resampling of groups."""
-    rng = np.random.default_rng(seed)
-    means = []
-    for value, group in zip(*_as_lists(values, groups), strict=True):
-        total, count = _sums(value, group)
-        draws = rng.multinomial(len(total), np.full(len(total), 1 / len(total)), size=resamples)
-        means.append((draws @ total) / (draws @ count))
+def _difference(a, b):
+    """a - b, seed by seed; both must be of the same queries."""
+    a, b = _by_seed(a), _by_seed(b)
+    if [len(x) for x in a] != [len(y) for y in b]:
+        raise ValueError(f"paired values differ in number ({[len(x) for x in a]} and {[len(y) for y in b]} by seed); "
+                         "both must be of the same queries")
+    return [x.astype(np.float64) - y for x, y in zip(a, b, strict=True)]
+
+
+def bootstrap_means(values, groups, resamples=2000, seed=0, same_clips=False):
+    """(resamples,) means with clips drawn with replacement, each bringing all its queries."""
+    rng, means = np.random.default_rng(seed), []
+    for total, count in _strata(values, groups, same_clips):
+        clips, mean = len(total), []
+        for size in _parts(resamples):
+            drawn = rng.multinomial(clips, np.full(clips, 1 / clips), size=size).astype(np.float64)
+            mean.append((drawn @ total) / (drawn @ count))
+        means.append(np.concatenate(mean))
     return np.mean(means, axis=0)
 
 
-def bootstrap_interval(values, groups, resamples=2000, seed=0, level=0.95):
-    """(mean, low, high): percentile bootstrap over groups (Efron 1979)."""
-    lists, _ = _as_lists(values, groups)
-    means = bootstrap_means(values, groups, resamples, seed)
+def _parts(resamples):
+    return [min(AT_ONCE, resamples - start) for start in range(0, resamples, AT_ONCE)]
+
+
+def bootstrap_interval(values, groups, resamples=2000, seed=0, level=0.95, same_clips=False):
+    """(mean, low, high): percentile bootstrap over clips (Efron 1979)."""
+    means = bootstrap_means(values, groups, resamples, seed, same_clips)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(np.mean([np.mean(v) for v in lists])), float(low), float(high)
+    return _observed(_strata(values, groups, same_clips)), float(low), float(high)
 
 
-def paired_difference(a, b, groups, resamples=2000, seed=0, level=0.95):
-    """(mean of a - b, low, high) over the same queries, by bootstrap over groups."""
-    lists_a, lists_g = _as_lists(a, groups)
-    lists_b, _ = _as_lists(b, groups)
-    for x, y in zip(lists_a, lists_b, strict=True):
-        if len(x) != len(y):
-            raise ValueError(f"paired values differ in number ({len(x)} and {len(y)}); both must be of the same queries")
-    return bootstrap_interval([np.asarray(x) - np.asarray(y) for x, y in zip(lists_a, lists_b, strict=True)],
-                              lists_g, resamples, seed, level)
+def paired_difference(a, b, groups, resamples=2000, seed=0, level=0.95, same_clips=False):
+    """(mean of a - b, low, high) over the same queries, by bootstrap over clips."""
+    return bootstrap_interval(_difference(a, b), groups, resamples, seed, level, same_clips)
 
 
-def randomisation_test(a, b, groups, resamples=2000, seed=0):
-    """Two-sided p value of mean(a - b) under random exchange of a and b, clip by clip (Fisher; sign flips)."""
-    lists_a, lists_g = _as_lists(a, groups)
-    lists_b, _ = _as_lists(b, groups)
-    rng, observed, drawn = np.random.default_rng(seed), [], []
-    for x, y, g in zip(lists_a, lists_b, lists_g, strict=True):
-        total, count = _sums(np.asarray(x) - np.asarray(y), g)
-        signs = rng.integers(0, 2, (resamples, len(total))) * 2 - 1
-        observed.append(total.sum() / count.sum())
-        drawn.append((signs @ total) / count.sum())
-    more = np.abs(np.mean(drawn, axis=0)) >= abs(np.mean(observed)) - 1e-15
+def randomisation_test(a, b, groups, resamples=10_000, seed=0, same_clips=False):
+    """Two-sided p value of mean(a - b): a and b of a clip, with all its queries, change places at random (Fisher).
+
+    The observed order counts as one of the resamples, so p is never 0 and at least 1 / (resamples + 1).
+    """
+    rng = np.random.default_rng(seed)
+    strata = _strata(_difference(a, b), groups, same_clips)
+    drawn = []
+    for total, count in strata:
+        flipped = [(2.0 * rng.integers(0, 2, (size, len(total)), np.int8) - 1) @ total for size in _parts(resamples)]
+        drawn.append(np.concatenate(flipped) / count.sum())
+    observed = abs(_observed(strata))
+    more = np.abs(np.mean(drawn, axis=0)) >= observed * (1 - 1e-12)          # equal but for rounding counts
     return float((1 + more.sum()) / (1 + resamples))
 
 
 def holm(p_values):
-    """p values adjusted for several comparisons (Holm 1979), in the order given."""
+    """p values adjusted for several comparisons (Holm 1979), in the order given; reject where below the level."""
     p = np.asarray(p_values, np.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p values must lie in [0, 1]; got {p.tolist()}")
     order = np.argsort(p)
     stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
     adjusted = np.empty_like(p)

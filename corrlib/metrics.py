@@ -1,85 +1,119 @@
 """Retrieval measures: a similarity matrix and a relevance matrix in, numbers out.
 
 A two-clip example: similarity [[0.9, 0.1], [0.2, 0.8]] with relevance the identity puts the right clip first for
-both captions, so every measure is 1. Rows are the items that are ranked, columns the queries; transpose both for the
-other direction. Ties are broken by row order, as a stable sort would.
+both captions, so every measure is 1. Rows are the items that are ranked, columns the queries: clips and captions for
+caption-to-clip retrieval; transpose both matrices for the other direction.
+
+Ties are broken by row order: of equally similar items the one with the lower row number comes first. Where every
+item is relevant to equally many queries, as in caption-to-clip retrieval of annotated pairs, a model that finds all
+pairs equally similar thus scores what chance does.
 """
 import numpy as np
 import pandas as pd
 import torch
 
-DEPTH = 16
+DEPTHS = (10, 16)                                                            # of average precision
+QUERIES_AT_ONCE = 1024
 
 
-def _ranking(similarity, relevance):
-    """Relevance of the first DEPTH items of each query (Q, depth), and each query's rank of its best relevant item."""
-    similarity = torch.as_tensor(similarity)
-    relevance = torch.as_tensor(relevance, dtype=torch.float32)
-    if similarity.shape != relevance.shape:
-        raise ValueError(f"similarity is {tuple(similarity.shape)} but relevance {tuple(relevance.shape)}; both must be "
-                         "(items ranked, queries)")
-    order = torch.argsort(similarity.T.contiguous(), dim=1, descending=True, stable=True)
-    ordered = relevance.T.contiguous().gather(1, order)
-    whole = ordered >= 1
-    first = torch.where(whole.any(1), whole.float().argmax(1) + 1, len(similarity) + 1)
-    return ordered, first
+def ranks(similarity, relevance):
+    """Rank of each query's best-ranked relevant item (queries,), 1 is best; items + 1 where none is relevant.
+
+    similarity, relevance: (items ranked, queries); an item is relevant at 1.0.
+    """
+    similarity, relevance = _checked(similarity, relevance)
+    whole = relevance >= 1
+    best = similarity.masked_fill(~whole, -torch.inf).max(0).values
+    found = (whole & (similarity == best)).int().argmax(0)                   # the first row of the best
+    row = torch.arange(len(similarity))[:, None]
+    before = (similarity > best) | ((similarity == best) & (row < found))
+    return torch.where(whole.any(0), before.sum(0) + 1, len(similarity) + 1)
+
+
+def _checked(similarity, relevance):
+    similarity, relevance = torch.as_tensor(similarity).detach().cpu(), torch.as_tensor(relevance).detach().cpu()
+    if similarity.ndim != 2 or similarity.shape != relevance.shape or not similarity.numel():
+        raise ValueError(f"similarity is {tuple(similarity.shape)} but relevance {tuple(relevance.shape)}; both must "
+                         "be (items ranked, queries)")
+    if not bool(torch.isfinite(similarity).all()):
+        raise ValueError("similarity holds a value that is not finite, so nothing can be ranked by it; "
+                         "look for a training run that diverged")
+    relevance = relevance if relevance.is_floating_point() else relevance.float()
+    if not bool(((relevance >= 0) & (relevance <= 1)).all()):
+        raise ValueError("relevance holds a value outside [0, 1]; scale it so that 1 is a full match")
+    return similarity, relevance
 
 
 def per_query(similarity, relevance, k=(1, 5, 10)):
-    """One row a query: `rank` of its best relevant item, `ap@10`, `ap@16`, `r@k` and `ndcg@10`.
+    """One row a query: `rank` of its best relevant item, `ap@10`, `ap@16`, `r@k` for every k and `ndcg@10`.
 
-    similarity, relevance: (items ranked, queries); relevance in [0, 1]. Average precision and recall count an item as
-    relevant at 1.0 and divide by the number of relevant items, as ranx and the DCASE evaluation do; nDCG takes
-    relevance in full as gain. A query without any relevant item scores 0.
+    similarity, relevance: (items ranked, queries); relevance binary or graded in [0, 1]. An item counts as relevant
+    at 1.0 for rank, average precision and recall; nDCG takes relevance in full as (linear) gain. As in ranx and the
+    DCASE evaluation, AP@k and R@k divide by the number of relevant items, even if that is more than k; with one
+    relevant item AP@k is 1 / rank and R@k a hit rate. A query without any relevant item scores 0.
     """
-    ordered, first = _ranking(similarity, relevance)
+    similarity, relevance = _checked(similarity, relevance)
+    blocks = zip(similarity.split(QUERIES_AT_ONCE, 1), relevance.split(QUERIES_AT_ONCE, 1), strict=True)
+    tables = [_block(s, r, k) for s, r in blocks]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _block(similarity, relevance, k):
+    depth = max(*DEPTHS, *k)
+    order = torch.argsort(similarity.T.contiguous(), dim=1, descending=True, stable=True)[:, :depth]
+    ordered = relevance.T.gather(1, order).double()
     whole = (ordered >= 1).double()
-    count = whole.sum(1).clamp(min=1)
-    hits = whole.cumsum(1)
-    columns = {"rank": first.numpy()}
-    places = torch.arange(1, whole.shape[1] + 1, dtype=torch.float64)
-    for depth in (10, DEPTH):
-        precision = (hits / places * whole)[:, :depth].sum(1)
-        columns[f"ap@{depth}"] = (precision / count).numpy()
-    for depth in k:
-        columns[f"r@{depth}"] = (whole[:, :depth].sum(1) / count).numpy()
-    columns["ndcg@10"] = _ndcg(ordered.double(), 10).numpy()
-    return pd.DataFrame(columns)
+    relevant = (relevance >= 1).sum(0).clamp(min=1)
+    precision = whole.cumsum(1) / torch.arange(1, ordered.shape[1] + 1) * whole
+    columns = {"rank": ranks(similarity, relevance)}
+    columns |= {f"ap@{depth}": precision[:, :depth].sum(1) / relevant for depth in DEPTHS}
+    columns |= {f"r@{depth}": whole[:, :depth].sum(1) / relevant for depth in k}
+    columns["ndcg@10"] = _ndcg(ordered[:, :10], relevance)
+    return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
 
 
-def _ndcg(ordered, depth):
-    """Linear gain over log2(1 + rank), divided by that of the best possible order (Jarvelin and Kekalainen 2002)."""
-    discount = 1 / torch.log2(torch.arange(2, min(depth, ordered.shape[1]) + 2, dtype=torch.float64))
-    gained = (ordered[:, :depth] * discount).sum(1)
-    best = (ordered.topk(min(depth, ordered.shape[1]), dim=1).values * discount).sum(1)
-    return torch.where(best > 0, gained / best.clamp(min=1e-12), torch.zeros_like(best))
+def _ndcg(ordered, relevance):
+    """DCG with linear gain over log2(1 + rank), over that of the best order (Jarvelin and Kekalainen 2002)."""
+    depth = ordered.shape[1]
+    discount = 1 / torch.log2(torch.arange(2, depth + 2, dtype=torch.float64))
+    best = relevance.T.topk(depth, dim=1).values.double() @ discount
+    return torch.where(best > 0, ordered @ discount / best.where(best > 0, torch.ones_like(best)), 0.0)
+
+
+def summarise(table):
+    """Means over the rows of a `per_query` table: dict of mAP@10, mAP@16, R@k, nDCG@10 and median_rank."""
+    names = {"ap": "mAP", "r": "R", "ndcg": "nDCG"}
+    found = {}
+    for column in table.columns.drop("rank"):
+        measure, depth = column.split("@")
+        found[f"{names[measure]}@{depth}"] = float(table[column].mean())
+    return found | {"median_rank": float(table["rank"].median())}
 
 
 def retrieval_metrics(similarity, relevance, k=(1, 5, 10)):
-    """Means over queries: mAP@10, mAP@16, R@k, nDCG@10 and the median rank of the best relevant item.
+    """Means over queries: dict of mAP@10, mAP@16, R@k, nDCG@10 in [0, 1] and the median rank of the best relevant.
 
-    similarity, relevance: (clips, captions) for caption-to-clip retrieval. See `per_query`.
+    similarity, relevance: (clips, captions) for caption-to-clip retrieval, both transposed for clip-to-caption.
+    The definitions are those of `per_query`.
     """
-    table = per_query(similarity, relevance, k)
-    found = {"mAP@10": table["ap@10"].mean(), "mAP@16": table["ap@16"].mean()}
-    found |= {f"R@{depth}": table[f"r@{depth}"].mean() for depth in k}
-    return {name: float(v) for name, v in (found | {"nDCG@10": table["ndcg@10"].mean(),
-                                                    "median_rank": table["rank"].median()}).items()}
+    return summarise(per_query(similarity, relevance, k))
 
 
-def oracle_ceiling(truth, annotated):
-    """Annotated mAP@10, R@1, R@5, R@10 that a ranking by truth reaches, ties broken at random.
+def oracle_ceiling(truth, annotated, k=(1, 5, 10)):
+    """Annotated mAP@10, mAP@16 and R@k that a ranking by truth reaches on average, ties broken at random.
 
-    truth, annotated (clips, captions), one annotated clip a caption. If `a` clips are truer than the annotated one
-    and `t` are as true (itself included), its rank is uniform on a+1 .. a+t.
+    truth, annotated: (clips, captions), exactly one annotated clip a caption. If `above` clips are truer than the
+    annotated one and `tied` are as true (itself included), its rank is uniform on above + 1 .. above + tied, so
+    AP@k is the sum over r = above + 1 .. min(above + tied, k) of 1 / (r tied), and R@k the share of those ranks
+    that are at most k. No model that knows no more than the truth can be expected to score higher.
     """
-    truth, annotated = np.asarray(truth, np.float64), np.asarray(annotated, bool)
-    if not (annotated.sum(0) == 1).all():
-        raise ValueError("oracle_ceiling needs exactly one annotated clip a caption")
+    truth, annotated = np.asarray(truth), np.asarray(annotated, bool)
+    if truth.shape != annotated.shape or not (annotated.sum(0) == 1).all():
+        raise ValueError("oracle_ceiling needs truth and annotated of one shape, with exactly one annotated clip "
+                         "a caption")
     own = truth[annotated.argmax(0), np.arange(truth.shape[1])]
     above, tied = (truth > own).sum(0), (truth == own).sum(0)
-    ranks = np.arange(1, 11)
-    reached = (ranks[:, None] > above) & (ranks[:, None] <= above + tied)
-    chance = reached / tied
-    found = {"mAP@10": float((chance / ranks[:, None]).sum(0).mean())}
-    return found | {f"R@{k}": float(chance[:k].sum(0).mean()) for k in (1, 5, 10)}
+    rank = np.arange(1, max(*DEPTHS, *k) + 1)[:, None]
+    chance = ((rank > above) & (rank <= above + tied)) / tied               # P(rank) (ranks, captions)
+    found = {f"mAP@{depth}": float((chance / rank)[:depth].sum(0).mean()) for depth in DEPTHS}
+    return found | {f"R@{depth}": float(chance[:depth].sum(0).mean()) for depth in k}

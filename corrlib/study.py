@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from corrlib import runs
 from corrlib.parameters import KINDS, ParameterError, check, nearest
 
 NOTEBOOKS = {"data": "01_data", "estimate": "05_correspondences", "stage2": "06_stage2", "results": "12_results"}
@@ -33,7 +34,7 @@ class StudyFile(BaseModel):
     seeds: list[int]
     backbones: list[str]
     settings: list[str] = ["continued", "self", "ensemble"]
-    data_folder: str = "data/{study}/seed-{seed}"
+    data_folder: str = "{data}/{study}/seed-{seed}"
     figures: str = "figures/{study}"
     data: dict = {}
     stage1: dict = {}
@@ -51,7 +52,7 @@ def load_study(name, folder="studies"):
         known = sorted(p.stem for p in Path(folder).glob("*.yaml"))
         raise ParameterError(f"there is no study file {path}{nearest(name, known)}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(_expand(path.read_text(encoding="utf-8"), path))
     except yaml.YAMLError as error:
         raise ParameterError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend that line") from None
     if not isinstance(content, dict):
@@ -67,6 +68,18 @@ def load_study(name, folder="studies"):
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None
     return study
+
+
+def _expand(text, path):
+    """`$NAME` in a study file is an environment variable (DATA, SOUNDS ...), so that no machine's path is written."""
+    def value(match):
+        if match.group(1) not in os.environ:
+            raise ParameterError(f"{path} needs ${match.group(1)}: run `make reproduce STUDY={path.stem} "
+                                 f"{match.group(1)}=...`")
+        return os.environ[match.group(1)]
+
+    body = "\n".join(line.split("#")[0] if line.lstrip().startswith("#") else line for line in text.splitlines())
+    return re.sub(r"\$([A-Z][A-Z0-9_]*)", value, body)
 
 
 def family(backbone):
@@ -93,13 +106,14 @@ def plan_runs(name, folder="studies"):
         _plan_seed(name, study, seed, add)
     everything = tuple(plans)
     add("results", "results", NOTEBOOKS["results"], everything,
-        {"figures": study.figures.format(study=name), **study.results})
+        {"figures": study.figures.format(study=name, runs=runs.root()), **study.results})
     return plans
 
 
 def _plan_seed(name, study, seed, add):
     """The runs of one seed: data -> stage 1 per backbone -> estimate, stage 2 per backbone and setting."""
-    folder = os.path.expandvars(study.data_folder.format(study=name, seed=seed))
+    root = os.environ.get("CORRLIB_DATA", "data")
+    folder = study.data_folder.format(study=name, seed=seed, data=root)
     here = {"seed": seed, "data": folder}
     corpus = {"corpus": study.data["corpus"]} if "corpus" in study.data else {}
     data = f"data-seed{seed}"

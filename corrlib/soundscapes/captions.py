@@ -5,7 +5,8 @@
 from corrlib.soundscapes.scenes import facts
 
 ADVERBS = {"slow": ("slowly", "at a slow pace"), "fast": ("quickly", "rapidly"), "low": ("in a low pitch", "deeply"),
-           "high": ("in a high pitch", "shrilly"), "near": ("nearby", "close by"), "distant": ("in the distance", "far away"),
+           "high": ("in a high pitch", "shrilly"),
+           "near": ("nearby", "close by"), "distant": ("in the distance", "far away"),
            "gentle": ("softly", "gently"), "strong": ("heavily", "strongly")}
 WHILE = ("{a} while {b}", "{a} as {b}", "{b} while {a}", "{a} and at the same time {b}")
 BACKGROUND = ("{a} with {c} in the background", "{a} as {b}", "{a} while {b}", "{b} and {a}")
@@ -65,7 +66,8 @@ def _pair(rng, scene, classes, event, first, chance):
             if ("followed by", x["class"], y["class"]) in holds:
                 return _fill(rng, THEN, a, b), [("followed by", x["class"], y["class"]), *a.claims, *b.claims]
         if ("while", event["class"], other["class"]) in holds:
-            return _fill(rng, WHILE, first, second), [("while", event["class"], other["class"]), *first.claims, *second.claims]
+            claims = [("while", event["class"], other["class"]), *first.claims, *second.claims]
+            return _fill(rng, WHILE, first, second), claims
     below = scene["background"]
     second = Phrase(rng, below, classes, _mention(rng, below, chance))
     return _fill(rng, BACKGROUND, first, second), [*first.claims, *second.claims]

@@ -33,7 +33,8 @@ class Synthetic:
     def grain(self, sound):
         """float32 waveform of unit power for a scene's sound (a dict with class, attributes, grain)."""
         variant = sound["grain"] % VARIANTS
-        return _synthesize(self.seed, self.split, self.rate_hz, sound["class"], tuple(sorted(sound["attributes"].items())), variant)
+        attributes = tuple(sorted(sound["attributes"].items()))
+        return _synthesize(self.seed, self.split, self.rate_hz, sound["class"], attributes, variant)
 
 
 @lru_cache(maxsize=4096)

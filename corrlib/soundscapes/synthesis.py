@@ -207,7 +207,8 @@ def phone(rng, rate, seconds, pace, pitch):
     """Ringing: two tones chopped at 20 a second."""
     t = _time(rate, seconds)
     on = (t * 1.6 * pace) % 1 < 0.6
-    return on * (np.sin(2 * np.pi * 1250 * pitch * t) + np.sin(2 * np.pi * 1550 * pitch * t)) * (np.sin(2 * np.pi * 20 * t) > 0)
+    tones = np.sin(2 * np.pi * 1250 * pitch * t) + np.sin(2 * np.pi * 1550 * pitch * t)
+    return on * tones * (np.sin(2 * np.pi * 20 * t) > 0)
 
 
 def knock(rng, rate, seconds, pace, pitch):

@@ -1,0 +1,77 @@
+"""What a corpus contains, as tables: splits, ambiguity of captions, examples."""
+import numpy as np
+import pandas as pd
+
+from corrlib import soundscapes
+from corrlib.audio import read_clip
+from corrlib.clips import SPLITS, load_corpus
+from corrlib.metrics import oracle_ceiling
+
+
+def open_splits(parameters):
+    """{split: Corpus} of a data run."""
+    return {split: load_corpus(parameters.corpus, parameters.data, split) for split in SPLITS[parameters.corpus]}
+
+
+def overview(splits):
+    """One row a split: clips, captions, hours, words a caption, different words."""
+    rows = []
+    for split, corpus in splits.items():
+        words = corpus.captions["text"].str.lower().str.findall(r"\w+")
+        rows.append({"split": split, "clips": len(corpus.clips), "captions": len(corpus.captions),
+                     "hours": corpus.clips["duration_seconds"].sum() / 3600, "words a caption": words.str.len().mean(),
+                     "different words": words.explode().nunique(),
+                     "different captions": corpus.captions["text"].nunique()})
+    return pd.DataFrame(rows)
+
+
+def truth_of(parameters, split):
+    """(clips, captions) true correspondence, or None where it is not known."""
+    return soundscapes.load_truth(parameters.data, split) if parameters.corpus == "soundscapes" else None
+
+
+def annotated(corpus):
+    """(clips, captions) bool."""
+    return corpus.clips["clip_id"].to_numpy()[:, None] == corpus.captions["clip_id"].to_numpy()[None, :]
+
+
+def first_scenes(corpus, count):
+    """{clip id: waveform at 32 kHz} of a split's first clips."""
+    return {row.clip_id.rsplit("/", 1)[-1]: read_clip(row.path) for row in corpus.clips.head(count).itertuples()}
+
+
+def ambiguity(corpus, truth):
+    """How much captions describe other clips, and what that allows at most; {} where the truth is not known."""
+    if truth is None:
+        return {}
+    own = annotated(corpus)
+    whole = (truth >= 1).sum(0)
+    best = np.minimum(whole, 10) / whole
+    ceilings = {f"annotated {name}": value for name, value in oracle_ceiling(truth, own).items()}
+    return {"clips": int(truth.shape[0]), "median_wholly": float(np.median(whole)), "mean_wholly": float(whole.mean()),
+            "share_unique": float((whole == 1).mean()), "share_partly": float(((truth > 0) & (truth < 1)).mean()),
+            "ceilings": {**ceilings, "true mAP@10": float(best.mean()), "true nDCG@10": 1.0}}
+
+
+def shared_captions(corpus, truth, count=8):
+    """Captions with a clip they were not written for but describe wholly."""
+    if truth is None:
+        return pd.DataFrame()
+    rows = []
+    for column in range(0, truth.shape[1], max(1, truth.shape[1] // count)):
+        own = corpus.captions["clip_id"].iloc[column]
+        others = np.flatnonzero((truth[:, column] >= 1) & (corpus.clips["clip_id"] != own))
+        rows.append({"caption": corpus.captions["text"].iloc[column], "other clips it describes": len(others),
+                     "for example": corpus.clips["clip_id"].iloc[others[0]] if len(others) else ""})
+    return pd.DataFrame(rows)
+
+
+def answer(table, survey):
+    """The notebook's answer, rendered from its numbers."""
+    text = f"{table['clips'].sum():,} clips with {table['captions'].sum():,} captions, {table['hours'].sum():.1f} hours."
+    if not survey:
+        return text + " The truth of this corpus is not known; nobody has said which other clips a caption describes."
+    return text + (f" A caption of the evaluation split wholly describes a median of {survey['median_wholly']:.0f} "
+                   f"(mean {survey['mean_wholly']:.0f}) of {survey['clips']:,} clips, though only one is annotated; "
+                   f"{100 * survey['share_partly']:.0f} % of all pairs match in part. So even an oracle reaches only "
+                   f"{100 * survey['ceilings']['annotated mAP@10']:.1f} % annotated mAP@10.")

@@ -1,0 +1,86 @@
+"""The whole study, tiny: corpus, three backbones, both stages, estimate, results, through Snakemake and papermill."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+FILES = ("manifest.json", "metrics.json", "queries.csv", "embeddings.safetensors", "model.safetensors", "log.csv",
+         "notebook.ipynb")
+
+
+def reproduce(environment, *words):
+    return subprocess.run([sys.executable, "-m", "corrlib.reproduce", "smoke", "--cores", "2", *words], env=environment,
+                          capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """(runs folder of a finished smoke study, its environment, what the command printed)."""
+    folder = tmp_path_factory.mktemp("study")
+    environment = {**os.environ, "CORRLIB_RUNS": str(folder / "runs"), "CORRLIB_DATA": str(folder / "data")}
+    result = reproduce(environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder / "runs" / "smoke", environment, result.stdout
+
+
+def test_every_training_run_leaves_its_files(study):
+    training = [p for p in study[0].iterdir() if p.name.split("-")[0] in ("stage1", "continued", "self", "ensemble")]
+    assert len(training) == 3 * 4
+    for run in training:
+        assert [f for f in FILES if not (run / f).is_file()] == []
+
+
+def test_progress_names_runs_and_epochs(study):
+    assert "[stage1-mn_tiny-seed1] epoch 2/2" in study[2] and "all 15 runs finished" in study[2]
+
+
+def test_results_hold_every_backbone_and_setting(study):
+    table = pd.read_csv(study[0] / "figures" / "results.csv")
+    assert {"study", "backbone", "setting", "metric", "mean", "low", "high", "seeds"} == set(table.columns)
+    for backbone in ("passt_tiny", "atst_tiny", "mn_tiny"):
+        assert set(table[table["backbone"] == backbone]["setting"]) == {"stage1", "continued", "self", "ensemble"}
+    assert ((table["low"] <= table["mean"]) & (table["mean"] <= table["high"])).all()
+    for name in ("results", "differences", "learning_curves"):
+        assert (study[0] / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+def test_second_time_nothing_is_done(study):
+    before = {p: p.stat().st_mtime_ns for p in study[0].rglob("manifest.json")}
+    result = reproduce(study[1])
+    assert "nothing to do" in result.stdout and result.returncode == 0
+    assert before == {p: p.stat().st_mtime_ns for p in study[0].rglob("manifest.json")}
+
+
+def test_same_seed_gives_the_same_numbers(study):
+    run = study[0] / "ensemble-mn_tiny-seed1"
+    before = (run / "metrics.json").read_text()
+    (run / "manifest.json").unlink()
+    result = subprocess.run([sys.executable, "-m", "corrlib.reproduce", "smoke", "--run", run.name], env=study[1],
+                            capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+    assert (run / "metrics.json").read_text() == before
+
+
+def test_a_failed_run_is_named_with_its_notebook(study):
+    run = study[0] / "self-atst_tiny-seed1"
+    weights = study[0] / "stage1-atst_tiny-seed1" / "model.safetensors"
+    kept = weights.read_bytes()
+    (run / "manifest.json").unlink()
+    weights.write_bytes(b"not a checkpoint")
+    result = reproduce(study[1])
+    weights.write_bytes(kept)
+    assert result.returncode == 1
+    assert f"self-atst_tiny-seed1: failed, see {run / 'notebook.ipynb'}" in result.stdout
+    assert reproduce(study[1]).returncode == 0
+
+
+def test_manifest_tells_how_to_repeat(study):
+    manifest = json.loads((study[0] / "stage1-mn_tiny-seed1" / "manifest.json").read_text())
+    assert manifest["parameters"]["backbone"] == "mn_tiny" and manifest["parameters"]["seed"] == 1
+    assert manifest["repeat"].startswith("papermill notebooks/04_stage1_mn.ipynb")
+    assert manifest["peak_memory_bytes"] > 1e8 and manifest["packages"]["torch"].startswith("2.11")
+    assert Path("notebooks/04_stage1_mn.ipynb").is_file()
