@@ -23,12 +23,15 @@ class FramePatches(nn.Module):
 
 
 class AtstFrame(Backbone):
-    """Tokens of four frames each, no class token; features are the mean over the clip's frames."""
+    """Tokens of four frames each, no class token; features are the mean over the clip's frames.
+
+    warp: the narrowest share of the mel axis that frequency warping keeps in training (published: 0.6; 1: none).
+    """
 
     published_file = "atstframe_base_as2M.ckpt"
     published_at = "Audio-WestlakeU/audiossl"
 
-    def __init__(self, width=768, depth=12, heads=12, mlp_ratio=4, mels=64, frames=4, positions=250, warp=True,
+    def __init__(self, width=768, depth=12, heads=12, mlp_ratio=4, mels=64, frames=4, positions=250, warp=0.6,
                  front_end=None):
         super().__init__()
         self.front_end = AtstLogMel(mels=mels, **(front_end or {}))
@@ -42,8 +45,8 @@ class AtstFrame(Backbone):
 
     def encode(self, log_mel):
         """log-mel (B, mels, frames) -> features (B, D)."""
-        if self.training and self.warp:
-            log_mel = warp_frequency(log_mel)
+        if self.training and self.warp < 1:
+            log_mel = warp_frequency(log_mel, self.warp)
         tokens = self.patch_embed(log_mel)
         count = min(tokens.shape[1], self.pos_embed.shape[1] - 1)
         tokens = tokens[:, :count] + self.pos_embed[:, 1:count + 1]      # position 0 belongs to no frame

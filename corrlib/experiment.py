@@ -79,7 +79,8 @@ def pretrain_backbone(run, corpora, backbone):
         return []
     _, _, tags = soundscapes.load_tags(corpora.folder, "pretraining", attributes=True)
     audio = corpora.audio("pretraining", backbone)
-    return pretrain(backbone, audio, tags, p.pretraining_epochs, p.pretraining_learning_rate, p.seed)
+    return pretrain(backbone, audio, tags, p.pretraining_epochs, p.pretraining_learning_rate, p.seed,
+                    p.pretraining_batch_clips)
 
 
 def train_stage_one(run, corpora, encoder):

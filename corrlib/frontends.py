@@ -86,7 +86,7 @@ class AtstLogMel(nn.Module):
 
 
 def warp_frequency(log_mel, low=0.6):
-    """Crop a random band of 60-100 % of the mel axis of each clip and stretch it back (bicubic); same shape."""
+    """Crop a random band of `low` to 100 % of the mel axis of each clip and stretch it back (bicubic); same shape."""
     mels, frames = log_mel.shape[1:]
     warped = []
     for one in log_mel:

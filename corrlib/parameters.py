@@ -94,8 +94,9 @@ class StageOneParameters(TrainingParameters):
     max_tokens: Count = 32
     clean_captions: bool = True
     embedding_size: Count = 128
-    pretraining_epochs: Natural = 10
-    pretraining_learning_rate: Positive = 2e-3
+    pretraining_epochs: Natural = 8
+    pretraining_learning_rate: Positive = 4e-3
+    pretraining_batch_clips: Count = 16
 
     def default_name(self):
         return f"stage1-{self.backbone}"

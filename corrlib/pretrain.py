@@ -6,7 +6,7 @@ from torch import nn
 from corrlib.train import learning_rate_at
 
 
-def pretrain(backbone, audio, tags, epochs, learning_rate, seed, batch_clips=64):
+def pretrain(backbone, audio, tags, epochs, learning_rate, seed, batch_clips=16):
     """Train `backbone` (in place) and a linear head to tag clips; returns the mean loss of each epoch.
 
     audio: LogMelAudio of the pretraining split; tags (clips, classes) in {0, 1}. Binary cross-entropy, AdamW,
