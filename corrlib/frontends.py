@@ -60,10 +60,15 @@ class KaldiLogMel(nn.Module):
 
 
 class AtstLogMel(nn.Module):
-    """Front end of ATST-Frame: waveform (B, samples) at 32 kHz -> (B, mels, frames), scaled to about [-1, 1]."""
+    """Front end of ATST-Frame: waveform (B, samples) at 32 kHz -> (B, mels, frames).
 
-    def __init__(self, mels=64, n_fft=1024, hop=160, f_min=60.0, f_max=7800.0, rate_hz=32000, inner_hz=16000):
+    decibels: the levels that become -1 and 1 (published: the range of AudioSet).
+    """
+
+    def __init__(self, mels=64, n_fft=1024, hop=160, f_min=60.0, f_max=7800.0, rate_hz=32000, inner_hz=16000,
+                 decibels=(-79.6482, 50.6842)):
         super().__init__()
+        self.decibels = decibels
         self.mels, self.n_fft, self.hop, self.f_min, self.f_max = mels, n_fft, hop, f_min, f_max
         self.resample = torchaudio.transforms.Resample(rate_hz, inner_hz)
         self.spectrum = torchaudio.transforms.MelSpectrogram(inner_hz, n_fft, n_fft, hop, f_min, f_max, n_mels=mels,
@@ -75,14 +80,15 @@ class AtstLogMel(nn.Module):
     def settings(self):
         """What decides the evaluation log-mel, as plain values."""
         return {"kind": "atst", "mels": self.mels, "n_fft": self.n_fft, "hop": self.hop, "f_min": self.f_min,
-                "f_max": self.f_max}
+                "f_max": self.f_max, "decibels": list(self.decibels)}
 
     def forward(self, waveform):
+        low, high = self.decibels
         with torch.autocast(waveform.device.type, enabled=False):
             decibel = 10 * self.spectrum(self.resample(waveform.float())).clamp(min=1e-10).log10()
             floor = decibel.amax(dim=(1, 2), keepdim=True) - 80      # of this segment, not of the batch
             decibel = torch.maximum(decibel, floor).clamp(-50, 80)
-            return (decibel + 79.6482) / 130.3324 * 2 - 1
+            return (decibel - low) / (high - low) * 2 - 1
 
 
 def warp_frequency(log_mel, low=0.6):

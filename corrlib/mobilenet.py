@@ -1,4 +1,5 @@
 """MN: MobileNetV3 for audio (Schmid, Koutini and Widmer, ICASSP 2023; Howard et al. 2019)."""
+import torch
 from torch import nn
 
 from corrlib.backbone import Backbone
@@ -91,10 +92,12 @@ class MobileNet(Backbone):
             hidden = make_divisible(1280 * width)
             self.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.feature_size, hidden),
                                             nn.Hardswish(), nn.Dropout(0.2), nn.Linear(hidden, tags))
+        self.to(memory_format=torch.channels_last)      # depthwise convolutions are a quarter faster this way
 
     def encode(self, log_mel):
         """log-mel (B, mels, frames) -> features (B, D)."""
-        return self.features(log_mel[:, None]).mean((2, 3))
+        x = log_mel[:, None].contiguous(memory_format=torch.channels_last)
+        return self.features(x).mean((2, 3))
 
     def token_count(self, samples, training=False):
         """Positions of the last map (frequency x time)."""

@@ -42,6 +42,7 @@ class DataParameters(Parameters):
 
     corpus: str = "soundscapes"
     sounds: str = "synthetic"
+    leave_out: list[str] | Literal["too few"] = []
     pretraining_clips: Count = 2048
     development_clips: Count = 2048
     validation_clips: Count = 512

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-TINY = {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 192}
+TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 
 
 def clean(caption):
@@ -41,10 +41,15 @@ class TextEncoder(nn.Module):
         return [i if len(i) <= self.max_tokens else [*i[:self.max_tokens - 1], end] for i in ids]
 
     def forward(self, token_ids):
-        """list of B id lists -> features (B, D); padded to the longest caption of the batch, no further."""
+        """list of B id lists -> features (B, D); short and long captions apart, each padded to its own longest."""
+        order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
+        parts = [order[:len(order) // 2], order[len(order) // 2:]] if len(order) >= 32 else [order]
+        features = torch.cat([self._first_token([token_ids[i] for i in part]) for part in parts])
+        return features[torch.tensor(order, device=features.device).argsort()]
+
+    def _first_token(self, token_ids):
         device = next(self.parameters()).device
-        longest = max(len(i) for i in token_ids)
-        pad = self.tokenizer.pad_token_id
+        longest, pad = max(len(i) for i in token_ids), self.tokenizer.pad_token_id
         ids = torch.tensor([[*i, *[pad] * (longest - len(i))] for i in token_ids], device=device)
         mask = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in token_ids], device=device)
         return self.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]

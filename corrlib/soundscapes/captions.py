@@ -1,73 +1,96 @@
 """A paraphrase grammar: captions of a scene, each with the claims that it makes.
 
-`ambiguity` in [0, 1] is the share of short captions: at 0 every caption tells all it can, at 1 only one sound.
+How much a caption tells is its detail in [0, 1], drawn as u ** (ambiguity / (1 - ambiguity)) with u uniform: with
+ambiguity 0 every caption tells all it can, with 1/2 detail is uniform, with 1 every caption names a sound and no more.
 """
-from corrlib.soundscapes.scenes import facts
+from corrlib.soundscapes.truth import facts
 
-ADVERBS = {"slow": ("slowly", "at a slow pace"), "fast": ("quickly", "rapidly"), "low": ("in a low pitch", "deeply"),
-           "high": ("in a high pitch", "shrilly"),
+ADVERBS = {"slow": ("slowly", "at a slow pace"), "fast": ("quickly", "rapidly"),
+           "low": ("in a low pitch", "deeply"), "high": ("in a high pitch", "shrilly"),
            "near": ("nearby", "close by"), "distant": ("in the distance", "far away"),
            "gentle": ("softly", "gently"), "strong": ("heavily", "strongly")}
+ALONE = ("{a}", "{a}", "there {is} {c}", "the sound of {c}", "{c} can be heard")
 WHILE = ("{a} while {b}", "{a} as {b}", "{b} while {a}", "{a} and at the same time {b}")
-BACKGROUND = ("{a} with {c} in the background", "{a} as {b}", "{a} while {b}", "{b} and {a}")
 THEN = ("{a} and then {b}", "{a}, then {b}", "{a} before {b}", "{b} after {a}")
-ALONE = ("{a}", "{a}", "there is {c}", "the sound of {c}", "{c} can be heard")
+OVER = ("{a} with {d} in the background", "{a} with {d}", "{a}, and {b}", "{b}, and {a}")
+PAIR_OVER = ("{a} with {d} in the background", "{a} with {d}", "{d}, and {a}", "{a}, and {b}")
+TWO_SOUNDS, THREE_SOUNDS = 0.35, 0.8        # detail from which a caption names two sounds, or three
+ATTRIBUTES = 0.75                           # chance of an attribute at detail 1 below THREE_SOUNDS; above it is 1
+
+
+def write_captions(rng, scene, classes, ambiguity, count):
+    """[(text, claims)] of `count` captions of different texts, as far as the scene gives so many."""
+    found, texts = [], set()
+    for _ in range(20 * count):
+        text, claims = _caption(rng, scene, classes, ambiguity)
+        if text not in texts:
+            texts.add(text)
+            found.append((text, claims))
+        if len(found) == count:
+            return found
+    return (found * count)[:count]
+
+
+def _caption(rng, scene, classes, ambiguity):
+    power = ambiguity / (1 - ambiguity) if ambiguity < 1 else float("inf")
+    u = rng.random()
+    detail = 1.0 if power == 0 else u ** power
+    phrase = _Phrases(rng, scene, classes, 1.0 if detail >= 0.95 else ATTRIBUTES * detail)
+    first = _pick(rng, scene["events"])
+    others = [e for e in scene["events"] if e is not first]
+    if detail < TWO_SOUNDS:
+        text, claims = phrase.alone(scene["background"] if rng.random() < 0.2 else first)
+    elif others and (detail >= THREE_SOUNDS or rng.random() < 0.6):
+        text, claims = phrase.pair(first, _pick(rng, others))
+        if detail >= THREE_SOUNDS:
+            text, claims = phrase.over(text, claims, PAIR_OVER)
+    else:
+        text, claims = phrase.over(*phrase.finite(first), OVER)
+    return text[0].upper() + text[1:] + _pick(rng, ("", ".")), claims
 
 
 def _pick(rng, choices):
     return choices[rng.integers(len(choices))]
 
 
-class Phrase:
-    """Words for one sound of a scene, with the attributes it mentions."""
+class _Phrases:
+    """The parts of one caption; every method returns (text, claims) and mentions an attribute by `chance`."""
 
-    def __init__(self, rng, sound, classes, attributes):
-        noun, verb, ing = _pick(rng, classes[sound["class"]].words)
-        mentioned = [sound["attributes"][name] for name in attributes]
-        adverbs = "".join(" " + _pick(rng, ADVERBS[value]) for value in mentioned)
-        self.finite, self.ing = f"{noun} {verb}{adverbs}", f"{noun} {ing}{adverbs}"
-        self.claims = [("present", sound["class"])] + [("attribute", sound["class"], value) for value in mentioned]
+    def __init__(self, rng, scene, classes, chance):
+        self.rng, self.scene, self.classes, self.chance = rng, scene, classes, chance
+        self.facts = facts(scene)
 
+    def _words(self, sound):
+        """(finite clause, noun with -ing form, claims, verb's number) of a sound."""
+        noun, verb, ing = _pick(self.rng, self.classes[sound["class"]].words)
+        values = [v for _, v in sorted(sound["attributes"].items(), reverse=True) if self.rng.random() < self.chance]
+        adverbs = [_pick(self.rng, ADVERBS[value]) for value in values]
+        claims = [("present", sound["class"]), *(("attribute", sound["class"], value) for value in values)]
+        number = "is" if verb.split()[0].endswith("s") else "are"
+        return " ".join((noun, verb, *adverbs)), " ".join(w for w in (noun, ing, *adverbs) if w), claims, number
 
-def _fill(rng, templates, first, second=None):
-    """A sentence of one or two phrases."""
-    words = {"a": first.finite, "b": second.finite if second else "", "c": (second or first).ing}
-    return _pick(rng, templates).format(**words)
+    def finite(self, sound):
+        text, _, claims, _ = self._words(sound)
+        return text, claims
 
+    def alone(self, sound):
+        text, ing, claims, number = self._words(sound)
+        number = "is" if not self.classes[sound["class"]].synthesize else number
+        return _pick(self.rng, ALONE).format(a=text, c=ing, **{"is": number}), claims
 
-def _mention(rng, sound, chance):
-    return [name for name in sorted(sound["attributes"]) if rng.random() < chance]
+    def pair(self, one, two):
+        """Two events in the relation that holds; joined by a bare `and` where none does."""
+        if ("followed by", two["class"], one["class"]) in self.facts:
+            one, two = two, one
+        (a, first), (b, second) = self.finite(one), self.finite(two)
+        for relation, templates in (("followed by", THEN), ("while", WHILE), (None, ("{a} and {b}",))):
+            claim = (relation, one["class"], two["class"])
+            if relation is None or claim in self.facts:
+                text = _pick(self.rng, templates).format(a=a, b=b)
+                return text, [*first, *second, *([claim] if relation else [])]
 
-
-def write_caption(rng, scene, classes, ambiguity):
-    """(text, claims) of one caption: one sound, or two with their relation, with more or fewer attributes."""
-    detail = rng.random() >= ambiguity
-    chance = 0.45 if detail else 0.08
-    event = _pick(rng, scene["events"])
-    first = Phrase(rng, event, classes, _mention(rng, event, chance))
-    if not detail and rng.random() < ambiguity:
-        if rng.random() < 0.2:
-            first = Phrase(rng, scene["background"], classes, [])
-        text, claims = _fill(rng, ALONE, first), first.claims
-    else:
-        text, claims = _pair(rng, scene, classes, event, first, chance)
-    text = text[0].upper() + text[1:]
-    return text + _pick(rng, ("", ".")), claims[:6]
-
-
-def _pair(rng, scene, classes, event, first, chance):
-    """The event and another sound of the scene, in a relation that holds there."""
-    holds = facts(scene)
-    others = [other for other in scene["events"] if other is not event]
-    if others and rng.random() < 0.6:
-        other = _pick(rng, others)
-        second = Phrase(rng, other, classes, _mention(rng, other, chance))
-        for x, y, a, b in ((event, other, first, second), (other, event, second, first)):
-            if ("followed by", x["class"], y["class"]) in holds:
-                return _fill(rng, THEN, a, b), [("followed by", x["class"], y["class"]), *a.claims, *b.claims]
-        if ("while", event["class"], other["class"]) in holds:
-            claims = [("while", event["class"], other["class"]), *first.claims, *second.claims]
-            return _fill(rng, WHILE, first, second), claims
-    below = scene["background"]
-    second = Phrase(rng, below, classes, _mention(rng, below, chance))
-    return _fill(rng, BACKGROUND, first, second), [*first.claims, *second.claims]
+    def over(self, text, claims, templates):
+        """A clause over the scene's background."""
+        finite, ing, more, _ = self._words(self.scene["background"])
+        templates = templates[1:] if ing.endswith(ADVERBS["near"] + ADVERBS["distant"]) else templates
+        return _pick(self.rng, templates).format(a=text, b=finite, d=ing), [*claims, *more]

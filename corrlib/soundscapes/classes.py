@@ -1,19 +1,19 @@
 """The classes of sound: synthesizer, attributes, and the words of captions.
 
-`words` are (noun phrase, verb, -ing form); an attribute is named in claims by its value.
+`words` are (noun phrase, verb, -ing form), synonyms of one another; an attribute is named in claims by its value.
 """
 from dataclasses import dataclass
 
-from corrlib.soundscapes import synthesis
+from corrlib.soundscapes import events, textures
 
 VALUES = {"pace": ("slow", "fast"), "pitch": ("low", "high"), "distance": ("near", "distant"),
           "strength": ("gentle", "strong")}
-FACTORS = {"slow": 0.55, "fast": 1.7, "low": 0.7, "high": 1.45, "gentle": 0.45, "strong": 1.6}
+FACTORS = {"slow": 0.55, "fast": 1.7, "low": 0.7, "high": 1.45, "gentle": 0.45, "strong": 1.6}      # for synthesizers
 
 
 @dataclass(frozen=True)
 class SoundClass:
-    """role: `background` or `event`; attributes: names out of VALUES."""
+    """role: `background` or `event`; attributes: names out of VALUES; words: see the module."""
 
     name: str
     role: str
@@ -23,11 +23,11 @@ class SoundClass:
 
 
 def _background(name, *words):
-    return SoundClass(name, "background", ("strength",), words, getattr(synthesis, name))
+    return SoundClass(name, "background", ("strength", "distance"), words, getattr(textures, name))
 
 
 def _event(name, attributes, *words):
-    return SoundClass(name, "event", (*attributes, "distance"), words, getattr(synthesis, name))
+    return SoundClass(name, "event", (*attributes, "distance"), words, getattr(events, name))
 
 
 # fmt: off

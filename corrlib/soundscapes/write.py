@@ -1,115 +1,138 @@
 """The built-in corpus on disk: ClothoV2's layout, one truth file, one file of scenes.
 
-corpus.json is written last; a folder without it is half-written and is written again.
+corpus.json is written last: a folder without it is half-written, and is written again.
 """
+import hashlib
 import json
 import multiprocessing
 import os
 import shutil
-import zlib
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import soundfile
 
-from corrlib.soundscapes.captions import write_caption
-from corrlib.soundscapes.library import SPLITS, open_library
-from corrlib.soundscapes.scenes import STEPS, correspondence, draw_scene, facts
+from corrlib.soundscapes.captions import write_captions
+from corrlib.soundscapes.grains import SPLITS, open_grains
+from corrlib.soundscapes.mix import mix
+from corrlib.soundscapes.recordings import find_recordings, fingerprint
+from corrlib.soundscapes.scenes import draw_scene
+from corrlib.soundscapes.truth import facts, holding
 
 SIZES = {"pretraining": 2048, "development": 2048, "validation": 512, "evaluation": 1000}
 CAPTIONS = 5
-VERSION = 1
+VERSION = 2                     # of the sounds, scenes and grammar: a corpus of another version is not mixed up with it
+GRAINS = ".grains.npy"
 
 
-def write_corpus(folder, seed, sizes=None, sounds="synthetic", rate_hz=16000, scene_seconds=4.0, ambiguity=0.5, workers=2):
+def write_corpus(folder, seed, sizes=None, sounds="synthetic", rate_hz=16000, scene_seconds=4.0, ambiguity=0.5,
+                 workers=2, leave_out=()):
     """Compose and write the corpus; a finished one with the same parameters is left as it is.
 
-    Returns the dict in corpus.json. The same arguments give the same bytes, whatever the number of workers.
-    ValueError where the folder holds a corpus of other parameters.
+    sizes: {split: number of clips}, SIZES where None. sounds: "synthetic" or a folder of labelled recordings (see
+    `recordings`), of which `leave_out` names the labels not to use, or is "too few". ambiguity in [0, 1]: how little
+    the captions tell. Returns the dict in corpus.json. The same arguments give the same bytes with any number of
+    `workers`. ValueError where an argument is out of range or the folder holds a corpus of other parameters.
     """
-    folder = Path(folder)
-    wanted = {"version": VERSION, "seed": seed, "sizes": {s: (sizes or SIZES)[s] for s in SPLITS}, "sounds": str(sounds),
-              "rate_hz": rate_hz, "scene_seconds": scene_seconds, "ambiguity": ambiguity}
-    if (folder / "corpus.json").is_file():
-        found = json.loads((folder / "corpus.json").read_text())
-        if found == wanted:
-            return found
-        differ = [k for k in wanted if found.get(k) != wanted[k]]
-        raise ValueError(f"{folder} holds a corpus with another {', '.join(differ)}; choose another folder or delete it")
+    folder, sizes = Path(folder), SIZES if sizes is None else sizes
+    _check(seed, sizes, rate_hz, scene_seconds, ambiguity, workers)
+    table = None if sounds == "synthetic" else find_recordings(sounds, leave_out)
+    wanted = {"version": VERSION, "seed": int(seed), "sizes": {s: int(sizes[s]) for s in SPLITS},
+              "sounds": "synthetic" if table is None else "recordings " + fingerprint(table, sounds),
+              "rate_hz": int(rate_hz), "scene_seconds": float(scene_seconds), "ambiguity": float(ambiguity)}
+    found = _finished(folder, wanted)
+    if found is not None:
+        return found
     folder.mkdir(parents=True, exist_ok=True)
-    truths, scenes = {}, {}
+    (folder / "corpus.json").unlink(missing_ok=True)
+    scenes, truths = {}, {}
     for split in SPLITS:
-        scenes[split] = _describe(seed, split, wanted)
-        _render_all(folder, split, scenes[split], wanted, workers)
+        grains = open_grains(table, seed, split, rate_hz, scene_seconds)
+        scenes[split] = _describe(grains.classes, split, wanted)
+        _render(folder, split, scenes[split], grains, wanted, workers)
         _write_captions(folder, split, scenes[split])
-        truths[split] = correspondence([facts(s) for s in scenes[split]],
-                                       [c["claims"] for s in scenes[split] for c in s["captions"]])
+        claims = [c["claims"] for s in scenes[split] for c in s["captions"]]
+        truths[f"{split}_holding"] = holding([facts(s) for s in scenes[split]], claims)
+        truths[f"{split}_claims"] = np.array([len(c) for c in claims], np.uint8)
     np.savez_compressed(folder / "true_correspondences.npz", **truths)
     (folder / "scenes.json").write_text(json.dumps(scenes))
-    part = folder / ".corpus.json.part"
-    part.write_text(json.dumps(wanted, indent=1))
-    os.replace(part, folder / "corpus.json")
-    return wanted
+    classes = {c.name: {"role": c.role, "attributes": list(c.attributes)} for c in grains.classes.values()}
+    return _finish(folder, wanted | {"classes": classes, "fingerprint": _fingerprint(folder)})
 
 
-def _describe(seed, split, wanted):
+def _check(seed, sizes, rate_hz, scene_seconds, ambiguity, workers):
+    for split in sizes:
+        if split not in SPLITS:
+            raise ValueError(f"sizes names the split '{split}'; splits: {', '.join(SPLITS)}")
+    for split in SPLITS:
+        if split not in sizes or int(sizes[split]) != sizes[split] or sizes[split] < 1:
+            raise ValueError(f"sizes gives the split '{split}' {sizes.get(split, 'no')} clips; it needs a whole number, "
+                             "1 or more")
+    bounds = {"seed": (seed, 0, 2**63 - 1), "rate_hz": (rate_hz, 16000, 96000), "scene_seconds": (scene_seconds, 2, 60),
+              "ambiguity": (ambiguity, 0, 1), "workers": (workers, 1, 1024)}
+    for name, (value, low, high) in bounds.items():
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}; choose one between {low} and {high}")
+
+
+def _finished(folder, wanted):
+    """What corpus.json of a finished corpus says; None if there is none yet; ValueError if it is another one."""
+    if not (folder / "corpus.json").is_file():
+        return None
+    try:
+        found = json.loads((folder / "corpus.json").read_text())
+    except json.JSONDecodeError:
+        raise ValueError(f"{folder / 'corpus.json'} is damaged; delete it to have the corpus written again") from None
+    differ = [k for k in wanted if found.get(k) != wanted[k]]
+    if differ:
+        raise ValueError(f"{folder} holds a corpus with another {', '.join(differ)}; choose another folder or delete it")
+    return found
+
+
+def _describe(classes, split, wanted):
     """The scenes of a split with file names and captions; each scene has its own random stream."""
-    classes = open_library(wanted["sounds"], seed, split, wanted["rate_hz"]).classes
     scenes = []
     for number in range(wanted["sizes"][split]):
-        rng = np.random.default_rng([seed, SPLITS.index(split), number])
+        rng = np.random.default_rng([wanted["seed"], SPLITS.index(split), number])
         scene = draw_scene(rng, classes, wanted["scene_seconds"])
-        captions = [write_caption(rng, scene, classes, wanted["ambiguity"]) for _ in range(CAPTIONS)]
+        captions = write_captions(rng, scene, classes, wanted["ambiguity"], CAPTIONS)
         scene |= {"file": f"scene_{number:05d}.wav", "captions": [{"text": t, "claims": c} for t, c in captions]}
         scenes.append(scene)
     return scenes
 
 
-def _render_all(folder, split, scenes, wanted, workers):
-    """Write the audio of a split with `workers` processes."""
+def _render(folder, split, scenes, grains, wanted, workers):
+    """Write the audio of a split with `workers` processes: first each grain that it needs, once; then the scenes."""
     shutil.rmtree(folder / split, ignore_errors=True)
     (folder / split).mkdir()
-    jobs = [(str(folder / split), split, scenes[i:i + 64], wanted) for i in range(0, len(scenes), 64)]
-    if workers > 1 and len(jobs) > 1:
-        with multiprocessing.get_context("fork").Pool(workers) as pool:
-            pool.map(_render_some, jobs, chunksize=max(1, len(jobs) // workers))
-    else:
-        for job in jobs:
-            _render_some(job)
+    keys = sorted({grains.key(sound) for s in scenes for sound in (s["background"], *s["events"])})
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    pool = multiprocessing.get_context(method).Pool(workers) if workers > 1 else None
+    try:
+        pieces = list(pool.imap(grains.make, keys, chunksize=16) if pool else map(grains.make, keys))
+        stops = np.cumsum([len(p) for p in pieces])
+        np.save(folder / GRAINS, np.concatenate(pieces))      # the workers share it as a memory map
+        places = {key: (int(stop) - len(piece), int(stop)) for key, piece, stop in zip(keys, pieces, stops, strict=True)}
+        jobs = [(folder, split, part, grains.key, places, wanted) for part in _parts(scenes, 64)]
+        list(pool.imap_unordered(_render_some, jobs) if pool else map(_render_some, jobs))
+    finally:
+        (folder / GRAINS).unlink(missing_ok=True)
+        if pool:
+            pool.terminate()
+            pool.join()
+
+
+def _parts(items, size):
+    return [items[i:i + size] for i in range(0, len(items), size)]
 
 
 def _render_some(job):
-    folder, split, scenes, wanted = job
-    library = _library(wanted["sounds"], wanted["seed"], split, wanted["rate_hz"])
+    folder, split, scenes, key, places, wanted = job
+    pieces = np.load(folder / GRAINS, mmap_mode="r")
     for scene in scenes:
-        waveform = render(scene, library, wanted["rate_hz"], wanted["scene_seconds"])
-        soundfile.write(Path(folder) / scene["file"], waveform, wanted["rate_hz"], subtype="PCM_16")
-
-
-_library = lru_cache(maxsize=8)(open_library)
-
-LEVELS = {"near": 1.0, "distant": 0.3, "gentle": 0.12, "strong": 0.3}
-
-
-def render(scene, library, rate_hz, seconds):
-    """float32 waveform (samples,) of a scene: its background, and its events faded in and out at their times."""
-    rng = np.random.default_rng(zlib.crc32(json.dumps([scene["background"], scene["events"]]).encode()))
-    samples = int(round(seconds * rate_hz))
-    below = library.grain(scene["background"])
-    start = int(rng.integers(max(1, len(below) - samples)))
-    level = LEVELS.get(scene["background"]["attributes"].get("strength"), 0.2)
-    out = level * np.resize(below[start:start + samples], samples)
-    for event in scene["events"]:
-        first, last = (int(event[k] * rate_hz) for k in ("start", "stop"))
-        piece = np.array(library.grain(event)[:last - first])
-        fade = min(len(piece) // 4, rate_hz // 30)
-        piece[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
-        gain = LEVELS[event["attributes"]["distance"]] * 10 ** (rng.uniform(-2, 2) / 20)
-        piece = piece[:samples - first]
-        out[first:first + len(piece)] += gain * piece
-    return (0.9 * out / max(4.0, float(np.abs(out).max()))).astype(np.float32)
+        waveform = mix(scene, lambda sound: pieces[slice(*places[key(sound)])], wanted["rate_hz"], wanted["scene_seconds"])
+        soundfile.write(folder / split / scene["file"], waveform, wanted["rate_hz"], subtype="PCM_16")
 
 
 def _write_captions(folder, split, scenes):
@@ -117,37 +140,16 @@ def _write_captions(folder, split, scenes):
     pd.DataFrame(rows).to_csv(folder / f"clotho_captions_{split}.csv", index=False)
 
 
-def load_scenes(folder):
-    """{split: list of scenes} as written; FileNotFoundError if the corpus is not finished."""
-    path = Path(folder) / "scenes.json"
-    if not (Path(folder) / "corpus.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no finished built-in corpus; run the notebook 01_data on it first")
-    return json.loads(path.read_text())
+def _fingerprint(folder):
+    """Short hash of every clip and of the scenes."""
+    digest = hashlib.sha256((folder / "scenes.json").read_bytes())
+    for path in sorted(p for split in SPLITS for p in (folder / split).iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
-def load_truth(folder, split):
-    """True correspondence float32 (clips, captions) of a split, captions clip-major as in the corpus's tables."""
-    load_path = Path(folder) / "true_correspondences.npz"
-    if not load_path.is_file():
-        raise FileNotFoundError(f"{load_path} does not exist; run the notebook 01_data on this folder first")
-    with np.load(load_path, allow_pickle=False) as file:
-        return file[split].astype(np.float32) / STEPS
-
-
-def load_tags(folder, split, attributes=False):
-    """(file names, tag names, float32 (clips, tags)): which classes sound in a clip, and with which attributes."""
-    scenes = load_scenes(folder)[split]
-    sets = [{f[1] if f[0] == "present" else f"{f[1]}: {f[2]}" for f in facts(s)
-             if f[0] == "present" or (attributes and f[0] == "attribute")} for s in scenes]
-    names = sorted(set().union(*sets))
-    return [s["file"] for s in scenes], names, np.array([[n in found for n in names] for found in sets], np.float32)
-
-
-def example(name, seed=0, rate_hz=16000, split="development", **attributes):
-    """Waveform of one synthetic class, for looking and listening; attributes not given take their first value."""
-    from corrlib.soundscapes.classes import SYNTHETIC, VALUES
-
-    if name not in SYNTHETIC:
-        raise ValueError(f"unknown class '{name}'; known: {', '.join(SYNTHETIC)}")
-    full = {a: attributes.get(a, VALUES[a][1 if a == "strength" else 0]) for a in SYNTHETIC[name].attributes}
-    return open_library("synthetic", seed, split, rate_hz).grain({"class": name, "attributes": full, "grain": 0})
+def _finish(folder, content):
+    part = folder / ".corpus.json.part"
+    part.write_text(json.dumps(content, indent=1))
+    os.replace(part, folder / "corpus.json")
+    return content

@@ -1,0 +1,53 @@
+"""Read back what is known of a written corpus: scenes, true correspondences, tags."""
+import json
+from pathlib import Path
+
+import numpy as np
+
+from corrlib.soundscapes.classes import VALUES
+from corrlib.soundscapes.truth import facts
+
+
+def _finished(folder, split=None):
+    """corpus.json of a finished corpus, whose `split` is known."""
+    path = Path(folder) / "corpus.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no finished built-in corpus; run the notebook 01_data on it first")
+    corpus = json.loads(path.read_text())
+    if split is not None and split not in corpus["sizes"]:
+        raise ValueError(f"the corpus {folder} has no split '{split}'; splits: {', '.join(corpus['sizes'])}")
+    return corpus
+
+
+def load_scenes(folder):
+    """{split: list of scenes} as drawn (see `scenes`), each with `file` and `captions` [{text, claims}].
+
+    FileNotFoundError if the corpus is not finished.
+    """
+    _finished(folder)
+    return json.loads((Path(folder) / "scenes.json").read_text())
+
+
+def load_truth(folder, split):
+    """True correspondence float32 (clips, captions) of a split in [0, 1], captions clip-major as in the tables.
+
+    FileNotFoundError if the corpus is not finished, ValueError if it has no such split.
+    """
+    _finished(folder, split)
+    with np.load(Path(folder) / "true_correspondences.npz", allow_pickle=False) as file:
+        return file[f"{split}_holding"].astype(np.float32) / file[f"{split}_claims"]
+
+
+def load_tags(folder, split, attributes=False):
+    """(file names, tag names, float32 (clips, tags)): which classes sound in a clip.
+
+    With `attributes` also a tag `class:value` for each of their attributes. The tags are the same for every split.
+    FileNotFoundError if the corpus is not finished, ValueError if it has no such split.
+    """
+    classes, scenes = _finished(folder, split)["classes"], load_scenes(folder)[split]
+    tags = {("present", name): name for name in sorted(classes)}
+    if attributes:
+        tags |= {("attribute", name, value): f"{name}:{value}" for name in sorted(classes)
+                 for attribute in classes[name]["attributes"] for value in VALUES[attribute]}
+    table = np.array([[tag in found for tag in tags] for found in map(facts, scenes)], np.float32)
+    return [scene["file"] for scene in scenes], list(tags.values()), table

@@ -1,0 +1,214 @@
+"""Labelled recordings to compose scenes from: find them, share their sources among the splits, decode and cut them.
+
+A folder holds one subfolder a label, or a metadata.csv with the columns `file` and `label`, and if known `role`
+(background or event) and `source_id` (all files of a source go into one split; without it each file is a source).
+"""
+import hashlib
+import zlib
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+from scipy.signal import resample_poly
+
+SHARES = {"pretraining": 0.4, "development": 0.3, "validation": 0.1, "evaluation": 0.2}
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
+TOO_FEW = "too few"
+MEND = "add recordings of other sources, or leave it out (`leave_out`)"
+
+
+def find_recordings(folder, leave_out=()):
+    """Table `path, label, role, source_id` of a folder, without the labels in `leave_out`.
+
+    `leave_out` may also be "too few": every label with fewer sources than there are splits.
+    FileNotFoundError or ValueError names the folder, column, file or label that is wrong, and the mend.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"sound folder {folder} does not exist; set `sounds` to a folder of labelled "
+                                "recordings or to 'synthetic'")
+    table = _listed(folder) if (folder / "metadata.csv").is_file() else _subfolders(folder)
+    if table.empty:
+        raise ValueError(f"sound folder {folder} holds no recordings; put one subfolder of {', '.join(SUFFIXES)} files "
+                         "a label into it, or a metadata.csv with file and label")
+    sources = table.groupby("label")["source_id"].nunique()
+    few = list(sources.index[sources < len(SHARES)])
+    if isinstance(leave_out, str) and leave_out != TOO_FEW:
+        raise ValueError(f"leave_out is '{leave_out}'; give a list of labels, or '{TOO_FEW}'")
+    leave_out = few if leave_out == TOO_FEW else leave_out
+    unknown = sorted(set(leave_out) - set(sources.index))
+    if unknown:
+        raise ValueError(f"leave_out names '{unknown[0]}', which is no label; labels: {', '.join(sources.index)}")
+    few = [label for label in few if label not in leave_out]
+    if few:
+        also = f" (so do {', '.join(few[1:])})" if len(few) > 1 else ""
+        raise ValueError(f"label '{few[0]}' has recordings of {sources[few[0]]} sources but needs {len(SHARES)}, one for "
+                         f"each split{also}; {MEND.replace('it', 'them') if also else MEND}")
+    table = table[~table["label"].isin(leave_out)].reset_index(drop=True)
+    return _with_roles(folder, table)
+
+
+def _listed(folder):
+    listing = folder / "metadata.csv"
+    table = pd.read_csv(listing, dtype=str, keep_default_na=False)
+    for column in ("file", "label"):
+        if column not in table:
+            raise ValueError(f"{listing} has no column '{column}'; it needs file and label")
+    for column in table.columns.intersection(["file", "label", "role", "source_id"]):
+        empty = np.flatnonzero(table[column].str.strip() == "")
+        if len(empty):
+            raise ValueError(f"{listing} line {empty[0] + 2} has no {column}; fill it in or remove the line")
+    twice = table["file"][table["file"].duplicated()]
+    if len(twice):
+        raise ValueError(f"{listing} lists '{twice.iloc[0]}' more than once; remove one line")
+    for file in table["file"]:
+        if not (folder / file).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{listing} names '{file}', which lies outside the folder; move it in or remove its line")
+        if not (folder / file).is_file():
+            raise FileNotFoundError(f"{listing} names '{file}', which is not there; restore it or remove its line")
+    table["path"] = [str(folder / f) for f in table["file"]]
+    return table
+
+
+def _subfolders(folder):
+    rows = []
+    for sub in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        files = sorted(str(p) for p in sub.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not files:
+            raise ValueError(f"sound folder {sub} holds no {', '.join(SUFFIXES)} file; add recordings or remove it")
+        rows += [(path, sub.name.replace("_", " ")) for path in files]
+    return pd.DataFrame(rows, columns=["path", "label"])
+
+
+def _with_roles(folder, table):
+    table["source_id"] = table["source_id"] if "source_id" in table else table["path"]
+    if "role" not in table:
+        table["role"] = np.where(table["label"].isin(_steadiest(table)), "background", "event")
+    wrong = table[~table["role"].isin(["background", "event"])]
+    if len(wrong):
+        raise ValueError(f"{folder / 'metadata.csv'} gives '{wrong['path'].iloc[0]}' the role "
+                         f"'{wrong['role'].iloc[0]}'; a role is background or event")
+    roles = table.groupby("label")["role"].unique()
+    both = [label for label, found in roles.items() if len(found) > 1]
+    if both:
+        raise ValueError(f"label '{both[0]}' is both background and event; give all its recordings one role")
+    for role in ("background", "event"):
+        if role not in set(table["role"]):
+            raise ValueError(f"sound folder {folder} has no label that serves as {role}; add one (scenes need both)")
+    return table[["path", "label", "role", "source_id"]]
+
+
+def _steadiest(table):
+    """Without roles the steadiest third of the labels, at least one, are backgrounds.
+
+    Steadiness: the share of a recording's 50 ms frames within 12 dB of its loudest ones (90th percentile of the
+    level), median over the first five recordings of a label.
+    """
+    labels = sorted(table["label"].unique())
+    steady = {}
+    for label in labels:
+        levels = [frame_levels(decode(p, 8000), 400) for p in table.loc[table["label"] == label, "path"][:5]]
+        steady[label] = np.median([np.mean(x > 0.25 * np.quantile(x, 0.9)) for x in levels])
+    return sorted(labels, key=lambda label: (-steady[label], label))[:max(1, len(labels) // 3)]
+
+
+def split_sources(table, seed):
+    """{source_id: split}: about SHARES of each label's sources, at least one of every label in every split.
+
+    A source with recordings of several labels is shared out once, with its rarest label.
+    """
+    sources = {label: sorted(rows["source_id"].unique()) for label, rows in table.groupby("label")}
+    parts = {}
+    for label in sorted(sources, key=lambda name: (len(sources[name]), name)):
+        mine = sources[label]
+        counts = {split: sum(parts.get(s) == split for s in mine) for split in SHARES}
+        free = [s for s in mine if s not in parts]
+        rng = np.random.default_rng([seed, zlib.crc32(label.encode())])
+        for source in (free[i] for i in rng.permutation(len(free))):
+            split = min(SHARES, key=lambda s: (counts[s] > 0, counts[s] - SHARES[s] * len(mine)))
+            parts[source], counts[split] = split, counts[split] + 1
+        if not all(counts.values()):
+            bare = next(split for split in counts if not counts[split])
+            raise ValueError(f"label '{label}' has no recording left for the {bare} split, as it shares sources with other "
+                             f"labels; {MEND}")
+    return parts
+
+
+def fingerprint(table, folder):
+    """Short hash of the recordings' names, labels, roles, sources and sizes, wherever the folder lies."""
+    digest = hashlib.sha256()
+    for row in table.sort_values("path").itertuples():
+        name = Path(row.path).relative_to(folder).as_posix()
+        source = name if row.source_id == row.path else row.source_id
+        digest.update(f"{name}\t{row.label}\t{row.role}\t{source}\t{Path(row.path).stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def decode(path, rate_hz):
+    """Mono waveform (samples,) at `rate_hz`; ValueError names a recording that is unreadable, cut short or silent."""
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            expected, rate = file.frames, file.samplerate
+            waveform = file.read(dtype="float64", always_2d=True).mean(axis=1)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"recording {path} cannot be decoded ({error.error_string}); replace or remove it") from None
+    if len(waveform) < expected or _cut_short(path):
+        raise ValueError(f"recording {path} is cut short; replace or remove it")
+    if not np.isfinite(waveform).all():
+        raise ValueError(f"recording {path} holds samples that are not finite numbers; replace or remove it")
+    if len(waveform) < 0.1 * rate or np.abs(waveform).max() < 1e-4:
+        raise ValueError(f"recording {path} is silent or shorter than 0.1 s; replace or remove it")
+    common = gcd(rate, rate_hz)
+    return resample_poly(waveform, rate_hz // common, rate // common)
+
+
+def _cut_short(path):
+    """Whether a wav file is shorter than its header says, or an Ogg file lacks its last page (decoders are lenient)."""
+    data = Path(path).read_bytes()
+    if data[:4] == b"RIFF":
+        return len(data) < min(int.from_bytes(data[4:8], "little"), 2**32 - 9) + 8 and data[4:8] != b"\xff" * 4
+    if data[:4] == b"OggS":
+        last = data.rfind(b"OggS")
+        return last + 6 > len(data) or not data[last + 5] & 4       # the flag "end of stream"
+    return False
+
+
+def frame_levels(waveform, frame):
+    """Root mean square of each whole frame of `frame` samples."""
+    whole = waveform[:max(1, len(waveform) // frame) * frame]
+    return np.sqrt(np.mean(np.square(whole.reshape(-1, min(frame, len(whole)))), axis=1))
+
+
+def cut_event(waveform, seconds, rate_hz):
+    """The first loud part of a recording, to `seconds`; a shorter one comes again after 0.15 s of silence."""
+    frame = rate_hz // 50
+    level = frame_levels(waveform, frame)
+    loud = np.flatnonzero(level > 0.1 * level.max())
+    start, samples = max(0, int(np.argmax(level > 0.25 * level.max())) - 1), int(seconds * rate_hz)
+    part = waveform[start * frame:(loud[-1] + 2) * frame][:samples]
+    part = fade(part, rate_hz)
+    return np.resize(np.concatenate([part, np.zeros(int(0.15 * rate_hz))]), samples) if len(part) < samples else part
+
+
+def loop(waveform, samples, rate_hz):
+    """`samples` of a background: its middle, or the whole again and again with short cross-fades."""
+    if len(waveform) >= samples:
+        start = (len(waveform) - samples) // 2
+        return waveform[start:start + samples]
+    n = min(len(waveform) // 4, rate_hz // 10)
+    ramp = np.sqrt(np.linspace(0, 1, n))
+    # the end runs into the beginning: repeated, this has no seam
+    body = np.concatenate([waveform[:n] * ramp + waveform[len(waveform) - n:] * ramp[::-1], waveform[n:len(waveform) - n]])
+    return np.resize(body, samples)
+
+
+def fade(waveform, rate_hz, seconds=0.01):
+    """The waveform with short ramps at both ends."""
+    n = min(len(waveform) // 4, int(seconds * rate_hz))
+    out = np.array(waveform)
+    ramp = np.linspace(0, 1, n, endpoint=False)
+    out[:n] *= ramp
+    out[len(out) - n:] *= ramp[::-1]
+    return out

@@ -1,0 +1,80 @@
+"""Synthetic backgrounds: textures that go on, each from a simple physical picture of its source.
+
+A texture is `f(rng, rate_hz, seconds, density) -> waveform (samples,)` at any level; `density` is 0.45 (gentle) or
+1.6 (strong): how many drops, bubbles, claps or gusts there are, and how fierce they are.
+"""
+import numpy as np
+
+from corrlib.soundscapes.synthesis import band, clock_seconds, noise, scatter, tone, wander
+
+
+def rain(rng, rate, seconds, density):
+    """Hiss of very many drops, with single near drops on top."""
+    n = int(rate * 0.012)
+    drops = [band(rng.standard_normal(n), rate, 1800, 6500) * np.exp(-np.linspace(0, 7, n)) for _ in range(12)]
+    hiss = band(noise(rng, rate, seconds), rate, 1200, 7000)
+    return 0.5 * density ** 0.5 * hiss + 1.6 * scatter(rng, rate, seconds, 110 * density, drops)
+
+
+def wind(rng, rate, seconds, density):
+    """Broad low noise whose strength wanders with the gusts, and a howl that follows it."""
+    gust = wander(rng, rate, seconds, 0.8 * density + 0.4, 0.15, 1)
+    body = band(noise(rng, rate, seconds), rate, 60, 420, 1)
+    howl = tone(rate, 420 + 380 * gust + wander(rng, rate, seconds, 3, 0, 60)) * wander(rng, rate, seconds, 20, 0.4, 1)
+    return gust * body + 0.35 * gust ** 2 * howl * np.std(body) * min(1.5, density + 0.3)
+
+
+def waves(rng, rate, seconds, density):
+    """Surf: every few seconds noise swells, brightens at its crest, and washes out."""
+    phase = (clock_seconds(rate, seconds) / (2.6 / density ** 0.3) + rng.random()) % 1
+    swell = np.where(phase < 0.6, (phase / 0.6) ** 2, np.exp(-(phase - 0.6) / 0.14))
+    body = band(noise(rng, rate, seconds), rate, 120, 1200, 1) * (0.12 + swell)
+    return body + 0.55 * density ** 0.5 * band(noise(rng, rate, seconds), rate, 1500, 6000, 1) * swell ** 2
+
+
+def stream(rng, rate, seconds, density):
+    """Bubbles: short rising sines (the pitch rises as a bubble nears the surface), over soft noise."""
+    def bubble():
+        hz, length = rng.uniform(500, 2200), rng.uniform(0.015, 0.05)
+        t = clock_seconds(rate, length)
+        return np.sin(2 * np.pi * (hz * t + hz * 4 * t * t)) * np.exp(-t / (length / 3))
+    bubbles = [bubble() for _ in range(32)]
+    return scatter(rng, rate, seconds, 80 * density, bubbles) + 0.12 * band(noise(rng, rate, seconds), rate, 400, 3000, 1)
+
+
+def fire(rng, rate, seconds, density):
+    """Crackles of random strength over a low rumble."""
+    cracks = [rng.standard_normal(n) * np.exp(-np.linspace(0, 8, n))
+              for n in (rng.uniform(0.001, 0.01, 16) * rate).astype(int)]
+    rumble = band(noise(rng, rate, seconds), rate, 40, 240, 1)
+    return 2.2 * scatter(rng, rate, seconds, 16 * density, cracks, 0.05) + 0.5 * rumble
+
+
+def crickets(rng, rate, seconds, density):
+    """Several insects, each a pure high tone chopped into chirps of a few pulses."""
+    t, out = clock_seconds(rate, seconds), 0
+    for _ in range(2 if density < 1 else 6):
+        hz, chirps, pulses = rng.uniform(3900, 5200), rng.uniform(1.6, 2.6), rng.uniform(32, 44)
+        envelope = np.clip(0.4 - (t * chirps + rng.random()) % 1, 0, 0.03) / 0.03
+        wings = (0.5 - 0.5 * np.cos(2 * np.pi * pulses * t)) * np.sin(2 * np.pi * hz * t)
+        out = out + rng.uniform(0.4, 1) * envelope * wings
+    return out + 0.01 * noise(rng, rate, seconds)
+
+
+def traffic(rng, rate, seconds, density):
+    """Cars that pass: tyre noise and an engine's buzz that swell and fade, over the hum of the road."""
+    t, out = clock_seconds(rate, seconds), 0.2 * band(noise(rng, rate, seconds), rate, 50, 300, 1)
+    for _ in range(max(1, round(seconds * 0.6 * density))):
+        centre, width, hz = rng.uniform(0, seconds), rng.uniform(0.4, 0.9), rng.uniform(70, 110)
+        near = np.exp(-((t - centre) / width) ** 2)
+        buzz = sum(np.sin(2 * np.pi * k * hz * (t - 0.03 * (t - centre))) / k for k in range(1, 8))
+        out = out + near * (0.8 * band(noise(rng, rate, seconds), rate, 300, 1700, 1) + 0.12 * buzz)
+    return out
+
+
+def applause(rng, rate, seconds, density):
+    """Many hands: claps are short bursts, each coloured by its own cupped palm."""
+    n = int(rate * 0.02)
+    claps = [band(rng.standard_normal(n), rate, hz, 2.2 * hz) * np.exp(-np.linspace(0, 6, n))
+             for hz in rng.uniform(600, 1800, 20)]
+    return scatter(rng, rate, seconds, 90 * density, claps)
