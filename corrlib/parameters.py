@@ -6,7 +6,7 @@ parameter would otherwise be ignored. Every field's default is what the notebook
 import difflib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -15,6 +15,7 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 TARGETS = ("annotated", "self", "ensemble", "true", "shuffled", "random", "uniform")
+BACKBONES = ("passt_s16", "passt_s10", "atst_base", "mn10", "mn20", "mn40", "passt_tiny", "atst_tiny", "mn_tiny")
 
 
 class ParameterError(ValueError):
@@ -101,6 +102,13 @@ class StageOneParameters(TrainingParameters):
 
     def default_name(self):
         return f"stage1-{self.backbone}"
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_is_known(cls, name):
+        if name not in BACKBONES:
+            raise ValueError(f"no such backbone{nearest(name, BACKBONES)}")
+        return name
 
 
 class StageTwoParameters(TrainingParameters):

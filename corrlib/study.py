@@ -62,6 +62,8 @@ def load_study(name, folder="studies"):
         for setting in study.settings:
             if setting not in SETTINGS:
                 raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
+        for backbone in study.backbones:
+            family(backbone)
         for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
             if backbone not in study.backbones:
                 raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")

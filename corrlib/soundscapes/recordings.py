@@ -33,6 +33,7 @@ def find_recordings(folder, leave_out=()):
     if table.empty:
         raise ValueError(f"sound folder {folder} holds no recordings; put one subfolder of {', '.join(SUFFIXES)} files "
                          "a label into it, or a metadata.csv with file and label")
+    table = table.assign(source_id=table["source_id"] if "source_id" in table else table["path"])
     sources = table.groupby("label")["source_id"].nunique()
     few = list(sources.index[sources < len(SHARES)])
     if isinstance(leave_out, str) and leave_out != TOO_FEW:
@@ -83,7 +84,6 @@ def _subfolders(folder):
 
 
 def _with_roles(folder, table):
-    table["source_id"] = table["source_id"] if "source_id" in table else table["path"]
     if "role" not in table:
         table["role"] = np.where(table["label"].isin(_steadiest(table)), "background", "event")
     wrong = table[~table["role"].isin(["background", "event"])]

@@ -1,0 +1,100 @@
+"""Parameters and studies: every mistake is refused at once, with the culprit and the nearest right name."""
+import subprocess
+import sys
+import time
+
+import pytest
+
+from corrlib import parameters as P
+from corrlib.study import load_study, plan_runs
+
+STUDY = "title: t\nseeds: [1, 2]\nbackbones: [mn_tiny, atst_tiny]\n"
+
+
+@pytest.mark.parametrize("kind, values, sentence", [
+    ("stage1", {"learning_rat": 1e-3}, "unknown parameter 'learning_rat'; did you mean 'learning_rate'"),
+    ("stage1", {"epochs": 0}, "'epochs' = 0"), ("stage1", {"epochs": "ten"}, "'epochs' = 'ten'"),
+    ("stage1", {"temperature": -0.1}, "'temperature' = -0.1"), ("stage1", {"epochs": 2.5}, "'epochs' = 2.5"),
+    ("stage1", {"precision": "float8"}, "'precision' = 'float8'"),
+    ("stage1", {"epochs": 1, "warmup_epochs": 1.0}, "warmup_epochs"),
+    ("stage1", {"final_learning_rate": 1.0}, "final_learning_rate"),
+    ("stage1", {"backbone": "mn_tyny"}, "no such backbone; did you mean 'mn_tiny'"),
+    ("stage2", {"target": "annotatd"}, "'target' = 'annotatd'"), ("stage2", {"w_dist": 0.0}, "nothing to train on"),
+    ("stage2", {"run": "x", "target": "ensemble"}, "needs teachers"),
+    ("data", {"ambiguity": 1.5}, "'ambiguity' = 1.5"), ("data", {"leave_out": "some"}, "leave_out"),
+    ("estimate", {"split": "test"}, "'split' = 'test'"),
+])
+def test_a_wrong_parameter_is_one_sentence(kind, values, sentence):
+    with pytest.raises(P.ParameterError, match=sentence) as caught:
+        P.check(P.KINDS[kind], values)
+    assert "\n" not in str(caught.value)
+
+
+def test_backbones_are_those_that_can_be_built():
+    from corrlib.backbones import PRESETS
+    assert set(P.BACKBONES) == set(PRESETS)
+
+
+def test_a_notebooks_globals_are_checked_but_its_imports_are_not():
+    names = {"seed": 3, "_hidden": 1, "In": [], "Out": {}, "P": P, "print": print}
+    assert P.from_notebook(P.DataParameters, names).seed == 3
+    with pytest.raises(P.ParameterError, match="did you mean 'seed'"):
+        P.from_notebook(P.DataParameters, {**names, "sed": 4})
+
+
+@pytest.mark.parametrize("kind", P.KINDS)
+def test_defaults_are_valid(kind):
+    assert P.check(P.KINDS[kind], {}).run_name()
+
+
+def study(tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    return tmp_path
+
+
+def test_a_study_becomes_a_graph(tmp_path):
+    plans = plan_runs("mine", study(tmp_path, STUDY + "settings: [continued, ensemble]\nstage2: {epochs: 3}\n"
+                                    "backbone_stage2: {atst_tiny: {epochs: 5}}\n"))
+    assert len(plans) == 2 * (1 + 2 + 2 * 2 + 1) + 1
+    names = list(plans)
+    for place, plan in enumerate(plans.values()):
+        assert all(names.index(needed) < place for needed in plan.needs)
+    ensemble = plans["ensemble-atst_tiny-seed2"]
+    assert ensemble.needs == ("stage1-mn_tiny-seed2", "stage1-atst_tiny-seed2")
+    assert ensemble.parameters["seed"] == 2 and ensemble.parameters["epochs"] == 5
+    assert plans["continued-mn_tiny-seed1"].needs == ("stage1-mn_tiny-seed1",)
+    assert plans["continued-mn_tiny-seed1"].parameters["target"] == "annotated"
+    assert plans["stage1-mn_tiny-seed1"].notebook == "notebooks/04_stage1_mn.ipynb"
+    assert len({plans[f"data-seed{s}"].parameters["data"] for s in (1, 2)}) == 2       # every seed has its own corpus
+
+
+@pytest.mark.parametrize("text, sentence", [
+    (STUDY + "setings: [self]\n", "unknown parameter 'setings'; did you mean 'settings'"),
+    (STUDY + "settings: [selv]\n", "unknown setting 'selv'; did you mean 'self'"),
+    (STUDY + "stage1: {epocs: 3}\n", "unknown parameter 'epocs'; did you mean 'epochs'"),
+    (STUDY + "backbone_stage1: {passt_tiny: {epochs: 3}}\n", "'passt_tiny' has its own parameters"),
+    (STUDY.replace("mn_tiny", "resnet"), "'resnet' has no stage-1 notebook"),
+    (STUDY + "data: {sounds: $NOT_SET_ANYWHERE}\n", r"needs \$NOT_SET_ANYWHERE"),
+    ("- a list\n", "must hold `key: value` lines"), ("a: [1\n", "not valid YAML"),
+])
+def test_a_wrong_study_is_one_sentence(tmp_path, text, sentence):
+    with pytest.raises(P.ParameterError, match=sentence) as caught:
+        plan_runs("mine", study(tmp_path, text))
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_a_missing_study_names_the_nearest(tmp_path):
+    with pytest.raises(P.ParameterError, match="did you mean 'builtin'"):
+        load_study("bultin")
+
+
+@pytest.mark.parametrize("name", ["builtin", "smoke"])
+def test_shipped_studies_are_valid(name):
+    assert len(plan_runs(name)) > 10
+
+
+def test_the_command_refuses_within_seconds():
+    started = time.time()
+    result = subprocess.run([sys.executable, "-m", "corrlib.reproduce", "bultin"], capture_output=True, text=True)
+    assert result.returncode == 2 and result.stderr.startswith("error: there is no study file")
+    assert len(result.stderr.splitlines()) == 1 and time.time() - started < 15
