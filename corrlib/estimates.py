@@ -6,6 +6,7 @@ import torch
 from corrlib import runs
 from corrlib.correspondence import agreement, calibration, ensemble_similarity, estimate
 from corrlib.evaluate import load_embeddings
+from corrlib.targets import best_validation_score
 
 
 class Ensemble:
@@ -31,6 +32,12 @@ class Ensemble:
         clips, captions = zip(*self.embeddings, strict=True)
         everything = ensemble_similarity(list(clips), list(captions), slice(None), slice(None))
         return {**members, "ensemble": everything}
+
+    def estimate(self, temperature, combine):
+        """Estimated correspondences (clip_given_caption, caption_given_clip) of the split."""
+        members = torch.stack([clips @ captions.T for clips, captions in self.embeddings])
+        weights = [best_validation_score(self.study, name) for name in self.names] if combine == "best" else None
+        return estimate(members, temperature, combine, weights)
 
     def as_one_model(self):
         """Embeddings whose inner product is the members' mean similarity."""

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from corrlib import runs
-from corrlib.metrics import per_query, retrieval_metrics
+from corrlib.metrics import per_query, retrieval_metrics, summarise
 
 
 @torch.no_grad()
@@ -59,8 +59,8 @@ def judge(clips, captions, items, truth=None):
     similarity = clips @ captions.T
     metrics, columns = {}, {"caption_id": items.caption_ids, "clip": items.clip_of_caption.numpy()}
     for name, relevance in relevances(items, truth).items():
-        metrics[name] = retrieval_metrics(similarity, relevance)
         table = per_query(similarity, relevance)
+        metrics[name] = summarise(table)
         columns |= {f"{name} {column}": table[column].to_numpy() for column in table.columns}
     back = annotated_relevance(items).T.contiguous()
     metrics["annotated clip-to-caption"] = retrieval_metrics(similarity.T.contiguous(), back)

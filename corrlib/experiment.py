@@ -94,7 +94,7 @@ def train_stage_two(run, corpora, encoder):
     truth = corpora.truth("development") if p.target == "true" else None
     weights = {"w_sup": 1.0, "w_dist": 0.0} if p.target == "annotated" else {"w_sup": p.w_sup, "w_dist": p.w_dist}
     target = build_target(p, corpora.items("development"), truth)
-    return _train(run, corpora, encoder, target, {**weights, "target_temperature": p.target_temperature})
+    return _train(run, corpora, encoder, target, weights)
 
 
 def _train(run, corpora, encoder, target, weights):

@@ -15,6 +15,7 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 TARGETS = ("annotated", "self", "ensemble", "true", "shuffled", "random", "uniform")
+COMBINE = ("mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best")
 BACKBONES = ("passt_s16", "passt_s10", "atst_base", "mn10", "mn20", "mn40", "passt_tiny", "atst_tiny", "mn_tiny")
 
 
@@ -120,7 +121,7 @@ class StageTwoParameters(TrainingParameters):
     w_sup: Weight = 0.0
     w_dist: Weight = 1.0
     target_temperature: Positive | None = None
-    combine: Literal["mean_similarity", "mean_probability", "geometric_mean", "rank_mean"] = "mean_similarity"
+    combine: Literal[COMBINE] = "mean_similarity"
 
     def default_name(self):
         setting = "continued" if self.target == "annotated" else self.target
@@ -141,7 +142,7 @@ class EstimateParameters(Parameters):
     corpus: str = "soundscapes"
     teachers: list[str] = []
     temperature: Positive = 0.05
-    combine: Literal["mean_similarity", "mean_probability", "geometric_mean", "rank_mean"] = "mean_similarity"
+    combine: Literal[COMBINE] = "mean_similarity"
     split: Literal["development", "validation", "evaluation"] = "evaluation"
 
     def default_name(self):

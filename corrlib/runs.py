@@ -15,6 +15,7 @@ import pandas as pd
 from corrlib.parameters import check, from_notebook
 
 PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "pandas", "soundfile")
+FULL_DISK = ("os error 27", "os error 28", "no space", "inline_container", "iostream error")
 
 
 def root():
@@ -35,8 +36,7 @@ def write_atomically(path, content):
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OSError(f"could not write {path} ({error.strerror}); free some space and run the same command again: "
-                      "what was there before is intact") from None
+        raise _not_written(path, error.strerror) from None
 
 
 def replace_with(path, writer):
@@ -48,14 +48,17 @@ def replace_with(path, writer):
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OSError(f"could not write {path} ({error.strerror or error}); free some space and run the same command "
-                      "again: what was there before is intact") from None
-    except Exception as error:       # safetensors reports a full disk as its own exception
+        raise _not_written(path, error.strerror or error) from None
+    except Exception as error:       # safetensors and torch report a full disk as exceptions of their own
         temporary.unlink(missing_ok=True)
-        if "os error 28" not in str(error).lower() and "no space" not in str(error).lower():
+        if not any(sign in str(error).lower() for sign in FULL_DISK):
             raise
-        raise OSError(f"could not write {path} (no space left); free some space and run the same command again: "
-                      "what was there before is intact") from None
+        raise _not_written(path, "the disk took only part of it") from None
+
+
+def _not_written(path, reason):
+    return OSError(f"could not write {path} ({reason}); free some space and run the same command again: what was there "
+                   "before is intact")
 
 
 def enter_repository():

@@ -1,11 +1,12 @@
 """What a run is trained towards: the only thing in which the two stages differ.
 
-A target is a function of a batch that gives the teachers' similarity (B, C) in [-1, 1], from which
-`distillation_loss` makes the soft targets, or None where only the annotated pairs count.
+A target is a function of a batch that gives the estimated correspondence of its clips and captions, as
+`corrlib.correspondence.estimate` does, or None where only the annotated pairs count.
 """
 import torch
 
-from corrlib.correspondence import ensemble_similarity
+from corrlib import runs
+from corrlib.correspondence import estimate, member_similarities
 from corrlib.evaluate import load_embeddings
 
 
@@ -14,38 +15,39 @@ def annotated():
     return lambda batch: None
 
 
-def estimated(teachers, clip_order=None, **options):
-    """Mean similarity of the teachers, from embeddings computed once: the N x N matrix is never kept.
+def estimated(teachers, temperature, combine="mean_similarity", weights=None, clip_order=None):
+    """The teachers' estimate, from embeddings computed once: the N x N matrix is never kept.
 
-    teachers: list of (clips (N, E_m), captions (C, E_m)). clip_order (N,): row of the teachers' clips to use for
-    each clip; a permutation gives the control `shuffled`.
+    teachers: list of (clips (N, E_m), captions (C, E_m)); temperature, combine, weights: see `estimate`.
+    clip_order (N,): row of the teachers' clips to use for each clip; a permutation gives the control `shuffled`.
     """
     clips, captions = zip(*teachers, strict=True)
 
     def target(batch):
         rows = batch.clips if clip_order is None else clip_order[batch.clips]
-        return ensemble_similarity(list(clips), list(captions), rows, batch.captions, **options)
+        members = member_similarities(list(clips), list(captions), rows, batch.captions)
+        return estimate(members, temperature, combine, weights)
 
     return target
 
 
-def true(truth):
+def true(truth, temperature):
     """The true correspondence (N, C) of the built-in corpus as if it were a teacher's similarity."""
     truth = torch.as_tensor(truth)
-    return lambda batch: truth[batch.clips][:, batch.captions].float()
+    return lambda batch: estimate(truth[batch.clips][:, batch.captions].float()[None], temperature)
 
 
-def random_teacher(items, seed, size=64):
+def random_teacher(items, temperature, seed, size=64):
     """A teacher of random unit embeddings: fixed, confident, and without any knowledge."""
     generator = torch.Generator().manual_seed(seed)
     draw = [torch.nn.functional.normalize(torch.randn(n, size, generator=generator), dim=-1)
             for n in (items.clips, items.captions)]
-    return estimated([tuple(draw)])
+    return estimated([tuple(draw)], temperature)
 
 
 def uniform():
     """Every caption describes every clip equally well."""
-    return lambda batch: torch.zeros(len(batch.clips), len(batch.captions))
+    return lambda batch: estimate(torch.zeros(1, len(batch.clips), len(batch.captions)), 1.0)
 
 
 def build_target(parameters, items, truth=None):
@@ -54,24 +56,35 @@ def build_target(parameters, items, truth=None):
     A ValueError tells what is missing: teachers without the right number of clips or captions, a corpus without
     truth. No teacher is ever skipped.
     """
-    kind, study = parameters.target, parameters.study
+    kind, temperature = parameters.target, parameters.target_temperature or parameters.temperature
     if kind == "annotated":
         return annotated()
     if kind == "true":
         if truth is None:
             raise ValueError("target 'true' needs a corpus whose truth is known; choose corpus 'soundscapes'")
-        return true(truth)
+        return true(truth, temperature)
     if kind == "random":
-        return random_teacher(items, parameters.seed)
+        return random_teacher(items, temperature, parameters.seed)
     if kind == "uniform":
         return uniform()
     names = [parameters.student] if kind == "self" else (parameters.teachers or [parameters.student])
-    teachers = [load_embeddings(study, name, "development") for name in names]
-    for name, (clips, captions) in zip(names, teachers, strict=True):
-        if (len(clips), len(captions)) != (items.clips, items.captions):
-            raise ValueError(f"teacher '{name}' saw {len(clips)} clips and {len(captions)} captions, this run has "
-                             f"{items.clips} and {items.captions}; train the teacher on the same data")
+    weights = [best_validation_score(parameters.study, n) for n in names] if parameters.combine == "best" else None
     order = None
     if kind == "shuffled":
         order = torch.randperm(items.clips, generator=torch.Generator().manual_seed(parameters.seed))
-    return estimated(teachers, order)
+    return estimated(_teachers(parameters.study, names, items), temperature, parameters.combine, weights, order)
+
+
+def _teachers(study, names, items):
+    """Embeddings of the teachers' training split, each of the right size."""
+    found = [load_embeddings(study, name, "development") for name in names]
+    for name, (clips, captions) in zip(names, found, strict=True):
+        if (len(clips), len(captions)) != (items.clips, items.captions):
+            raise ValueError(f"teacher '{name}' saw {len(clips)} clips and {len(captions)} captions, this run has "
+                             f"{items.clips} and {items.captions}; train the teacher on the same data")
+    return found
+
+
+def best_validation_score(study, run):
+    """Validation mAP@10 of the epoch that a finished run kept."""
+    return float(runs.read_table(study, run, "log.csv")["validation mAP@10"].max())

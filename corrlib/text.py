@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokeniz
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+DROPOUT_NAMES = {"hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"}     # by family
 
 
 def clean(caption):
@@ -78,32 +79,38 @@ def build_text_encoder(name, captions=(), weights="", dropout=0.1, **options):
     transformers encoder by its name (`roberta-large`) or from the local folder `weights`, as published.
     FileNotFoundError says what is missing and where to put it.
     """
-    rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     if name == "tiny":
         tokenizer = train_tokenizer(captions, clean_captions=options.get("clean_captions", True))
         config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=66, type_vocab_size=1, pad_token_id=1,
-                               bos_token_id=0, eos_token_id=2, **TINY, **rates)
+                               bos_token_id=0, eos_token_id=2, hidden_dropout_prob=dropout,
+                               attention_probs_dropout_prob=dropout, **TINY)
         return TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer, **options)
     source = weights or name
     try:
         config = AutoConfig.from_pretrained(source)
+        for rate in DROPOUT_NAMES & set(config.to_dict()):
+            setattr(config, rate, dropout)
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModel.from_pretrained(source, add_pooling_layer=False, **rates)
+        model = _without_pooler(AutoModel.from_pretrained, source, config=config)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"text encoder '{source}' is neither a local folder nor in the local cache: download the folder of "
             f"'{name}' (config.json, model.safetensors, tokenizer.json) and set text_weights to it "
             f"({str(error).splitlines()[0][:120]})") from None
-    del config
     return TextEncoder(model, tokenizer, **options)
+
+
+def _without_pooler(build, *arguments, **options):
+    """A model without the pooling layer that features do not need; some encoders have none and refuse the option."""
+    try:
+        return build(*arguments, add_pooling_layer=False, **options)
+    except TypeError:
+        return build(*arguments, **options)
 
 
 def load_text_encoder(folder, **options):
     """The TextEncoder whose configuration and tokenizer `save` wrote; weights are random until loaded."""
     config = AutoConfig.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    try:
-        model = AutoModel.from_config(config, add_pooling_layer=False)
-    except TypeError:                # an encoder without a pooler
-        model = AutoModel.from_config(config)
+    model = _without_pooler(AutoModel.from_config, config)
     return TextEncoder(model, tokenizer, **options)

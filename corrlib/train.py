@@ -31,11 +31,10 @@ class Trainer:
     The loss is w_sup * L_sup + w_dist * L_dist; stage 1 is w_sup = 1 and no teacher.
     """
 
-    def __init__(self, encoder, audio, items, target, parameters, validation, run=None, w_sup=1.0, w_dist=0.0,
-                 target_temperature=None):
+    def __init__(self, encoder, audio, items, target, parameters, validation, run=None, w_sup=1.0, w_dist=0.0):
         self.encoder, self.audio, self.items, self.target = encoder, audio, items, target
         self.parameters, self.validation, self.run = parameters, validation, run
-        self.weights = {"w_sup": w_sup, "w_dist": w_dist, "teacher_temperature": target_temperature}
+        self.weights = {"w_sup": w_sup, "w_dist": w_dist}
         self.device = next(encoder.parameters()).device
         trained = [p for p in encoder.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(trained, lr=parameters.learning_rate, weight_decay=parameters.weight_decay)
@@ -77,11 +76,13 @@ class Trainer:
         with autocast(self.device, p.precision):
             clips = self.audio.embed(self.encoder, batch.clips, crops)
             captions = self.encoder.embed_tokens([self.tokens[i] for i in batch.captions])
-        teacher = self.target(batch)
+        estimated = self.target(batch)
+        if estimated is not None:
+            estimated = [distribution.to(self.device) for distribution in estimated]
         loss = stage_loss(clips @ captions.T, batch.annotated.to(self.device), temperature=p.temperature,
-                          teacher_similarity=None if teacher is None else teacher.to(self.device), **self.weights)
+                          estimated=estimated, **self.weights)
         if not torch.isfinite(loss):
-            raise DivergenceError(f"the loss is {float(loss)} at step {step} (epoch {self.epoch + 1}), clips "
+            raise DivergenceError(f"the loss is {loss.item()} at step {step} (epoch {self.epoch + 1}), clips "
                                   f"{batch.clips.tolist()[:8]}...; lower learning_rate and run again")
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()

@@ -1,0 +1,268 @@
+"""The training loop: targets, schedule, resuming, and what happens when something goes wrong."""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from corrlib import experiment, runs, soundscapes
+from corrlib.parameters import StageOneParameters, StageTwoParameters, check
+from corrlib.targets import annotated, build_target, estimated
+from corrlib.train import DivergenceError, Trainer, learning_rate_at, load_weights
+
+SIZES = {"pretraining": 16, "development": 24, "validation": 12, "evaluation": 12}
+SHORT = {"epochs": 3, "batch_clips": 8, "captions_per_clip": 5, "pretraining_epochs": 1, "backbone": "atst_tiny"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    soundscapes.write_corpus(folder, seed=1, sizes=SIZES, workers=1)
+    return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def own_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path / "runs"))
+
+
+def stage_one(data, **changes):
+    parameters = check(StageOneParameters, {"study": "t", "run": "one", "data": data, **SHORT, **changes})
+    run = runs.Run(parameters, "03_stage1_atst")
+    corpora = experiment.Corpora(parameters)
+    encoder = experiment.build_encoder(parameters, corpora)
+    experiment.pretrain_backbone(run, corpora, encoder.backbone)
+    return run, corpora, encoder
+
+
+def finish(run, corpora, encoder):
+    log = experiment.train_stage_one(run, corpora, encoder)
+    return log, experiment.report(run, corpora, encoder, "stage1")
+
+
+def stage_two(data, **changes):
+    shared = {k: v for k, v in SHORT.items() if k in StageTwoParameters.model_fields}
+    values = {"study": "t", "run": "two", "data": data, "student": "one", "teachers": ["one"], **shared, **changes}
+    return check(StageTwoParameters, values)
+
+
+def test_schedule_warms_up_then_follows_a_cosine():
+    rates = [learning_rate_at(step, 100, 10, 1.0, 0.1) for step in range(100)]
+    assert rates[:10] == pytest.approx(np.arange(1, 11) / 10) and rates[10] == 1.0 and rates[99] == pytest.approx(0.1)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[10 + 89 // 2] == pytest.approx(0.55, abs=0.02)
+
+
+def test_a_killed_run_resumes_and_ends_at_the_same_numbers(data, monkeypatch):
+    log, metrics = finish(*stage_one(data, run="whole"))
+
+    class Killed(Exception):
+        pass
+
+    record = Trainer._record
+
+    def stop_after_two(self, *arguments):
+        record(self, *arguments)
+        if self.epoch == 2:
+            raise Killed
+
+    monkeypatch.setattr(Trainer, "_record", stop_after_two)
+    run, corpora, encoder = stage_one(data, run="killed")
+    with pytest.raises(Killed):
+        experiment.train_stage_one(run, corpora, encoder)
+    assert run.path("checkpoint.pt").is_file() and not run.path("manifest.json").is_file()
+    run._lock.close()
+    monkeypatch.setattr(Trainer, "_record", record)
+    again, found = finish(*stage_one(data, run="killed"))
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), log.drop(columns="seconds"))
+    assert found == metrics and not run.path("checkpoint.pt").exists()
+    weights = [torch.load(p, weights_only=True) if p.suffix == ".pt" else p.read_bytes() for p in
+               (runs.root() / "t" / name / "model.safetensors" for name in ("whole", "killed"))]
+    assert weights[0] == weights[1]
+
+
+def test_other_parameters_do_not_resume_a_checkpoint(data):
+    run, _, _ = stage_one(data)
+    run.path("checkpoint.pt").write_bytes(b"old")
+    run._lock.close()
+    stage_one(data, learning_rate=5e-4)[0]._lock.close()
+    assert not run.path("checkpoint.pt").exists()
+
+
+def test_a_damaged_checkpoint_restarts_the_run(data, capsys):
+    run, corpora, encoder = stage_one(data)
+    run.path("checkpoint.pt").write_bytes(b"PK half a file")
+    log, _ = finish(run, corpora, encoder)
+    assert "starts again from its beginning" in capsys.readouterr().out and list(log["epoch"]) == [1, 2, 3]
+
+
+def test_a_run_folder_has_one_writer(data):
+    run, _, _ = stage_one(data)
+    with pytest.raises(RuntimeError, match="being written by another process"):
+        stage_one(data)
+    run._lock.close()
+
+
+def test_an_overfitted_batch_is_learnt(data):
+    """A few clips seen again and again: they are found again far above chance (13 %)."""
+    run, corpora, encoder = stage_one(data, epochs=30, learning_rate=3e-3)
+    audio, items = corpora.audio("development", encoder.backbone), corpora.items("development")
+    trainer = Trainer(encoder, audio, items, annotated(), run.parameters, (audio, items))
+    log = trainer.run_all()
+    assert log["validation mAP@10"].max() > 0.4 and log["loss"].iloc[-1] < 0.5 * log["loss"].iloc[0]
+    run._lock.close()
+
+
+def test_the_best_epoch_is_kept_not_the_last(data, monkeypatch):
+    from corrlib import train
+    scores = iter([0.2, 0.9, 0.1])
+    names = ("mAP@10", "R@1", "R@5", "R@10")
+    monkeypatch.setattr(train, "validation_score", lambda *a, **k: dict.fromkeys(names, next(scores)))
+    run, corpora, encoder = stage_one(data)
+    audio = corpora.audio("development", encoder.backbone)
+    trainer = Trainer(encoder, audio, corpora.items("development"), annotated(), run.parameters, (None, None))
+    states, record = [], trainer._record
+
+    def watch(*arguments):
+        states.append({k: v.clone() for k, v in encoder.state_dict().items()})
+        record(*arguments)
+
+    trainer._record = watch
+    trainer.run_all()
+    assert all(torch.equal(v, states[1][k]) for k, v in encoder.state_dict().items())
+    assert not all(torch.equal(v, states[2][k]) for k, v in encoder.state_dict().items())
+    run._lock.close()
+
+
+def test_divergence_names_step_and_mend(data):
+    run, corpora, encoder = stage_one(data)
+    with torch.no_grad():
+        encoder.audio_projection.weight.fill_(float("nan"))
+    with pytest.raises(DivergenceError, match="at step 0 .epoch 1.*lower learning_rate"):
+        experiment.train_stage_one(run, corpora, encoder)
+    run._lock.close()
+
+
+@pytest.fixture
+def student(data):
+    """A finished stage-1 run `one`."""
+    return finish(*stage_one(data))
+
+
+@pytest.mark.parametrize("target", ["annotated", "self", "ensemble", "true", "shuffled", "random", "uniform"])
+def test_every_target_is_a_distribution_over_the_batch(data, student, target):
+    parameters = stage_two(data, target=target)
+    corpora = experiment.Corpora(parameters)
+    items = corpora.items("development")
+    from corrlib.batches import epoch_batches
+    batch = next(epoch_batches(items, 8, 5, 1, 0))
+    found = build_target(parameters, items, corpora.truth("development"))(batch)
+    if target == "annotated":
+        assert found is None
+        return
+    by_clip, by_caption = found
+    assert by_clip.shape == by_caption.shape == (8, 40)
+    torch.testing.assert_close(by_clip.sum(0), torch.ones(40))
+    torch.testing.assert_close(by_caption.sum(1), torch.ones(8))
+    if target == "true":                      # of clips equally true, each gets the same
+        truth = torch.as_tensor(corpora.truth("development"))[batch.clips][:, batch.captions]
+        torch.testing.assert_close(by_clip, (truth / parameters.temperature).softmax(0))
+    if target == "uniform":
+        torch.testing.assert_close(by_clip, torch.full((8, 40), 1 / 8))
+
+
+def test_stage_two_at_its_own_estimate_starts_at_the_least_loss(data, student):
+    """Self-distillation begins where student and teacher agree: the loss is the targets' entropy, its gradient 0."""
+    parameters = stage_two(data, target="self")
+    corpora, encoder = experiment.Corpora(parameters), experiment.rebuild_encoder("t", "one").eval()
+    items = corpora.items("development")
+    from corrlib.batches import epoch_batches
+    from corrlib.losses import stage_loss
+    batch = next(epoch_batches(items, 8, 5, 1, 0))
+    target = build_target(parameters, items)(batch)
+    clips = corpora.audio("development", encoder.backbone).embed(encoder, batch.clips)
+    captions = encoder.embed_captions([items.texts[i] for i in batch.captions])
+    loss = stage_loss(clips @ captions.T, batch.annotated, 0.05, estimated=target, w_sup=0, w_dist=1)
+    entropy = sum(-(t * t.log()).sum(axis).mean() / 2 for axis, t in enumerate(target))
+    assert float(loss) == pytest.approx(float(entropy), rel=1e-4)
+    loss.backward()
+    assert float(encoder.audio_projection.weight.grad.norm()) < 1e-3
+
+
+def test_teachers_of_other_data_or_missing_are_named(data, student, tmp_path):
+    parameters = stage_two(data, teachers=["one", "two-that-is-not-there"])
+    items = experiment.Corpora(parameters).items("development")
+    with pytest.raises(FileNotFoundError, match="two-that-is-not-there"):
+        build_target(parameters, items)
+    soundscapes.write_corpus(tmp_path / "other", seed=1, sizes=SIZES | {"development": 20}, workers=1)
+    other = experiment.Corpora(stage_two(str(tmp_path / "other"))).items("development")
+    with pytest.raises(ValueError, match="teacher 'one' saw 24 clips.*has 20"):
+        build_target(stage_two(data), other)
+
+
+def test_a_checkpoint_of_another_model_is_refused(data, student):
+    parameters = check(StageOneParameters, {"data": data, **SHORT, "backbone": "mn_tiny"})
+    encoder = experiment.build_encoder(parameters, experiment.Corpora(parameters))
+    with pytest.raises(ValueError, match="model.safetensors does not fit this encoder; the first keys that differ"):
+        load_weights(encoder, "t", "one")
+
+
+def test_shuffled_teachers_are_the_same_up_to_clips():
+    generator = torch.Generator().manual_seed(0)
+    teacher = (torch.randn(6, 4, generator=generator), torch.randn(6, 4, generator=generator))
+    from corrlib.batches import Batch
+    everything = Batch(torch.arange(6), torch.arange(6), torch.eye(6).bool())
+    order = torch.tensor([3, 1, 0, 2, 5, 4])
+    plain = estimated([teacher], 0.1)(everything)
+    mixed = estimated([teacher], 0.1, clip_order=order)(everything)
+    torch.testing.assert_close(mixed[0], plain[0][order])
+
+
+FULL = """
+import resource, sys, os
+os.environ["CORRLIB_RUNS"] = sys.argv[2]
+import torch
+from corrlib import runs
+torch.save({"epoch": 1}, sys.argv[1] + "/before.pt")
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from pathlib import Path
+path = Path(sys.argv[1]) / "checkpoint.pt"
+os.rename(sys.argv[1] + "/before.pt", path)
+try:
+    runs.replace_with(path, lambda p: torch.save({"w": torch.randn(100000)}, p))
+except OSError as error:
+    print(error)
+print(torch.load(path, weights_only=True), sorted(p.name for p in path.parent.iterdir()))
+try:
+    runs.write_atomically(path, b"x" * 100000)
+except OSError as error:
+    print(error)
+print(torch.load(path, weights_only=True), sorted(p.name for p in path.parent.iterdir()))
+"""
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    """A limit on file size stands for a full disk: the write fails half-way, the old checkpoint stays."""
+    (tmp_path / "folder").mkdir()
+    result = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "folder"), str(tmp_path)], capture_output=True,
+                            text=True, env={**os.environ})
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0, result.stderr
+    assert len(lines) == 4 and all("free some space and run the same command again" in line for line in lines[::2])
+    assert lines[1] == lines[3] == "{'epoch': 1} ['checkpoint.pt']"
+
+
+def test_manifest_records_what_is_needed_to_repeat(data, student):
+    manifest = json.loads((runs.root() / "t" / "one" / "manifest.json").read_text())
+    assert manifest["parameters"]["learning_rate"] == 1e-3 and manifest["captions_seen"] >= 36 * 5
+    assert set(manifest["packages"]) >= {"torch", "transformers"} and manifest["data_fingerprint"]
+    queries = pd.read_csv(runs.root() / "t" / "one" / "queries.csv")
+    assert len(queries) == 60 and (queries["annotated rank"] >= 1).all()
+    metrics = json.loads((runs.root() / "t" / "one" / "metrics.json").read_text())
+    assert queries["annotated ap@10"].mean() == pytest.approx(metrics["annotated"]["mAP@10"])
