@@ -1,4 +1,5 @@
 """What a training notebook does, step by step: open the corpora, build the encoder, train, report."""
+import re
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Corpora:
     def __init__(self, parameters):
         self.name, self.folder, self.parameters = parameters.corpus, parameters.data, parameters
         torch.set_num_threads(getattr(parameters, "threads", 1))
+        _compose_default(self.name, self.folder)
         self.corpus, self.items, self.truth = cache(self._corpus), cache(self._items), cache(self._truth)
 
     def _corpus(self, split):
@@ -41,6 +43,14 @@ class Corpora:
         if self.parameters.cache_log_mel:
             return LogMelAudio(self.corpus(split), backbone, Path(self.folder) / "cache")
         return WaveformAudio(self.corpus(split), backbone.sample_rate_hz, self.parameters.clip_seconds)
+
+
+def _compose_default(name, folder):
+    """Let a notebook run by itself: the built-in corpus of a seed is composed where its default folder is missing."""
+    default = re.fullmatch(r"data/builtin/seed-(\d+)", str(folder))
+    if name == "soundscapes" and default and not Path(folder).exists():
+        print(f"composing the built-in corpus in {folder} (about a minute, once)", flush=True)
+        soundscapes.write_corpus(folder, int(default.group(1)))
 
 
 def build_encoder(parameters, corpora):

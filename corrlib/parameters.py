@@ -63,11 +63,12 @@ class TrainingParameters(Parameters):
     """What both stages share: the optimiser's path, the batch, the loss temperature, the machine."""
 
     corpus: str = "soundscapes"
-    epochs: Count = 12
+    epochs: Count = 8
     warmup_epochs: Weight = 1.0
-    batch_clips: Count = 64
-    captions_per_clip: Count = 1
-    learning_rate: Positive = 1e-3
+    cosine_epochs: Positive | None = None
+    batch_clips: Count = 32
+    captions_per_clip: Count = 5
+    learning_rate: Positive = 2e-3
     final_learning_rate: Weight = 1e-6
     weight_decay: Weight = 0.0
     temperature: Positive = 0.05
@@ -81,6 +82,9 @@ class TrainingParameters(Parameters):
     def _schedule_is_possible(self):
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be smaller than epochs ({self.epochs})")
+        if self.cosine_epochs is not None and not self.warmup_epochs < self.cosine_epochs <= self.epochs:
+            raise ValueError(f"cosine_epochs ({self.cosine_epochs}) must lie between warmup_epochs "
+                             f"({self.warmup_epochs}) and epochs ({self.epochs})")
         if self.final_learning_rate > self.learning_rate:
             raise ValueError("final_learning_rate must not be above learning_rate")
         return self
@@ -93,11 +97,11 @@ class StageOneParameters(TrainingParameters):
     weights: str = ""
     text_encoder: str = "tiny"
     text_weights: str = ""
-    text_dropout: Share = 0.1
+    text_dropout: Share = 0.0
     max_tokens: Count = 32
     clean_captions: bool = True
     embedding_size: Count = 128
-    pretraining_epochs: Natural = 8
+    pretraining_epochs: Natural = 12
     pretraining_learning_rate: Positive = 4e-3
     pretraining_batch_clips: Count = 16
 
@@ -115,6 +119,9 @@ class StageOneParameters(TrainingParameters):
 class StageTwoParameters(TrainingParameters):
     """06: a student that starts from stage-1 weights; `target` says what it is trained towards."""
 
+    epochs: Count = 3
+    warmup_epochs: Weight = 0.5
+    learning_rate: Positive = 1e-3
     student: str = "stage1-passt_tiny-seed1"
     target: Literal[TARGETS] = "ensemble"
     teachers: list[str] = []

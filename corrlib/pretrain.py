@@ -15,7 +15,8 @@ def pretrain(backbone, audio, tags, epochs, learning_rate, seed, batch_clips=16)
     torch.manual_seed(seed)
     tags = torch.as_tensor(tags)
     head = nn.Linear(backbone.feature_size, tags.shape[1])
-    optimiser = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=learning_rate, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=learning_rate, weight_decay=1e-4,
+                                  fused=True)
     batch_clips = min(batch_clips, len(tags))
     steps, step, losses = len(tags) // batch_clips, 0, []
     backbone.train()

@@ -147,8 +147,8 @@ def folder_of(study, run):
     folder = root() / study / run
     if not (folder / "manifest.json").is_file():
         state = "is not finished" if folder.is_dir() else "does not exist"
-        raise FileNotFoundError(f"run '{run}' of study '{study}' {state} (looked in {folder}); run it first, "
-                                f"for example with `make reproduce STUDY={study}`")
+        raise FileNotFoundError(f"run '{run}' of study '{study}' {state} (looked in {folder}); run its notebook "
+                                f"first, or the whole study with `make reproduce STUDY={study}`")
     return folder
 
 

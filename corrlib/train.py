@@ -17,7 +17,7 @@ class DivergenceError(RuntimeError):
 
 
 def learning_rate_at(step, steps, warmup_steps, peak, final):
-    """Linear warm-up to `peak`, then half a cosine down to `final` at the last of `steps` (published recipe)."""
+    """Linear warm-up to `peak`, half a cosine down to `final` at the last of `steps`, then `final` (published recipe)."""
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
@@ -37,7 +37,8 @@ class Trainer:
         self.weights = {"w_sup": w_sup, "w_dist": w_dist}
         self.device = next(encoder.parameters()).device
         trained = [p for p in encoder.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(trained, lr=parameters.learning_rate, weight_decay=parameters.weight_decay)
+        self.optimiser = torch.optim.AdamW(trained, lr=parameters.learning_rate, weight_decay=parameters.weight_decay,
+                                           fused=True)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=parameters.precision == "float16")
         self.tokens = encoder.text.tokenize(items.texts)
         self.steps_an_epoch = steps_an_epoch(items, parameters.batch_clips, parameters.captions_per_clip)
@@ -69,8 +70,8 @@ class Trainer:
 
     def _step(self, batch, step, crops):
         p = self.parameters
-        rate = learning_rate_at(step, p.epochs * self.steps_an_epoch, p.warmup_epochs * self.steps_an_epoch,
-                                p.learning_rate, p.final_learning_rate)
+        decay, warmup = (e * self.steps_an_epoch for e in (p.cosine_epochs or p.epochs, p.warmup_epochs))
+        rate = learning_rate_at(step, decay, warmup, p.learning_rate, p.final_learning_rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         with autocast(self.device, p.precision):

@@ -236,3 +236,9 @@ def test_a_warped_row_is_a_stretched_band():
     span = warped[:, -1, 0] - warped[:, 0, 0]                 # of the band that was kept: 60 to 100 %
     assert 0.5 < span.min() < 0.7 and 0.9 < span.max() <= 1.02
     torch.testing.assert_close(warp_frequency(ramp, 1.0), ramp, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name, expected", [("passt_s16", 93.9), ("atst_base", 44.9), ("mn10", 1.08)])
+def test_cost_of_a_segment(name, expected):
+    from corrlib.views import gigaflops
+    assert gigaflops(full_size(name)) == pytest.approx(expected, rel=0.02)

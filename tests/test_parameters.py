@@ -98,3 +98,28 @@ def test_the_command_refuses_within_seconds():
     result = subprocess.run([sys.executable, "-m", "corrlib.reproduce", "bultin"], capture_output=True, text=True)
     assert result.returncode == 2 and result.stderr.startswith("error: there is no study file")
     assert len(result.stderr.splitlines()) == 1 and time.time() - started < 15
+
+
+PUBLISHED = {"epochs": 20, "warmup_epochs": 1.0, "cosine_epochs": 15.0, "batch_clips": 64, "captions_per_clip": 1,
+             "learning_rate": 2e-5, "final_learning_rate": 1e-7, "weight_decay": 0.0, "temperature": 0.05,
+             "clip_seconds": 30.0, "precision": "float16"}
+
+
+@pytest.mark.parametrize("name", ["clotho"])
+def test_published_recipe_to_the_letter(name, monkeypatch):
+    monkeypatch.setenv("DATA", "/somewhere")
+    plans = plan_runs(name)
+    trained = [p.parameters for p in plans.values() if p.kind in ("stage1", "stage2")]
+    assert len(trained) == 12 and all(p[key] == value for p in trained for key, value in PUBLISHED.items())
+    text = {"text_encoder": "roberta-large", "text_dropout": 0.2, "max_tokens": 32, "clean_captions": True,
+            "embedding_size": 1024, "pretraining_epochs": 0}
+    first = [p.parameters for p in plans.values() if p.kind == "stage1"]
+    assert all(p[key] == value for p in first for key, value in text.items()) and all(p["weights"] for p in first)
+    assert all((p["w_sup"], p["w_dist"]) == (0.0, 1.0) for p in trained if "w_sup" in p)
+    assert {p["data"] for p in trained} == {"/somewhere"}
+
+
+def test_published_study_without_data_says_what_to_give(monkeypatch):
+    monkeypatch.delenv("DATA", raising=False)
+    with pytest.raises(P.ParameterError, match=r"needs \$DATA: run `make reproduce STUDY=clotho DATA=...`"):
+        plan_runs("clotho")

@@ -260,7 +260,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
 
 def test_manifest_records_what_is_needed_to_repeat(data, student):
     manifest = json.loads((runs.root() / "t" / "one" / "manifest.json").read_text())
-    assert manifest["parameters"]["learning_rate"] == 1e-3 and manifest["captions_seen"] >= 36 * 5
+    assert manifest["parameters"]["learning_rate"] == 2e-3 and manifest["captions_seen"] >= 36 * 5
     assert set(manifest["packages"]) >= {"torch", "transformers"} and manifest["data_fingerprint"]
     queries = pd.read_csv(runs.root() / "t" / "one" / "queries.csv")
     assert len(queries) == 60 and (queries["annotated rank"] >= 1).all()
