@@ -44,10 +44,12 @@ def resample(waveform, from_hz, to_hz):
     return AF.resample(torch.from_numpy(np.ascontiguousarray(waveform)), from_hz, to_hz).numpy()
 
 
-def crop(waveform, samples, generator=None):
-    """At most `samples` of a waveform: a random part where a generator is given (training), else the first."""
-    spare = len(waveform) - samples
-    if spare <= 0:
-        return waveform
-    start = int(torch.randint(spare + 1, (1,), generator=generator)) if generator is not None else 0
-    return waveform[start:start + samples]
+def crop_seconds(duration_seconds, wanted_seconds, generator=None):
+    """(offset, seconds) of a crop: a random part where a generator is given (training), else the first.
+
+    seconds is None for a clip no longer than the crop: it is read to its end.
+    """
+    spare = duration_seconds - wanted_seconds
+    if not spare > 0:
+        return 0.0, None if np.isnan(duration_seconds) else duration_seconds
+    return (float(torch.rand((), generator=generator)) * spare if generator is not None else 0.0), wanted_seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from corrlib.audio import crop, read_clip
+from corrlib.audio import crop_seconds, read_clip
 
 
 @dataclass
@@ -26,6 +26,7 @@ class Items:
 
     def __init__(self, corpus):
         order = {clip_id: row for row, clip_id in enumerate(corpus.clips["clip_id"])}
+        self.seconds = torch.tensor(corpus.clips["duration_seconds"].to_numpy(float))
         self.clip_of_caption = torch.tensor([order[c] for c in corpus.captions["clip_id"]])
         self.clips, self.captions = len(corpus.clips), len(corpus.captions)
         self.texts = corpus.captions["text"].tolist()
@@ -36,22 +37,31 @@ class Items:
         return clips[:, None] == self.clip_of_caption[captions][None, :]
 
 
-def epoch_batches(items, batch_clips, captions_per_clip, seed, epoch):
+def epoch_batches(items, batch_clips, captions_per_clip, seed, epoch, longest_seconds=None):
     """Yield the batches of one epoch; every caption is used once, in an order that (seed, epoch) alone decides.
 
     A training item is `captions_per_clip` captions of one clip (1: the published recipe). What remains of a
     clip's captions forms a smaller item; a last batch below half size is left out, as its few pairs contrast little.
+    longest_seconds: the crop; where given, items of like length (of whole seconds) are batched together, shuffled
+    among themselves and batch against batch.
     """
     generator = torch.Generator().manual_seed(seed * 100003 + epoch)
     shuffled = torch.randperm(items.captions, generator=generator)
     by_clip = shuffled[torch.argsort(items.clip_of_caption[shuffled], stable=True)]
     _, counts = torch.unique_consecutive(items.clip_of_caption[by_clip], return_counts=True)
     groups = [piece for own in torch.split(by_clip, counts.tolist()) for piece in torch.split(own, captions_per_clip)]
-    order = torch.randperm(len(groups), generator=generator).tolist()
-    for start in range(0, len(order), batch_clips):
-        chosen = [groups[i] for i in order[start:start + batch_clips]]
-        if len(chosen) * 2 < batch_clips and start:
-            return
+    order = torch.randperm(len(groups), generator=generator)
+    rest = len(order) % batch_clips
+    if rest < len(order) and 2 * rest < batch_clips:
+        order = order[:len(order) - rest]
+    batches = list(order.split(batch_clips))
+    if longest_seconds is not None:
+        seconds = items.seconds[[int(items.clip_of_caption[g[0]]) for g in groups]].clamp(max=longest_seconds).ceil()
+        if seconds.unique().numel() > 1:
+            batches = list(order[torch.argsort(seconds[order], stable=True)].split(batch_clips))
+            batches = [batches[i] for i in torch.randperm(len(batches), generator=generator)]
+    for numbers in batches:
+        chosen = [groups[i] for i in numbers.tolist()]
         clips = torch.stack([items.clip_of_caption[g[0]] for g in chosen])
         captions = torch.cat(chosen)
         yield Batch(clips, captions, items.annotated(clips, captions))
@@ -66,23 +76,30 @@ def steps_an_epoch(items, batch_clips, captions_per_clip):
 
 
 class WaveformAudio:
-    """Audio decoded on demand: random crops of `clip_seconds` in training, the first ones at evaluation."""
+    """Audio decoded on demand, only the part that is needed: random crops of `clip_seconds` in training, the first ones at
+    evaluation. Shorter clips keep their own length.
 
-    def __init__(self, corpus, rate_hz, clip_seconds):
+    store: a DecodedAudio that holds the clips already, or None.
+    """
+
+    def __init__(self, corpus, rate_hz, clip_seconds, store=None):
         self.rows = list(corpus.clips[["path", "start_seconds", "duration_seconds"]].itertuples(index=False))
-        self.rate_hz, self.clip_seconds = rate_hz, clip_seconds
+        self.rate_hz, self.clip_seconds, self.store = rate_hz, clip_seconds, store
 
     def embed(self, encoder, clips, generator=None):
         """clips (B,) row numbers -> embeddings (B, E); `generator` given: training, with random crops."""
-        pieces = [torch.as_tensor(self._read(int(c), generator)) for c in clips]
+        pieces = [torch.as_tensor(self.read(int(c), generator)) for c in clips]
         lengths = torch.tensor([len(p) for p in pieces])
         waveform = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
         return encoder.embed_audio(waveform.to(next(encoder.parameters()).device), lengths)
 
-    def _read(self, clip, generator):
-        path, start, duration = self.rows[clip]
-        waveform = read_clip(path, start, None if np.isnan(duration) else duration, self.rate_hz)
-        return crop(torch.as_tensor(waveform), int(self.clip_seconds * self.rate_hz), generator)
+    def read(self, clip, generator=None):
+        """float32 waveform (samples,) of a clip, cropped to `clip_seconds`: a random part if a generator is given."""
+        path, start, seconds = self.rows[clip]
+        offset, wanted = crop_seconds(seconds, self.clip_seconds, generator)
+        if self.store is not None:
+            return self.store.read(clip, offset, wanted)
+        return read_clip(path, start + offset, wanted, self.rate_hz)
 
 
 class LogMelAudio:

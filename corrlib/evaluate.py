@@ -67,16 +67,16 @@ def judge(clips, captions, items, truth=None):
     return metrics, pd.DataFrame(columns)
 
 
-def save_embeddings(run, embeddings):
-    """`{split: (clips, captions)}` -> the run's embeddings.safetensors."""
+def save_embeddings(path, embeddings):
+    """`{split: (clips, captions)}` -> a safetensors file."""
     flat = {f"{split}/{kind}": t.contiguous() for split, pair in embeddings.items()
             for kind, t in zip(("clips", "captions"), pair, strict=True)}
-    runs.replace_with(run.path("embeddings.safetensors"), lambda path: save_file(flat, path))
+    runs.replace_with(path, lambda part: save_file(flat, part))
 
 
-def load_embeddings(study, run, split):
-    """(clips (N, E), captions (C, E)) of a finished run; KeyError-free: says which splits there are."""
-    found = load_file(runs.folder_of(study, run) / "embeddings.safetensors")
+def load_embeddings(study, run, split, file="embeddings.safetensors"):
+    """(clips (N, E), captions (C, E)) of a finished run; ValueError says which splits there are."""
+    found = load_file(runs.folder_of(study, run) / file)
     if f"{split}/clips" not in found:
         known = sorted({k.split("/")[0] for k in found})
         raise ValueError(f"run '{run}' of study '{study}' holds no embeddings of split '{split}', only of {known}")

@@ -9,8 +9,9 @@ from corrlib import runs, soundscapes
 from corrlib.backbones import build_backbone
 from corrlib.batches import Items, LogMelAudio, WaveformAudio
 from corrlib.clips import load_corpus
+from corrlib.decoded import DecodedAudio
 from corrlib.dual_encoder import DualEncoder
-from corrlib.evaluate import embed, judge, save_embeddings
+from corrlib.evaluate import embed, judge, load_embeddings, save_embeddings
 from corrlib.parameters import StageOneParameters
 from corrlib.pretrain import pretrain
 from corrlib.targets import annotated, build_target
@@ -30,7 +31,7 @@ class Corpora:
         self.corpus, self.items, self.truth = cache(self._corpus), cache(self._items), cache(self._truth)
 
     def _corpus(self, split):
-        return load_corpus(self.name, self.folder, split)
+        return load_corpus(self.name, self.folder, split, self.parameters.tolerance)
 
     def _items(self, split):
         return Items(self.corpus(split))
@@ -42,7 +43,9 @@ class Corpora:
         """What gives a batch its audio: cached log-mels or decoded waveforms, as the parameters say."""
         if self.parameters.cache_log_mel:
             return LogMelAudio(self.corpus(split), backbone, Path(self.folder) / "cache")
-        return WaveformAudio(self.corpus(split), backbone.sample_rate_hz, self.parameters.clip_seconds)
+        rate, folder = backbone.sample_rate_hz, Path(self.folder) / "cache"
+        store = DecodedAudio(self.corpus(split), rate, folder) if self.parameters.cache_audio else None
+        return WaveformAudio(self.corpus(split), rate, self.parameters.clip_seconds, store)
 
 
 def _compose_default(name, folder):
@@ -103,8 +106,27 @@ def train_stage_two(run, corpora, encoder):
     p = run.parameters
     truth = corpora.truth("development") if p.target == "true" else None
     weights = {"w_sup": 1.0, "w_dist": 0.0} if p.target == "annotated" else {"w_sup": p.w_sup, "w_dist": p.w_dist}
-    target = build_target(p, corpora.items("development"), truth)
+    target = build_target(p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth)
     return _train(run, corpora, encoder, target, weights)
+
+
+def teacher_embeddings(study, name, corpora):
+    """A teacher's embeddings of this run's training split (clips (N, E), captions (C, E)).
+
+    Stored ones where the teacher was trained on the same split; else (stage 1 on merged corpora, stage 2 on one) they
+    are computed once and kept in the teacher's folder.
+    """
+    fingerprint = corpora.corpus("development").fingerprint()
+    if runs.read_manifest(study, name).get("development_fingerprint") == fingerprint:
+        return load_embeddings(study, name, "development")
+    path = runs.folder_of(study, name) / f"embeddings-{fingerprint}.safetensors"
+    if not path.is_file():
+        print(f"embedding the training split with teacher {name}", flush=True)
+        encoder = rebuild_encoder(study, name)
+        audio = corpora.audio("development", encoder.backbone)
+        found = embed(encoder, audio, corpora.items("development"), precision=corpora.parameters.precision)
+        save_embeddings(path, {"development": found})
+    return load_embeddings(study, name, "development", path.name)
 
 
 def _train(run, corpora, encoder, target, weights):
@@ -121,11 +143,12 @@ def report(run, corpora, encoder, setting):
                   for s in dict.fromkeys(("development", "validation", split))}
     metrics, queries = judge(*embeddings[split], corpora.items(split), corpora.truth(split))
     save_model(run, encoder)
-    save_embeddings(run, embeddings)
+    save_embeddings(run.path("embeddings.safetensors"), embeddings)
     run.write_table("queries.csv", queries)
     run.write_json("metrics.json", metrics)
     backbone = getattr(p, "backbone", None) or runs.read_manifest(p.study, stage_one_of(p.study, p.student))["backbone"]
     run.finish(setting=setting, backbone=backbone, data_fingerprint=corpora.corpus(split).fingerprint(),
+               development_fingerprint=corpora.corpus("development").fingerprint(),
                captions_cut=encoder.text.cut_captions, captions_seen=encoder.text.seen_captions)
     return metrics
 

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from corrlib.clips.load import check_name
+
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -39,10 +41,22 @@ class Parameters(BaseModel):
         raise NotImplementedError
 
 
-class DataParameters(Parameters):
-    """01_data: which corpus, and for the built-in one how it is composed."""
+class CorpusParameters(Parameters):
+    """Which corpus: a name, or several joined by `+`; tolerance: the share of its clips that may be unusable."""
 
     corpus: str = "soundscapes"
+    tolerance: Share = 0.0
+
+    @field_validator("corpus")
+    @classmethod
+    def _corpus_is_known(cls, name):
+        check_name(name)
+        return name
+
+
+class DataParameters(CorpusParameters):
+    """01_data: which corpus, and for the built-in one how it is composed."""
+
     sounds: str = "synthetic"
     leave_out: list[str] | Literal["too few"] = []
     pretraining_clips: Count = 2048
@@ -59,10 +73,9 @@ class DataParameters(Parameters):
                 "validation": self.validation_clips, "evaluation": self.evaluation_clips}
 
 
-class TrainingParameters(Parameters):
+class TrainingParameters(CorpusParameters):
     """What both stages share: the optimiser's path, the batch, the loss temperature, the machine."""
 
-    corpus: str = "soundscapes"
     epochs: Count = 8
     warmup_epochs: Weight = 1.0
     cosine_epochs: Positive | None = None
@@ -73,8 +86,10 @@ class TrainingParameters(Parameters):
     weight_decay: Weight = 0.0
     temperature: Positive = 0.05
     clip_seconds: Positive = 30.0
+    like_lengths: bool = True
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     cache_log_mel: bool = True
+    cache_audio: bool = False
     threads: Count = 1
     evaluate_on: Literal["evaluation", "validation"] = "evaluation"
 
@@ -143,10 +158,9 @@ class StageTwoParameters(TrainingParameters):
         return self
 
 
-class EstimateParameters(Parameters):
+class EstimateParameters(CorpusParameters):
     """05: the ensemble of stage-1 runs and the split on which its estimate is looked at."""
 
-    corpus: str = "soundscapes"
     teachers: list[str] = []
     temperature: Positive = 0.05
     combine: Literal[COMBINE] = "mean_similarity"

@@ -117,7 +117,7 @@ def _plan_seed(name, study, seed, add):
     root = os.environ.get("CORRLIB_DATA", "data")
     folder = study.data_folder.format(study=name, seed=seed, data=root)
     here = {"seed": seed, "data": folder}
-    corpus = {"corpus": study.data["corpus"]} if "corpus" in study.data else {}
+    corpus = {key: study.data[key] for key in ("corpus", "tolerance") if key in study.data}
     data = f"data-seed{seed}"
     add("data", data, NOTEBOOKS["data"], [], {**here, **study.data})
     teachers = [f"stage1-{backbone}-seed{seed}" for backbone in study.backbones]

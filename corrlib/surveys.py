@@ -1,16 +1,24 @@
 """What a corpus contains, as tables: splits, ambiguity of captions, examples."""
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from corrlib import soundscapes
 from corrlib.audio import read_clip
-from corrlib.clips import SPLITS, load_corpus
+from corrlib.clips import audit, list_corpus, splits_of
 from corrlib.metrics import oracle_ceiling
 
 
 def open_splits(parameters):
-    """{split: Corpus} of a data run."""
-    return {split: load_corpus(parameters.corpus, parameters.data, split) for split in SPLITS[parameters.corpus]}
+    """({split: Corpus} of a data run, the audit's table, the excluded clips)."""
+    splits, tables = {}, []
+    for split in splits_of(parameters.corpus):
+        listed = list_corpus(parameters.corpus, parameters.data, split)
+        splits[split], table = audit(listed, parameters.tolerance, Path(parameters.data) / "cache")
+        tables.append(table)
+    excluded = pd.concat([corpus.excluded for corpus in splits.values()], ignore_index=True)
+    return splits, pd.concat(tables, ignore_index=True), excluded
 
 
 def overview(splits):

@@ -7,7 +7,6 @@ import torch
 
 from corrlib import runs
 from corrlib.correspondence import estimate, member_similarities
-from corrlib.evaluate import load_embeddings
 
 
 def annotated():
@@ -50,11 +49,11 @@ def uniform():
     return lambda batch: estimate(torch.zeros(1, len(batch.clips), len(batch.captions)), 1.0)
 
 
-def build_target(parameters, items, truth=None):
-    """The target that a stage-2 run's parameters name; teachers are read from their finished runs.
+def build_target(parameters, items, embeddings_of, truth=None):
+    """The target that a stage-2 run's parameters name.
 
-    A ValueError tells what is missing: teachers without the right number of clips or captions, a corpus without
-    truth. No teacher is ever skipped.
+    embeddings_of: function from a teacher's run name to its embeddings (clips (N, E), captions (C, E)) of the
+    training split. ValueError where the truth is asked for and not known. No teacher is ever skipped.
     """
     kind, temperature = parameters.target, parameters.target_temperature or parameters.temperature
     if kind == "annotated":
@@ -72,17 +71,7 @@ def build_target(parameters, items, truth=None):
     order = None
     if kind == "shuffled":
         order = torch.randperm(items.clips, generator=torch.Generator().manual_seed(parameters.seed))
-    return estimated(_teachers(parameters.study, names, items), temperature, parameters.combine, weights, order)
-
-
-def _teachers(study, names, items):
-    """Embeddings of the teachers' training split, each of the right size."""
-    found = [load_embeddings(study, name, "development") for name in names]
-    for name, (clips, captions) in zip(names, found, strict=True):
-        if (len(clips), len(captions)) != (items.clips, items.captions):
-            raise ValueError(f"teacher '{name}' saw {len(clips)} clips and {len(captions)} captions, this run has "
-                             f"{items.clips} and {items.captions}; train the teacher on the same data")
-    return found
+    return estimated([embeddings_of(name) for name in names], temperature, parameters.combine, weights, order)
 
 
 def best_validation_score(study, run):

@@ -63,7 +63,8 @@ class Trainer:
         crops = torch.Generator().manual_seed(p.seed * 104729 + self.epoch)
         self.encoder.train()
         total, count = 0.0, 0
-        for batch in epoch_batches(self.items, p.batch_clips, p.captions_per_clip, p.seed, self.epoch):
+        longest = p.clip_seconds if p.like_lengths else None
+        for batch in epoch_batches(self.items, p.batch_clips, p.captions_per_clip, p.seed, self.epoch, longest):
             total += self._step(batch, self.epoch * self.steps_an_epoch + count, crops)
             count += 1
         return total / count

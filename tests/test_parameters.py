@@ -105,7 +105,7 @@ PUBLISHED = {"epochs": 20, "warmup_epochs": 1.0, "cosine_epochs": 15.0, "batch_c
              "clip_seconds": 30.0, "precision": "float16"}
 
 
-@pytest.mark.parametrize("name", ["clotho"])
+@pytest.mark.parametrize("name", ["clotho", "paper"])
 def test_published_recipe_to_the_letter(name, monkeypatch):
     monkeypatch.setenv("DATA", "/somewhere")
     plans = plan_runs(name)

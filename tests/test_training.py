@@ -147,6 +147,12 @@ def test_divergence_names_step_and_mend(data):
     run._lock.close()
 
 
+def target_of(parameters, corpora):
+    def embeddings(name):
+        return experiment.teacher_embeddings(parameters.study, name, corpora)
+    return build_target(parameters, corpora.items("development"), embeddings, corpora.truth("development"))
+
+
 @pytest.fixture
 def student(data):
     """A finished stage-1 run `one`."""
@@ -160,7 +166,7 @@ def test_every_target_is_a_distribution_over_the_batch(data, student, target):
     items = corpora.items("development")
     from corrlib.batches import epoch_batches
     batch = next(epoch_batches(items, 8, 5, 1, 0))
-    found = build_target(parameters, items, corpora.truth("development"))(batch)
+    found = target_of(parameters, corpora)(batch)
     if target == "annotated":
         assert found is None
         return
@@ -183,25 +189,36 @@ def test_stage_two_at_its_own_estimate_starts_at_the_least_loss(data, student):
     from corrlib.batches import epoch_batches
     from corrlib.losses import stage_loss
     batch = next(epoch_batches(items, 8, 5, 1, 0))
-    target = build_target(parameters, items)(batch)
+    target = target_of(parameters, corpora)(batch)
     clips = corpora.audio("development", encoder.backbone).embed(encoder, batch.clips)
     captions = encoder.embed_captions([items.texts[i] for i in batch.captions])
     loss = stage_loss(clips @ captions.T, batch.annotated, 0.05, estimated=target, w_sup=0, w_dist=1)
     entropy = sum(-(t * t.log()).sum(axis).mean() / 2 for axis, t in enumerate(target))
-    assert float(loss) == pytest.approx(float(entropy), rel=1e-4)
+    assert loss.item() == pytest.approx(entropy.item(), rel=1e-4)
     loss.backward()
     assert float(encoder.audio_projection.weight.grad.norm()) < 1e-3
 
 
-def test_teachers_of_other_data_or_missing_are_named(data, student, tmp_path):
+def test_a_missing_teacher_is_named_not_skipped(data, student):
     parameters = stage_two(data, teachers=["one", "two-that-is-not-there"])
-    items = experiment.Corpora(parameters).items("development")
     with pytest.raises(FileNotFoundError, match="two-that-is-not-there"):
-        build_target(parameters, items)
-    soundscapes.write_corpus(tmp_path / "other", seed=1, sizes=SIZES | {"development": 20}, workers=1)
-    other = experiment.Corpora(stage_two(str(tmp_path / "other"))).items("development")
-    with pytest.raises(ValueError, match="teacher 'one' saw 24 clips.*has 20"):
-        build_target(stage_two(data), other)
+        target_of(parameters, experiment.Corpora(parameters))
+
+
+def test_teachers_embed_what_they_were_not_trained_on_once(data, student, tmp_path, capsys):
+    """Stage 1 on one corpus, stage 2 on another: the teachers embed the latter's training split."""
+    soundscapes.write_corpus(tmp_path / "other", seed=2, sizes=SIZES | {"development": 20}, workers=1)
+    other = experiment.Corpora(stage_two(str(tmp_path / "other")))
+    clips, captions = experiment.teacher_embeddings("t", "one", other)
+    assert (len(clips), len(captions)) == (20, 100) and "embedding the training split" in capsys.readouterr().out
+    encoder = experiment.rebuild_encoder("t", "one").eval()
+    with torch.no_grad():
+        expected = encoder.embed_captions(other.items("development").texts[:3])
+    torch.testing.assert_close(captions[:3], expected, atol=1e-5, rtol=0)
+    again = experiment.teacher_embeddings("t", "one", other)
+    assert torch.equal(again[0], clips) and "embedding" not in capsys.readouterr().out
+    own = experiment.teacher_embeddings("t", "one", experiment.Corpora(stage_two(data)))
+    assert len(own[0]) == 24
 
 
 def test_a_checkpoint_of_another_model_is_refused(data, student):

@@ -1,0 +1,63 @@
+"""The two tables that every corpus becomes."""
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+CLIP_COLUMNS = ["clip_id", "path", "start_seconds", "duration_seconds", "corpus", "split"]
+CAPTION_COLUMNS = ["caption_id", "clip_id", "text"]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """clips: clip_id, path, start_seconds, duration_seconds, corpus, split; captions: caption_id, clip_id, text.
+
+    `path` is "" for a clip that the tables name but the folder lacks; a loaded corpus has none of these. metadata:
+    what a corpus says of its clips beside, by clip_id (may be empty). excluded: clip_id, path, reason of the clips
+    that the audit left out.
+    """
+
+    clips: pd.DataFrame
+    captions: pd.DataFrame
+    metadata: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"clip_id": []}))
+    excluded: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"clip_id": [], "path": [], "reason": []}))
+
+    def fingerprint(self):
+        """Short hash of ids, captions and file sizes: equal for equal data, whatever folder it lies in."""
+        digest = hashlib.sha256()
+        for row in self.clips.itertuples(index=False):
+            size = Path(row.path).stat().st_size if row.path else "-"
+            digest.update(f"{row.clip_id}\t{size}\n".encode())
+        digest.update("\n".join(self.captions["text"]).encode())
+        return digest.hexdigest()[:16]
+
+    def without(self, excluded):
+        """The corpus without the clips of a table `clip_id, path, reason`, and without their captions."""
+        gone = set(excluded["clip_id"])
+        parts = [table[~table["clip_id"].isin(gone)].reset_index(drop=True)
+                 for table in (self.clips, self.captions, self.metadata)]
+        return Corpus(*parts, excluded=pd.concat([self.excluded, excluded], ignore_index=True))
+
+
+def build(name, split, files, captions, metadata=None):
+    """A Corpus from `files` (key, path, start_seconds, duration_seconds) and `captions` (key, text), in their order.
+
+    The clip's id is corpus/split/key; its captions are numbered, so that equal texts stay different captions.
+    """
+    prefix = f"{name}/{split}/"
+    clips = files.assign(clip_id=prefix + files["key"], corpus=name, split=split)[CLIP_COLUMNS].reset_index(drop=True)
+    number = captions.groupby("key", sort=False).cumcount() + 1
+    clip_id = prefix + captions["key"]
+    table = pd.DataFrame({"caption_id": clip_id + "#" + number.astype(str), "clip_id": clip_id, "text": captions["text"]})
+    if metadata is None:
+        metadata = pd.DataFrame({"key": []}, dtype=str)
+    metadata = metadata.assign(clip_id=prefix + metadata["key"].astype(str)).drop(columns="key")
+    return Corpus(clips, table.reset_index(drop=True), metadata.reset_index(drop=True))
+
+
+def merge(corpora):
+    """Several corpora as one, in their order."""
+    tables = [pd.concat([getattr(c, name) for c in corpora], ignore_index=True)
+              for name in ("clips", "captions", "metadata", "excluded")]
+    return Corpus(*tables)

@@ -1,0 +1,102 @@
+"""Tables and files of a corpus as they are out there: encodings, odd names, nothing outside the folder."""
+import html
+import unicodedata
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".opus", ".m4a")
+
+
+def need(path, what, mend):
+    """The path, or FileNotFoundError that says what is missing and the mend."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{what} {path} does not exist; {mend}")
+    return Path(path)
+
+
+def read_csv(path, columns):
+    """A CSV as text, UTF-8 or else Latin-1, with at least `columns`; ValueError names file, line or column."""
+    need(path, "table", "put the corpus there or set `data` to its folder")
+    if not Path(path).stat().st_size:
+        raise ValueError(f"{path} is empty; restore the published file")
+    for encoding in ("utf-8-sig", "latin-1"):
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
+            break
+        except UnicodeDecodeError:
+            continue
+        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise ValueError(f"{path} is not a well-formed CSV ({str(error).strip().splitlines()[-1]}); "
+                             "mend that line") from None
+    for column in columns:
+        if column not in table:
+            raise ValueError(f"{path} has no column '{column}', only {', '.join(table.columns)}; rename the column")
+    if table.empty:
+        raise ValueError(f"{path} lists no clips; restore the published file")
+    return table
+
+
+def refuse(path, culprits, sentence):
+    """ValueError about the first of `culprits` (a Series), if there is any."""
+    if len(culprits):
+        more = f" (and {len(culprits) - 1} more)" if len(culprits) > 1 else ""
+        raise ValueError(f"{path} {sentence.format(culprits.iloc[0])}{more}; restore the file or mend that line")
+
+
+def refuse_empty_captions(path, keys, texts):
+    refuse(path, keys[texts.str.strip() == ""], "has an empty caption of '{}'")
+
+
+def plain(name):
+    """What is left of a file name when HTML entities, case, Unicode composition and trailing dots are set aside."""
+    name = unicodedata.normalize("NFC", html.unescape(name)).casefold().strip()
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem.rstrip('. ')}.{suffix}" if dot and "." + suffix in AUDIO_SUFFIXES else name.rstrip(". ")
+
+
+class Folder:
+    """The audio files of one folder (not its subfolders), found by the names that tables give them."""
+
+    def __init__(self, folder):
+        self.folder = need(folder, "audio folder", "put the corpus there or set `data` to its folder")
+        names = sorted(p.name for p in self.folder.iterdir() if p.is_file())
+        self.names, self.by_plain, self.by_stem = set(names), {}, {}
+        for name in names:
+            self.by_plain.setdefault(plain(name), []).append(name)
+            if Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                self.by_stem.setdefault(plain(name).rpartition(".")[0], []).append(name)
+
+    def find(self, name):
+        """Path of the file that a table calls `name`, or "". ValueError where the name leaves the folder or is unclear."""
+        if "/" in name or "\\" in name or name in ("..", "."):
+            raise ValueError(f"the tables name '{name}', which lies outside {self.folder}; a clip's name must be a plain "
+                             "file name")
+        if name in self.names:
+            return self._inside(name)
+        for wanted in (plain(name), plain(unquote(name))):
+            if wanted in self.by_plain:
+                return self._inside(self._only(name, self.by_plain[wanted]))
+        return ""
+
+    def find_stem(self, *stems):
+        """Path of the file whose name without suffix is one of `stems`, or ""."""
+        for stem in stems:
+            for wanted in (plain(stem), stem.casefold()):
+                if wanted in self.by_stem:
+                    return self._inside(self._only(stem, self.by_stem[wanted]))
+        return ""
+
+    def _only(self, name, found):
+        exact = [f for f in found if f.rpartition(".")[0] == name]
+        if len(found) > 1 and len(exact) != 1:
+            raise ValueError(f"{self.folder} holds {len(found)} files for '{name}': {', '.join(found[:3])}; keep one of "
+                             "them")
+        return exact[0] if len(found) > 1 else found[0]
+
+    def _inside(self, name):
+        path = self.folder / name
+        if path.is_symlink() and not path.resolve().is_relative_to(self.folder.resolve()):
+            raise ValueError(f"{path} is a link to a file outside its folder; put the file itself there")
+        return str(path)

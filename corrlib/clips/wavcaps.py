@@ -1,0 +1,62 @@
+"""WavCaps (Mei et al., TASLP 2024): four JSON files and four folders of FLAC files, one caption a clip.
+
+json_files/<source>/*_final.json hold {"data": [{"id", "caption", "duration", ...}]}; audio is in
+<source>_flac, <source> or <source>/flac below the corpus folder, `waveforms`, `Zip_files` or `audio`.
+"""
+import json
+
+import numpy as np
+import pandas as pd
+
+from corrlib.clips.corpus import build, merge
+from corrlib.clips.files import Folder, need, refuse, refuse_empty_captions
+
+SPLITS = ("development",)
+SOURCES = {"FreeSound": "fsd_final.json", "BBC_Sound_Effects": "bbc_final.json", "SoundBible": "sb_final.json",
+           "AudioSet_SL": "as_final.json"}
+EXPECTED = {"FreeSound": 262300, "BBC_Sound_Effects": 31201, "SoundBible": 1232, "AudioSet_SL": 108317}
+
+
+def list_wavcaps(folder, split):
+    """Corpus of all clips that the JSON files name; see `list_corpus`."""
+    need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
+    return merge([_source(folder, source, split) for source in SOURCES])
+
+
+def _source(folder, source, split):
+    path = _first(folder, f"WavCaps' {SOURCES[source]}",
+                  [f"json_files/{source}/{SOURCES[source]}", f"json_files/{SOURCES[source]}", SOURCES[source]])
+    entries = _entries(path)
+    key = source + "/" + entries["id"].astype(str).str.removesuffix(".wav")
+    refuse(path, entries["id"][key.duplicated()], "lists the clip '{}' more than once")
+    refuse_empty_captions(path, entries["id"], entries["caption"])
+    audio = Folder(_first(folder, f"audio folder of {source}",
+                          [f"{root}{source}{end}" for root in ("", "waveforms/", "audio/", "Zip_files/", "flac/")
+                           for end in ("_flac", "", "/flac")]))
+    files = pd.DataFrame({"key": key, "path": [audio.find_stem(k.split("/", 1)[1]) for k in key],
+                          "start_seconds": 0.0, "duration_seconds": np.nan})
+    metadata = pd.DataFrame({"key": key, "source": source, "id": entries["id"].astype(str).str.removesuffix(".wav")})
+    return build("wavcaps", split, files, pd.DataFrame({"key": key, "text": entries["caption"]}), metadata)
+
+
+def _first(folder, what, places):
+    for place in places:
+        if (folder / place).exists():
+            return folder / place
+    raise FileNotFoundError(f"{what} is missing: {folder / places[0]} does not exist; download it there, or leave "
+                            "wavcaps out")
+
+
+def _entries(path):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); download it again") from None
+    data = content.get("data") if isinstance(content, dict) else content
+    if not isinstance(data, list) or not data or not all(isinstance(e, dict) for e in data):
+        raise ValueError(f"{path} holds no list of clips under 'data'; download it again")
+    for number, entry in enumerate(data):
+        for name in ("id", "caption"):
+            if not isinstance(entry.get(name), str | int):
+                raise ValueError(f"{path} has no {name} in its entry {number + 1}; download it again")
+    return pd.DataFrame({"id": [str(e["id"]) for e in data], "caption": [str(e["caption"]) for e in data]})
