@@ -31,9 +31,9 @@ def autocast(device, precision):
     return torch.autocast(device.type, kinds[precision], enabled=precision != "float32")
 
 
-def annotated_relevance(items):
+def annotated_relevance(items, captions=slice(None)):
     """(clips, captions) float: 1 where the caption was written for the clip."""
-    return (torch.arange(items.clips)[:, None] == items.clip_of_caption[None, :]).float()
+    return (torch.arange(items.clips)[:, None] == items.clip_of_caption[captions][None, :]).float()
 
 
 def validation_score(encoder, audio, items, precision="float32"):
@@ -42,29 +42,28 @@ def validation_score(encoder, audio, items, precision="float32"):
     return retrieval_metrics(clips @ captions.T, annotated_relevance(items))
 
 
-def relevances(items, truth=None):
-    """The relevances that a run is judged by: `annotated`, and where the truth is known `true`."""
-    found = {"annotated": annotated_relevance(items)}
-    if truth is not None:
-        found["true"] = torch.as_tensor(np.asarray(truth), dtype=torch.float32)
-    return found
-
-
 def judge(clips, captions, items, truth=None):
-    """Metrics of embeddings in both directions, and one row a caption.
+    """Metrics of embeddings in both directions, and one row a caption; no more than a block of similarities at a time.
 
     Returns ({"annotated" | "true" | "annotated clip-to-caption": metrics}, DataFrame of per-query values with
     columns `<relevance> <value>`, caption_id and clip (row number)).
     """
-    similarity = clips @ captions.T
-    metrics, columns = {}, {"caption_id": items.caption_ids, "clip": items.clip_of_caption.numpy()}
-    for name, relevance in relevances(items, truth).items():
-        table = per_query(similarity, relevance)
-        metrics[name] = summarise(table)
+    tables = {"annotated": _in_blocks(clips, captions, lambda part: annotated_relevance(items, part))}
+    if truth is not None:
+        truth = torch.as_tensor(np.asarray(truth), dtype=torch.float32)
+        tables["true"] = _in_blocks(clips, captions, lambda part: truth[:, part])
+    columns = {"caption_id": items.caption_ids, "clip": items.clip_of_caption.numpy()}
+    for name, table in tables.items():
         columns |= {f"{name} {column}": table[column].to_numpy() for column in table.columns}
-    back = annotated_relevance(items).T.contiguous()
-    metrics["annotated clip-to-caption"] = retrieval_metrics(similarity.T.contiguous(), back)
+    back = _in_blocks(captions, clips, lambda part: (items.clip_of_caption[:, None] == part[None, :]).float())
+    metrics = {name: summarise(table) for name, table in {**tables, "annotated clip-to-caption": back}.items()}
     return metrics, pd.DataFrame(columns)
+
+
+def _in_blocks(ranked, queries, relevance_of, block=512):
+    """`metrics.per_query` of embeddings (items, E) and (queries, E); relevance_of(columns) -> (items, columns)."""
+    parts = torch.arange(len(queries)).split(block)
+    return pd.concat([per_query(ranked @ queries[part].T, relevance_of(part)) for part in parts], ignore_index=True)
 
 
 def save_embeddings(path, embeddings):

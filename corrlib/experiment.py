@@ -12,8 +12,10 @@ from corrlib.clips import load_corpus
 from corrlib.decoded import DecodedAudio
 from corrlib.dual_encoder import DualEncoder
 from corrlib.evaluate import embed, judge, load_embeddings, save_embeddings
+from corrlib.metrics import summarise
 from corrlib.parameters import StageOneParameters
 from corrlib.pretrain import pretrain
+from corrlib.relevance import judge_relevance, load_relevance
 from corrlib.targets import annotated, build_target
 from corrlib.text import build_text_encoder, load_text_encoder
 from corrlib.train import Trainer, load_weights, save_model
@@ -113,11 +115,12 @@ def train_stage_two(run, corpora, encoder):
 def teacher_embeddings(study, name, corpora):
     """A teacher's embeddings of this run's training split (clips (N, E), captions (C, E)).
 
-    Stored ones where the teacher was trained on the same split; else (stage 1 on merged corpora, stage 2 on one) they
-    are computed once and kept in the teacher's folder.
+    Stored ones where the teacher is a stage-1 model trained on the same split; else (stage 1 on merged corpora, stage 2
+    on one; a student as teacher) they are computed once and kept in the teacher's folder.
     """
     fingerprint = corpora.corpus("development").fingerprint()
-    if runs.read_manifest(study, name).get("development_fingerprint") == fingerprint:
+    manifest = runs.read_manifest(study, name)
+    if manifest["setting"] == "stage1" and manifest["development_fingerprint"] == fingerprint:
         return load_embeddings(study, name, "development")
     path = runs.folder_of(study, name) / f"embeddings-{fingerprint}.safetensors"
     if not path.is_file():
@@ -139,9 +142,12 @@ def _train(run, corpora, encoder, target, weights):
 def report(run, corpora, encoder, setting):
     """Embed the splits once, judge the held-out one, write model, embeddings and metrics; finishes the run."""
     split, p = run.parameters.evaluate_on, run.parameters
+    splits = ["development"] if setting == "stage1" else []      # of a teacher; others embed it when they become one
     embeddings = {s: embed(encoder, corpora.audio(s, encoder.backbone), corpora.items(s), precision=p.precision)
-                  for s in dict.fromkeys(("development", "validation", split))}
+                  for s in dict.fromkeys((*splits, "validation", split))}
     metrics, queries = judge(*embeddings[split], corpora.items(split), corpora.truth(split))
+    if p.relevance:
+        metrics |= judge_beyond(run, corpora.corpus(split), encoder, embeddings[split][0])
     save_model(run, encoder)
     save_embeddings(run.path("embeddings.safetensors"), embeddings)
     run.write_table("queries.csv", queries)
@@ -151,6 +157,17 @@ def report(run, corpora, encoder, setting):
                development_fingerprint=corpora.corpus("development").fingerprint(),
                captions_cut=encoder.text.cut_captions, captions_seen=encoder.text.seen_captions)
     return metrics
+
+
+@torch.no_grad()
+def judge_beyond(run, corpus, encoder, clips):
+    """{kind: metrics} by the relevance that the run names (multi-positive or graded), and its per-query table."""
+    beyond = load_relevance(run.parameters.relevance, corpus)
+    captions = torch.cat([encoder.eval().embed_captions(beyond.texts[i:i + 256]).float().cpu()
+                          for i in range(0, len(beyond.texts), 256)])
+    table = judge_relevance(clips @ captions.T, beyond)
+    run.write_table(f"queries-{beyond.kind}.csv", table)
+    return {beyond.kind: summarise(table) if "rank" in table else table.mean().to_dict()}
 
 
 def setting_of(parameters):

@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 
 DEPTHS = (10, 16)                                                            # of average precision
-QUERIES_AT_ONCE = 1024
+QUERIES_AT_ONCE = 512
+SPARE = 32                                                                   # items sorted beyond the depth, for ties
 
 
 def ranks(similarity, relevance):
@@ -22,12 +23,17 @@ def ranks(similarity, relevance):
     similarity, relevance: (items ranked, queries); an item is relevant at 1.0.
     """
     similarity, relevance = _checked(similarity, relevance)
-    whole = relevance >= 1
-    best = similarity.masked_fill(~whole, -torch.inf).max(0).values
-    found = (whole & (similarity == best)).int().argmax(0)                   # the first row of the best
-    row = torch.arange(len(similarity))[:, None]
-    before = (similarity > best) | ((similarity == best) & (row < found))
-    return torch.where(whole.any(0), before.sum(0) + 1, len(similarity) + 1)
+    return _ranks(similarity.T, relevance.T >= 1)
+
+
+def _ranks(scores, whole):
+    """As `ranks`, of scores and matches (queries, items)."""
+    best = scores.masked_fill(~whole, -torch.inf).amax(1, keepdim=True)
+    before, tied = (scores > best).sum(1), scores == best
+    if bool((tied.sum(1) > 1).any()):                  # of equal ones the first row comes first
+        found = (whole & tied).int().argmax(1, keepdim=True)
+        before = before + (tied & (torch.arange(scores.shape[1]) < found)).sum(1)
+    return torch.where(best[:, 0] > -torch.inf, before + 1, scores.shape[1] + 1)
 
 
 def _checked(similarity, relevance):
@@ -60,23 +66,42 @@ def per_query(similarity, relevance, k=(1, 5, 10)):
 
 def _block(similarity, relevance, k):
     depth = max(*DEPTHS, *k)
-    order = torch.argsort(similarity.T.contiguous(), dim=1, descending=True, stable=True)[:, :depth]
-    ordered = relevance.T.gather(1, order).double()
+    scores, gains = similarity.T.contiguous(), relevance.T.contiguous()
+    matches = gains >= 1
+    ordered = gains.gather(1, first_ranked(scores, depth)).double()
     whole = (ordered >= 1).double()
-    relevant = (relevance >= 1).sum(0).clamp(min=1)
+    relevant = matches.sum(1).clamp(min=1)
     precision = whole.cumsum(1) / torch.arange(1, ordered.shape[1] + 1) * whole
-    columns = {"rank": ranks(similarity, relevance)}
+    columns = {"rank": _ranks(scores, matches)}
     columns |= {f"ap@{depth}": precision[:, :depth].sum(1) / relevant for depth in DEPTHS}
     columns |= {f"r@{depth}": whole[:, :depth].sum(1) / relevant for depth in k}
-    columns["ndcg@10"] = _ndcg(ordered[:, :10], relevance)
+    columns["ndcg@10"] = _ndcg(ordered[:, :10], gains)
     return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
 
 
-def _ndcg(ordered, relevance):
+def first_ranked(scores, depth):
+    """Row numbers (queries, depth) of the best items of scores (queries, items), ties in row order.
+
+    Only a few more than `depth` are sorted; a query whose ties reach beyond them is sorted in full.
+    """
+    wide = depth + SPARE
+    if scores.shape[1] <= wide:
+        return scores.argsort(dim=1, descending=True, stable=True)[:, :depth]
+    values, rows = scores.topk(wide, 1)
+    rows, by_row = rows.sort(1)
+    values, order = values.gather(1, by_row).sort(dim=1, descending=True, stable=True)
+    found = rows.gather(1, order)[:, :depth]
+    unsure = values[:, depth - 1] == values[:, -1]
+    if bool(unsure.any()):
+        found[unsure] = scores[unsure].argsort(dim=1, descending=True, stable=True)[:, :depth]
+    return found
+
+
+def _ndcg(ordered, gains):
     """DCG with linear gain over log2(1 + rank), over that of the best order (Jarvelin and Kekalainen 2002)."""
     depth = ordered.shape[1]
     discount = 1 / torch.log2(torch.arange(2, depth + 2, dtype=torch.float64))
-    best = relevance.T.topk(depth, dim=1).values.double() @ discount
+    best = gains.topk(depth, dim=1).values.double() @ discount
     return torch.where(best > 0, ordered @ discount / best.where(best > 0, torch.ones_like(best)), 0.0)
 
 

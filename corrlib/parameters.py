@@ -16,7 +16,7 @@ Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-TARGETS = ("annotated", "self", "ensemble", "true", "shuffled", "random", "uniform")
+TARGETS = ("annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform")
 COMBINE = ("mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best")
 BACKBONES = ("passt_s16", "passt_s10", "atst_base", "mn10", "mn20", "mn40", "passt_tiny", "atst_tiny", "mn_tiny")
 
@@ -64,6 +64,7 @@ class DataParameters(CorpusParameters):
     validation_clips: Count = 512
     evaluation_clips: Count = 1000
     ambiguity: Share = 0.5
+    graded: str = ""
 
     def default_name(self):
         return "data"
@@ -92,6 +93,7 @@ class TrainingParameters(CorpusParameters):
     cache_audio: bool = False
     threads: Count = 1
     evaluate_on: Literal["evaluation", "validation"] = "evaluation"
+    relevance: str = ""
 
     @model_validator(mode="after")
     def _schedule_is_possible(self):

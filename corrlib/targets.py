@@ -44,6 +44,13 @@ def random_teacher(items, temperature, seed, size=64):
     return estimated([tuple(draw)], temperature)
 
 
+def captions(items, temperature):
+    """Similarity of captions to each clip's captions by a sentence encoder (arXiv 2412.01356): text alone."""
+    from corrlib.sentences import clip_embeddings, embed_sentences  # not needed by any other target
+    own = embed_sentences(items.texts)
+    return estimated([(clip_embeddings(own, items.clip_of_caption, items.clips), own)], temperature)
+
+
 def uniform():
     """Every caption describes every clip equally well."""
     return lambda batch: estimate(torch.zeros(1, len(batch.clips), len(batch.captions)), 1.0)
@@ -66,6 +73,8 @@ def build_target(parameters, items, embeddings_of, truth=None):
         return random_teacher(items, temperature, parameters.seed)
     if kind == "uniform":
         return uniform()
+    if kind == "captions":
+        return captions(items, temperature)
     names = [parameters.student] if kind == "self" else (parameters.teachers or [parameters.student])
     weights = [best_validation_score(parameters.study, n) for n in names] if parameters.combine == "best" else None
     order = None

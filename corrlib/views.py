@@ -114,6 +114,7 @@ def answer(run, metrics, log):
     lines = [f"**{run.parameters.run_name()}**, best of {len(log)} epochs by validation (epoch {best['epoch']:.0f}, "
              f"mAP@10 {100 * best['validation mAP@10']:.1f} %), on the {run.parameters.evaluate_on} split:", ""]
     for relevance, found in metrics.items():
-        shown = ", ".join(f"{k} {100 * found[k]:.1f} %" for k in ("mAP@10", "R@1", "R@5", "R@10", "nDCG@10"))
+        names = [k for k in ("mAP@10", "R@1", "R@5", "R@10", "nDCG@10") if k in found] or list(found)
+        shown = ", ".join(f"{k} {100 * found[k]:.1f} %" for k in names)
         lines.append(f"- {relevance}: {shown}")
     return Markdown("\n".join(lines))

@@ -3,6 +3,7 @@ import os
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -173,3 +174,31 @@ def test_oracle_ceiling_closed_forms():
     assert nothing["mAP@10"] == pytest.approx(sum(1 / r for r in range(1, 11)) / 20)
     with pytest.raises(ValueError, match="exactly one"):
         oracle_ceiling(eye, np.ones((20, 20)))
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_the_first_ranked_are_those_of_a_full_stable_sort(levels):
+    """Many ties (2 levels) need the full sort, few do not: both must give the same."""
+    from corrlib.metrics import first_ranked
+    scores = torch.randint(levels, (40, 300), generator=torch.Generator().manual_seed(levels)).float()
+    assert torch.equal(first_ranked(scores, 16), scores.argsort(dim=1, descending=True, stable=True)[:, :16])
+
+
+def test_judging_in_blocks_equals_judging_at_once():
+    from corrlib.batches import Items
+    from corrlib.evaluate import _in_blocks, judge
+    items = Items.__new__(Items)
+    items.clips, items.captions, items.clip_of_caption = 30, 90, torch.arange(90) // 3
+    items.caption_ids = list(range(90))
+    generator = torch.Generator().manual_seed(0)
+    clips, captions = torch.randn(30, 8, generator=generator), torch.randn(90, 8, generator=generator)
+    truth = torch.rand(30, 90, generator=generator).round(decimals=1)
+    metrics, table = judge(clips, captions, items, truth)
+    annotated = (torch.arange(30)[:, None] == items.clip_of_caption).float()
+    similarity = clips @ captions.T
+    assert metrics["annotated"] == pytest.approx(retrieval_metrics(similarity, annotated))
+    assert metrics["true"] == pytest.approx(retrieval_metrics(similarity, truth))
+    back = metrics["annotated clip-to-caption"]
+    assert back == pytest.approx(retrieval_metrics(similarity.T.contiguous(), annotated.T.contiguous()))
+    small = _in_blocks(clips, captions, lambda part: truth[:, part], block=7)
+    pd.testing.assert_frame_equal(small, per_query(similarity, truth), check_exact=False)

@@ -159,7 +159,7 @@ def student(data):
     return finish(*stage_one(data))
 
 
-@pytest.mark.parametrize("target", ["annotated", "self", "ensemble", "true", "shuffled", "random", "uniform"])
+@pytest.mark.parametrize("target", ["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"])
 def test_every_target_is_a_distribution_over_the_batch(data, student, target):
     parameters = stage_two(data, target=target)
     corpora = experiment.Corpora(parameters)
@@ -283,3 +283,16 @@ def test_manifest_records_what_is_needed_to_repeat(data, student):
     assert len(queries) == 60 and (queries["annotated rank"] >= 1).all()
     metrics = json.loads((runs.root() / "t" / "one" / "metrics.json").read_text())
     assert queries["annotated ap@10"].mean() == pytest.approx(metrics["annotated"]["mAP@10"])
+
+
+def test_two_runs_are_compared_in_one_line(data, student):
+    from corrlib.compare import compare
+    finish(*stage_one(data, run="other", learning_rate=1e-4))
+    table = compare("t/one", "t/other", resamples=200).set_index("metric")
+    one, other = (json.loads((runs.root() / "t" / n / "metrics.json").read_text()) for n in ("one", "other"))
+    expected = one["annotated"]["mAP@10"] - other["annotated"]["mAP@10"]
+    assert table.loc["annotated mAP@10", "difference"] == pytest.approx(expected)
+    assert (table["low"] <= table["difference"]).all() and (table["p_holm"] >= table["p"]).all()
+    assert "true mAP@10" in table.index
+    same = compare("t/one", "t/one", resamples=50)
+    assert (same["difference"] == 0).all() and (same["p_holm"] == 1).all()

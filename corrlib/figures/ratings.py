@@ -1,0 +1,34 @@
+"""Figure of human ratings: by kind of pair, and against similarity of text alone."""
+import matplotlib.pyplot as plt
+import numpy as np
+
+from corrlib.figures.style import legend, say, use_style
+
+KINDS = {"annotated": "#0072B2", "near": "#E69F00", "random": "#999999"}
+
+
+def human_ratings(pairs, agreement, bins=12):
+    """Left: ratings of annotated, near and random pairs; right: mean rating by sentence similarity.
+
+    pairs: table `group` (names of KINDS), `rating` 0 to 100, `similarity`; agreement: rows of `ratings.agreement`.
+    """
+    use_style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.3), layout="constrained")
+    edges = np.arange(0, 101, 10)
+    for offset, (kind, shade) in zip((-3, 0, 3), KINDS.items(), strict=True):
+        counts, _ = np.histogram(pairs.loc[pairs["group"] == kind, "rating"], edges)
+        left.bar(edges[:-1] + 5 + offset, 100 * counts / max(1, counts.sum()), 3, color=shade, label=kind)
+    left.set(xlabel="human rating", ylabel="pairs of this kind (%)")
+    for kind in ("near", "annotated"):
+        own = pairs[pairs["group"] == kind].sort_values("similarity")
+        parts = [p for p in np.array_split(np.arange(len(own)), bins) if len(p)]
+        right.plot([own["similarity"].iloc[p].mean() for p in parts], [own["rating"].iloc[p].mean() for p in parts],
+                   marker="o", ms=4, lw=1.3, color=KINDS[kind])
+    right.set(xlabel="sentence similarity of caption and clip's captions", ylabel="mean human rating", ylim=(0, 100))
+    legend(figure, left.get_legend_handles_labels()[0])
+    best = agreement[(agreement["split"] == "all splits") & (agreement["clips"] == "near clips only")].iloc[0]
+    say(figure, f"Text alone orders near clips as people do: rank correlation {best['rank correlation']:.2f} "
+         f"[{best['low']:.2f}, {best['high']:.2f}]",
+         f"TAU Audio-Text Graded Relevances 2023; {best['queries']} captions of ClothoV2, 17 rated clips each; "
+         "95 % bootstrap interval over captions.")
+    return figure
