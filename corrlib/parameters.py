@@ -63,7 +63,7 @@ class DataParameters(CorpusParameters):
     development_clips: Count = 2048
     validation_clips: Count = 512
     evaluation_clips: Count = 1000
-    ambiguity: Share = 0.5
+    ambiguity: Share = 0.65
     graded: str = ""
 
     def default_name(self):

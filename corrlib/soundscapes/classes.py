@@ -8,7 +8,7 @@ from corrlib.soundscapes import events, textures
 
 VALUES = {"pace": ("slow", "fast"), "pitch": ("low", "high"), "distance": ("near", "distant"),
           "strength": ("gentle", "strong")}
-FACTORS = {"slow": 0.55, "fast": 1.7, "low": 0.7, "high": 1.45, "gentle": 0.45, "strong": 1.6}      # for synthesizers
+FACTORS = {"slow": 0.5, "fast": 2.0, "low": 0.7, "high": 1.45, "gentle": 0.45, "strong": 1.6}      # for synthesizers
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Synthetic events: sounds that begin and end, each from a simple physical picture of its source.
 
-An event is `f(rng, rate_hz, seconds, pace, pitch) -> waveform (samples,)` at any level; `pace` is 0.55 (slow) or
-1.7 (fast), `pitch` 0.7 (low) or 1.45 (high), and 1 where the class has no such attribute. Intervals are short enough
+An event is `f(rng, rate_hz, seconds, pace, pitch) -> waveform (samples,)` at any level; `pace` is 0.5 (slow) or
+2 (fast), `pitch` 0.7 (low) or 1.45 (high), and 1 where the class has no such attribute. Intervals are short enough
 for even a slow sound to come twice in its second or more.
 """
 import numpy as np

@@ -1,10 +1,10 @@
 """Mix the grains of a scene to its waveform."""
 import numpy as np
 
-# level of a sound, whose grain has unit power; a distant sound is 10 dB softer, a distant background 6 dB
-EVENT = {"near": 1.0, "distant": 0.32}
-BACKGROUND = {"gentle": 0.1, "strong": 0.24, "near": 1.0, "distant": 0.5}
-PLAIN_BACKGROUND = 0.18             # where recordings have no strength
+# level of a sound, whose grain has unit power; a distant event is 7 dB softer, a distant background 6 dB
+EVENT = {"near": 1.0, "distant": 0.45}
+BACKGROUND = {"gentle": 0.08, "strong": 0.2, "near": 1.0, "distant": 0.5}
+PLAIN_BACKGROUND = 0.15             # where recordings have no strength
 JITTER_DB, HEADROOM, FULL_SCALE = 2.0, 0.9, 4.0
 
 

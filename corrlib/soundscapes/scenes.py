@@ -31,7 +31,7 @@ def _sound(rng, kind):
 
 def _times(rng, count, seconds):
     """[(onset, offset)] in seconds: an event begins with the one before it, or after all before it have ended."""
-    lengths = rng.uniform(1.0, 1.5, count) if count > 1 else rng.uniform(1.0, 2.0, 1)
+    lengths = rng.uniform(1.2, 1.8, count) if count > 1 else rng.uniform(1.4, 2.0, 1)
     times, start = [], rng.uniform(0.05, 0.3)
     for i, length in enumerate(lengths):
         if i and rng.random() < 0.5:

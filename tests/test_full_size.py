@@ -1,0 +1,60 @@
+"""One training step at published size, random weights: `pytest -m full_size` (minutes and up to 16 GB; not in the suite)."""
+import resource
+import time
+
+import pytest
+import torch
+from transformers import RobertaConfig, RobertaModel
+
+from corrlib.backbones import build_backbone
+from corrlib.batches import Batch
+from corrlib.dual_encoder import DualEncoder
+from corrlib.parameters import StageOneParameters, check
+from corrlib.targets import annotated
+from corrlib.text import TextEncoder, train_tokenizer
+from corrlib.train import Trainer
+
+CAPTIONS = ["A dog barks while rain falls on a tin roof and a car passes by in the distance", "Wind howls in the trees"]
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+         "vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "hidden_dropout_prob": 0.2,
+         "attention_probs_dropout_prob": 0.2, "pad_token_id": 1}
+ON_GPU = torch.cuda.is_available()
+CLIPS, SECONDS, PRECISION = (64, 30, "bfloat16") if ON_GPU else (2, 10, "float32")
+
+
+class Noise:
+    """Clips of noise instead of files."""
+
+    def embed(self, encoder, clips, generator=None):
+        device = next(encoder.parameters()).device
+        waveform = 0.1 * torch.randn(len(clips), SECONDS * 32000, device=device)
+        return encoder.embed_audio(waveform, torch.full((len(clips),), waveform.shape[1]))
+
+
+class Pairs:
+    """CLIPS clips with a caption each."""
+
+    clips = captions = CLIPS
+    texts = [CAPTIONS[i % 2] for i in range(CLIPS)]
+    clip_of_caption = torch.arange(CLIPS)
+
+
+@pytest.mark.full_size
+@pytest.mark.parametrize("name", ["passt_s16", "passt_s10", "atst_base", "mn40"])
+def test_a_training_step_of_published_size(name):
+    torch.manual_seed(0)
+    text = TextEncoder(RobertaModel(RobertaConfig(**LARGE), add_pooling_layer=False), train_tokenizer(CAPTIONS * 9))
+    encoder = DualEncoder(build_backbone(name), text, 1024).to("cuda" if ON_GPU else "cpu").train()
+    parameters = check(StageOneParameters, {"backbone": name, "learning_rate": 2e-5, "precision": PRECISION,
+                                            "batch_clips": CLIPS, "captions_per_clip": 1, "epochs": 2})
+    trainer = Trainer(encoder, Noise(), Pairs(), annotated(), parameters, validation=None)
+    batch = Batch(torch.arange(CLIPS), torch.arange(CLIPS), torch.eye(CLIPS).bool())
+    before = encoder.audio_projection.weight.detach().clone()
+    losses, started = [], time.time()
+    for step in range(2):
+        losses.append(trainer._step(batch, step + 1, None))
+    seconds = (time.time() - started) / 2
+    peak = torch.cuda.max_memory_allocated() if ON_GPU else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"{name}: {seconds:.1f} s a step of {CLIPS} x {SECONDS} s, peak {peak / 2**30:.1f} GiB, losses {losses}")
+    assert all(torch.isfinite(torch.tensor(losses))) and not torch.equal(before, encoder.audio_projection.weight)
+    assert ON_GPU or peak < 16 * 2**30
