@@ -60,10 +60,10 @@ class DataParameters(CorpusParameters):
     sounds: str = "synthetic"
     leave_out: list[str] | Literal["too few"] = []
     pretraining_clips: Count = 2048
-    development_clips: Count = 2048
+    development_clips: Count = 4096
     validation_clips: Count = 512
     evaluation_clips: Count = 1000
-    ambiguity: Share = 0.65
+    ambiguity: Share = 0.75
     graded: str = ""
 
     def default_name(self):
@@ -77,12 +77,12 @@ class DataParameters(CorpusParameters):
 class TrainingParameters(CorpusParameters):
     """What both stages share: the optimiser's path, the batch, the loss temperature, the machine."""
 
-    epochs: Count = 8
+    epochs: Count = 6
     warmup_epochs: Weight = 1.0
     cosine_epochs: Positive | None = None
-    batch_clips: Count = 32
+    batch_clips: Count = 64
     captions_per_clip: Count = 5
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 4e-3
     final_learning_rate: Weight = 1e-6
     weight_decay: Weight = 0.0
     temperature: Positive = 0.05
@@ -136,9 +136,9 @@ class StageOneParameters(TrainingParameters):
 class StageTwoParameters(TrainingParameters):
     """06: a student that starts from stage-1 weights; `target` says what it is trained towards."""
 
-    epochs: Count = 3
+    epochs: Count = 2
     warmup_epochs: Weight = 0.5
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
     student: str = "stage1-passt_tiny-seed1"
     target: Literal[TARGETS] = "ensemble"
     teachers: list[str] = []

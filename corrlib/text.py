@@ -42,9 +42,10 @@ class TextEncoder(nn.Module):
         return [i if len(i) <= self.max_tokens else [*i[:self.max_tokens - 1], end] for i in ids]
 
     def forward(self, token_ids):
-        """list of B id lists -> features (B, D); short and long captions apart, each padded to its own longest."""
+        """list of B id lists -> features (B, D); captions of like length together, each part padded to its longest."""
         order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
-        parts = [order[:len(order) // 2], order[len(order) // 2:]] if len(order) >= 32 else [order]
+        size = max(16, -(-len(order) // 4))
+        parts = [order[i:i + size] for i in range(0, len(order), size)]
         features = torch.cat([self._first_token([token_ids[i] for i in part]) for part in parts])
         return features[torch.tensor(order, device=features.device).argsort()]
 
