@@ -55,7 +55,7 @@ class CorpusParameters(Parameters):
 
 
 class DataParameters(CorpusParameters):
-    """01_data: which corpus, and for the built-in one how it is composed."""
+    """01_data: which corpus, and for the built-in one how it is composed; text_only: look at its tables alone."""
 
     sounds: str = "synthetic"
     leave_out: list[str] | Literal["too few"] = []
@@ -65,6 +65,7 @@ class DataParameters(CorpusParameters):
     evaluation_clips: Count = 1000
     ambiguity: Share = 0.75
     graded: str = ""
+    text_only: bool = False
 
     def default_name(self):
         return "data"

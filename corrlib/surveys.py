@@ -11,7 +11,10 @@ from corrlib.metrics import oracle_ceiling
 
 
 def open_splits(parameters):
-    """({split: Corpus} of a data run, the audit's table, the excluded clips)."""
+    """({split: Corpus} of a data run, the audit's table, the excluded clips); nothing is audited if text_only."""
+    if parameters.text_only:
+        listed = {s: list_corpus(parameters.corpus, parameters.data, s, audio=False) for s in splits_of(parameters.corpus)}
+        return listed, pd.DataFrame(), pd.concat([c.excluded for c in listed.values()], ignore_index=True)
     splits, tables = {}, []
     for split in splits_of(parameters.corpus):
         listed = list_corpus(parameters.corpus, parameters.data, split)
@@ -26,11 +29,32 @@ def overview(splits):
     rows = []
     for split, corpus in splits.items():
         words = corpus.captions["text"].str.lower().str.findall(r"\w+")
+        seconds = corpus.clips["duration_seconds"]
         rows.append({"split": split, "clips": len(corpus.clips), "captions": len(corpus.captions),
-                     "hours": corpus.clips["duration_seconds"].sum() / 3600, "words a caption": words.str.len().mean(),
-                     "different words": words.explode().nunique(),
+                     "hours": seconds.sum(min_count=1) / 3600, "median seconds": seconds.median(),
+                     "words a caption": words.str.len().mean(), "different words": words.explode().nunique(),
                      "different captions": corpus.captions["text"].nunique()})
     return pd.DataFrame(rows)
+
+
+def licences(splits):
+    """Clips of each licence by split; empty where the corpus does not give licences."""
+    given = {split: corpus.metadata["licence"].value_counts() for split, corpus in splits.items()
+             if "licence" in corpus.metadata}
+    return pd.DataFrame(given).fillna(0).astype(int)
+
+
+def words(splits, count=15):
+    """The most frequent words of all captions with their number, those of fewer than four letters left out."""
+    texts = pd.concat([corpus.captions["text"] for corpus in splits.values()])
+    found = texts.str.lower().str.findall(r"\w{4,}").explode().value_counts()
+    return found.head(count).rename_axis("word").rename("times").reset_index()
+
+
+def shared_word_for_word(corpus):
+    """Share of captions whose very words are also annotated for another clip: the least that is shared for sure."""
+    clips = corpus.captions.groupby(corpus.captions["text"].str.lower().str.strip())["clip_id"].transform("nunique")
+    return float((clips > 1).mean())
 
 
 def truth_of(parameters, split):
@@ -74,9 +98,25 @@ def shared_captions(corpus, truth, count=8):
     return pd.DataFrame(rows)
 
 
-def answer(table, survey):
-    """The notebook's answer, rendered from its numbers."""
-    text = f"{table['clips'].sum():,} clips with {table['captions'].sum():,} captions, {table['hours'].sum():.1f} hours."
+def examples_to_hear(corpus, truth, count=3):
+    """[(caption, its own clip, another that it describes wholly)], evenly spread over the captions; clips as row numbers."""
+    row = pd.Series(range(len(corpus.clips)), index=corpus.clips["clip_id"])
+    own = row.loc[corpus.captions["clip_id"]].to_numpy()
+    found = []
+    for column in range(0, truth.shape[1], max(1, truth.shape[1] // count)):
+        others = np.flatnonzero(truth[:, column] >= 1)
+        others = others[others != own[column]]
+        if len(others) and len(found) < count:
+            found.append((corpus.captions["text"].iloc[column], int(own[column]), int(others[0])))
+    return found
+
+
+def answer(table, survey, shared):
+    """The notebook's answer, rendered from its numbers; shared: see `shared_word_for_word`."""
+    hours = table["hours"].sum(min_count=1)
+    text = (f"{table['clips'].sum():,} clips with {table['captions'].sum():,} captions, "
+            + ("audio not at hand." if np.isnan(hours) else f"{hours:.1f} hours."))
+    text += f" {100 * shared:.1f} % of the evaluation captions are annotated word for word for another clip too."
     if not survey:
         return text + " The truth of this corpus is not known; nobody has said which other clips a caption describes."
     return text + (f" A caption of the evaluation split wholly describes a median of {survey['median_wholly']:.0f} "

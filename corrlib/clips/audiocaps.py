@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from corrlib.clips.corpus import build
-from corrlib.clips.files import Folder, need, read_csv, refuse_empty_captions
+from corrlib.clips.files import Folder, NoAudio, need, read_csv, refuse_empty_captions
 
 FILES = {"development": ("train",), "validation": ("val", "validation"), "evaluation": ("test",)}
 SPLITS = tuple(FILES)
@@ -17,7 +17,7 @@ EXPECTED = {"development": 49838, "validation": 495, "evaluation": 975}
 ROOTS = ("", "audio", "waveforms", "audio_32000Hz", "wav", "wavs")
 
 
-def list_audiocaps(folder, split):
+def list_audiocaps(folder, split, audio=True):
     """Corpus of all clips that the table names; see `list_corpus`."""
     need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
     csv = _table_of(folder, split)
@@ -29,9 +29,9 @@ def list_audiocaps(folder, split):
         raise ValueError(f"{csv} gives '{row['youtube_id']}' the start_time '{row['start_time']}'; it must be a number of "
                          "seconds")
     keys = table["youtube_id"] + "_" + starts.astype(int).astype(str)
-    audio = Folder(_audio_folder(folder, split))
+    found = Folder(_audio_folder(folder, split)) if audio else NoAudio()
     clips = pd.DataFrame({"key": keys, "id": table["youtube_id"]}).drop_duplicates("key")
-    paths = [audio.find_stem("Y" + i, i, "Y" + k, k, f"{i}.wav") for i, k in zip(clips["id"], clips["key"], strict=True)]
+    paths = [found.find_stem("Y" + i, i, "Y" + k, k, f"{i}.wav") for i, k in zip(clips["id"], clips["key"], strict=True)]
     files = clips.assign(path=paths, start_seconds=0.0, duration_seconds=np.nan)
     metadata = pd.DataFrame({"key": clips["key"], "youtube_id": clips["id"]})
     captions = pd.DataFrame({"key": keys, "text": table["caption"]})

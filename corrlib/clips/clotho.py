@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from corrlib.clips.corpus import build
-from corrlib.clips.files import Folder, need, read_csv, refuse, refuse_empty_captions
+from corrlib.clips.files import Folder, NoAudio, need, read_csv, refuse, refuse_empty_captions
 
 SPLITS = ("development", "validation", "evaluation")
 EXPECTED = {"development": 3839, "validation": 1045, "evaluation": 1045}
 
 
-def list_clotho(folder, split, name="clotho"):
+def list_clotho(folder, split, audio=True, name="clotho"):
     """Corpus of all clips that the captions table names; see `list_corpus`."""
     need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
     csv = folder / f"clotho_captions_{split}.csv"
@@ -23,8 +23,8 @@ def list_clotho(folder, split, name="clotho"):
     captions = table.melt("file_name", columns, value_name="text", ignore_index=False).sort_index(kind="stable")
     captions = captions.rename(columns={"file_name": "key"})[["key", "text"]].reset_index(drop=True)
     refuse_empty_captions(csv, captions["key"], captions["text"])
-    audio = Folder(folder / split)
-    files = pd.DataFrame({"key": table["file_name"], "path": [audio.find(n) for n in table["file_name"]],
+    found = Folder(folder / split) if audio else NoAudio()
+    files = pd.DataFrame({"key": table["file_name"], "path": [found.find(n) for n in table["file_name"]],
                           "start_seconds": 0.0, "duration_seconds": np.nan})
     return build(name, split, files, captions, _metadata(folder / f"clotho_metadata_{split}.csv"))
 
@@ -39,6 +39,6 @@ def _metadata(path):
     return table[["key", *(c for c in given.values() if c in table)]]
 
 
-def list_soundscapes(folder, split):
+def list_soundscapes(folder, split, audio=True):
     """The built-in corpus: ClothoV2's layout, with a pretraining split."""
-    return list_clotho(folder, split, "soundscapes")
+    return list_clotho(folder, split, audio, "soundscapes")

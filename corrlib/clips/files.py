@@ -100,3 +100,12 @@ class Folder:
         if path.is_symlink() and not path.resolve().is_relative_to(self.folder.resolve()):
             raise ValueError(f"{path} is a link to a file outside its folder; put the file itself there")
         return str(path)
+
+
+class NoAudio:
+    """In place of a `Folder` where only the text side of a corpus is wanted."""
+
+    def find(self, *names):
+        return ""
+
+    find_stem = find

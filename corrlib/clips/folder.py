@@ -12,7 +12,7 @@ from corrlib.clips.files import need, read_csv, refuse_empty_captions
 SPLITS = ("development", "validation", "evaluation")
 
 
-def list_folder(folder, split):
+def list_folder(folder, split, audio=True):
     """Corpus of all clips that the table names; see `list_corpus`."""
     need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
     csv = folder / f"{split}.csv"
@@ -30,7 +30,8 @@ def list_folder(folder, split):
     cut = (parts["start_seconds"] > 0) | parts["duration_seconds"].notna()
     part = "@" + parts["start_seconds"].map("{:g}".format) + "+" + parts["duration_seconds"].map("{:g}".format)
     key = table["file"] + part.where(cut, "")
-    files = parts.assign(key=key, path=[_path(csv, folder, f) for f in table["file"]]).drop_duplicates("key")
+    paths = [_path(csv, folder, file) if audio else "" for file in table["file"]]
+    files = parts.assign(key=key, path=paths).drop_duplicates("key")
     return build("folder", split, files, pd.DataFrame({"key": key, "text": table["caption"]}))
 
 

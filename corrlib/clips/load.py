@@ -26,13 +26,16 @@ def load_corpus(name, folder, split, tolerance=0.0):
     return audit(list_corpus(name, folder, split), tolerance, cache=Path(folder) / "cache")[0]
 
 
-def list_corpus(name, folder, split):
-    """As `load_corpus`, without looking at the audio: `path` is "" where a file is missing, durations are unknown."""
+def list_corpus(name, folder, split, audio=True):
+    """As `load_corpus`, without opening the audio: `path` is "" where a file is missing, durations are unknown.
+
+    audio=False: the tables alone, for a corpus whose audio is not at hand; every `path` is "".
+    """
     names = check_name(name)
     if split not in splits_of(name):
         raise ValueError(f"corpus '{names[0]}' has no split '{split}'{_nearest(split, splits_of(name))}")
     used = names if split == "development" else names[:1]
-    listed = {n: CORPORA[n][0](folder_of(folder, n, len(names) > 1), split) for n in used}
+    listed = {n: CORPORA[n][0](folder_of(folder, n, len(names) > 1), split, audio) for n in used}
     if "wavcaps" in listed and len(listed) > 1:
         listed["wavcaps"] = listed["wavcaps"].without(
             leaks.in_evaluation(listed["wavcaps"], {n: folder_of(folder, n, True) for n in used}))

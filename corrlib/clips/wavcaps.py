@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from corrlib.clips.corpus import build, merge
-from corrlib.clips.files import Folder, need, refuse, refuse_empty_captions
+from corrlib.clips.files import Folder, NoAudio, need, refuse, refuse_empty_captions
 
 SPLITS = ("development",)
 SOURCES = {"FreeSound": "fsd_final.json", "BBC_Sound_Effects": "bbc_final.json", "SoundBible": "sb_final.json",
@@ -17,23 +17,23 @@ SOURCES = {"FreeSound": "fsd_final.json", "BBC_Sound_Effects": "bbc_final.json",
 EXPECTED = {"FreeSound": 262300, "BBC_Sound_Effects": 31201, "SoundBible": 1232, "AudioSet_SL": 108317}
 
 
-def list_wavcaps(folder, split):
+def list_wavcaps(folder, split, audio=True):
     """Corpus of all clips that the JSON files name; see `list_corpus`."""
     need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
-    return merge([_source(folder, source, split) for source in SOURCES])
+    return merge([_source(folder, source, split, audio) for source in SOURCES])
 
 
-def _source(folder, source, split):
+def _source(folder, source, split, audio):
     path = _first(folder, f"WavCaps' {SOURCES[source]}",
                   [f"json_files/{source}/{SOURCES[source]}", f"json_files/{SOURCES[source]}", SOURCES[source]])
     entries = _entries(path)
     key = source + "/" + entries["id"].astype(str).str.removesuffix(".wav")
     refuse(path, entries["id"][key.duplicated()], "lists the clip '{}' more than once")
     refuse_empty_captions(path, entries["id"], entries["caption"])
-    audio = Folder(_first(folder, f"audio folder of {source}",
-                          [f"{root}{source}{end}" for root in ("", "waveforms/", "audio/", "Zip_files/", "flac/")
-                           for end in ("_flac", "", "/flac")]))
-    files = pd.DataFrame({"key": key, "path": [audio.find_stem(k.split("/", 1)[1]) for k in key],
+    places = [f"{root}{source}{end}" for root in ("", "waveforms/", "audio/", "Zip_files/", "flac/")
+              for end in ("_flac", "", "/flac")]
+    found = Folder(_first(folder, f"audio folder of {source}", places)) if audio else NoAudio()
+    files = pd.DataFrame({"key": key, "path": [found.find_stem(k.split("/", 1)[1]) for k in key],
                           "start_seconds": 0.0, "duration_seconds": np.nan})
     metadata = pd.DataFrame({"key": key, "source": source, "id": entries["id"].astype(str).str.removesuffix(".wav")})
     return build("wavcaps", split, files, pd.DataFrame({"key": key, "text": entries["caption"]}), metadata)

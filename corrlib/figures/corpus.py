@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from corrlib.figures.style import legend, say, use_style
+from corrlib.figures.style import PALETTE, legend, say, use_style
 
 BINS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -36,6 +36,34 @@ def _decibels(waveform, rate_hz, top_hz, window=512):
     power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)) ** 2
     shown = power[:, :1 + int(window * top_hz / rate_hz)].T
     return 10 * np.log10(np.maximum(shown / max(shown.max(), 1e-20), 1e-12))
+
+
+def contents(splits):
+    """How long the clips of each split are, and its captions: (figure, table of clips or captions a bin)."""
+    use_style()
+    figure, axes = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
+    rows = []
+    measures = {"clip length (s)": lambda c: c.clips["duration_seconds"].dropna(),
+                "caption length (words)": lambda c: c.captions["text"].str.split().str.len()}
+    for axis, (what, measure) in zip(axes, measures.items(), strict=True):
+        values = {split: measure(corpus).to_numpy(float) for split, corpus in splits.items()}
+        edges = _edges(np.concatenate(list(values.values())))
+        for (split, found), shade in zip(values.items(), PALETTE, strict=False):
+            counts = np.histogram(found, edges)[0]
+            axis.stairs(100 * counts / max(1, counts.sum()), edges, color=shade, label=split, linewidth=1.4)
+            rows += [{"what": what, "split": split, "from": a, "to": b, "count": int(n)}
+                     for a, b, n in zip(edges, edges[1:], counts, strict=False) if n]
+        axis.set(xlabel=what, ylabel="share of the split (%)")
+        if not any(len(v) for v in values.values()):
+            axis.text(0.5, 0.5, "audio not at hand", transform=axis.transAxes, ha="center")
+    legend(figure, axes[0].get_legend_handles_labels()[0])
+    return figure, pd.DataFrame(rows)
+
+
+def _edges(values, most=30):
+    """Whole-numbered bins around all values."""
+    low, high = (np.floor(values.min()), np.ceil(values.max())) if len(values) else (0.0, 1.0)
+    return np.arange(low, high + 2, max(1.0, np.ceil((high - low) / most))) - 0.5
 
 
 def ambiguity(truth):

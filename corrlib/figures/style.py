@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 COLOURS = {"passt": "#0072B2", "atst": "#D55E00", "mn": "#009E73", "ensemble": "#333333", "all": "#333333"}
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")                # of anything but backbones
 OTHER = "#CC79A7"                                                 # a backbone that is new here; Okabe and Ito (2008)
 NAMES = {"passt": "PaSST", "atst": "ATST-Frame", "mn": "MN", "all": "all backbones", "ensemble": "stage-1 ensemble"}
 MARKERS = "osD^v"                                                 # presets of one backbone family share its colour
