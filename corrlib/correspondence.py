@@ -149,6 +149,18 @@ def agreement(estimated, truth, annotated, bins=10):
             "calibration": calibration(estimated[~annotated], truth[~annotated], bins)}
 
 
+def probability_mass(estimated, truth, annotated):
+    """Where an estimate's probability lies: shares of `annotated` pairs, and of others that match `wholly`, `partly`, `not`.
+
+    estimated (clips, captions) sums to 1 over clips, as clip_given_caption does; truth in [0, 1]; annotated bool.
+    The four shares, means over captions, sum to 1.
+    """
+    estimated, truth, annotated = np.asarray(estimated, np.float64), np.asarray(truth), np.asarray(annotated, bool)
+    kinds = {"annotated": annotated, "wholly": ~annotated & (truth >= 1), "partly": ~annotated & (truth > 0) & (truth < 1),
+             "not": ~annotated & (truth <= 0)}
+    return {kind: float((estimated * where).sum(0).mean()) for kind, where in kinds.items()}
+
+
 def _mean(values):
     return float(np.mean(values)) if values else float("nan")
 

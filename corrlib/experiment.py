@@ -7,8 +7,9 @@ import torch
 
 from corrlib import runs, soundscapes
 from corrlib.backbones import build_backbone
-from corrlib.batches import Items, LogMelAudio, WaveformAudio
+from corrlib.batches import Batch, Items, LogMelAudio, WaveformAudio
 from corrlib.clips import load_corpus
+from corrlib.correspondence import agreement, probability_mass
 from corrlib.decoded import DecodedAudio
 from corrlib.dual_encoder import DualEncoder
 from corrlib.evaluate import embed, judge, load_embeddings, save_embeddings
@@ -109,7 +110,30 @@ def train_stage_two(run, corpora, encoder):
     truth = corpora.truth("development") if p.target == "true" else None
     weights = {"w_sup": 1.0, "w_dist": 0.0} if p.target == "annotated" else {"w_sup": p.w_sup, "w_dist": p.w_dist}
     target = build_target(p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth)
+    if corpora.name == "soundscapes":
+        run.write_json("target.json", target_quality(target, corpora, **weights))
     return _train(run, corpora, encoder, target, weights)
+
+
+def target_quality(target, corpora, w_sup, w_dist, clips=256):
+    """How near a target comes to the truth of the built-in corpus, on some training clips and all their captions.
+
+    The target of the whole loss: annotated pairs and estimate, mixed by their weights. Returns `probability_mass` and
+    what `agreement` says of the pairs that are not annotated (see corrlib.correspondence).
+    """
+    items = corpora.items("development")
+    chosen = torch.randperm(items.clips, generator=torch.Generator().manual_seed(0))[:clips].sort().values
+    captions = torch.isin(items.clip_of_caption, chosen).nonzero()[:, 0]
+    batch = Batch(chosen, captions, items.annotated(chosen, captions))
+    mixed = w_sup * batch.annotated / batch.annotated.sum(0)
+    estimated = target(batch)
+    if estimated is not None:
+        mixed = mixed + w_dist * estimated[0]
+    truth = soundscapes.load_truth(corpora.folder, "development", chosen.numpy(), captions.numpy())
+    mixed = (mixed / mixed.sum(0)).numpy()
+    found = agreement(mixed, truth, batch.annotated)
+    found.pop("calibration")
+    return found | probability_mass(mixed, truth, batch.annotated)
 
 
 def teacher_embeddings(study, name, corpora):

@@ -186,8 +186,17 @@ class ResultsParameters(Parameters):
         return self.run or "results"
 
 
+class AblationParameters(ResultsParameters):
+    """07-10: which points of a study are compared with its control `continued`."""
+
+    points: list[str] = []
+
+    def run_name(self):
+        return self.run or "ablation"
+
+
 KINDS = {"data": DataParameters, "stage1": StageOneParameters, "estimate": EstimateParameters,
-         "stage2": StageTwoParameters, "results": ResultsParameters}
+         "stage2": StageTwoParameters, "results": ResultsParameters, "ablation": AblationParameters}
 
 
 def nearest(name, known):

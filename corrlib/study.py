@@ -27,7 +27,11 @@ class Plan:
 
 
 class StudyFile(BaseModel):
-    """What a study's YAML may hold. The sections are parameters of the notebooks of that kind."""
+    """What a study's YAML may hold. The sections are parameters of the notebooks of that kind.
+
+    points: stage-2 runs beside the settings, {name: parameters}, where `teachers` names backbones; they are run for
+    `point_backbones` (all, if not given). ablations: {notebook: the points and settings that it compares}.
+    """
 
     model_config = ConfigDict(extra="forbid")
     title: str
@@ -43,6 +47,9 @@ class StudyFile(BaseModel):
     results: dict = {}
     backbone_stage1: dict[str, dict] = {}
     backbone_stage2: dict[str, dict] = {}
+    points: dict[str, dict] = {}
+    point_backbones: list[str] = []
+    ablations: dict[str, list[str]] = {}
 
 
 def load_study(name, folder="studies"):
@@ -67,9 +74,30 @@ def load_study(name, folder="studies"):
         for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
             if backbone not in study.backbones:
                 raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")
+        _check_points(study)
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None
     return study
+
+
+def _check_points(study):
+    for backbone in study.point_backbones:
+        if backbone not in study.backbones:
+            raise ParameterError(f"point_backbones names '{backbone}'{nearest(backbone, study.backbones)}")
+    for point, parameters in study.points.items():
+        if point in SETTINGS or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", point):
+            raise ParameterError(f"'{point}' cannot name a point; choose lower-case letters, digits, dots and hyphens, and "
+                                 f"none of {', '.join(SETTINGS)}")
+        for teacher in parameters.get("teachers", []):
+            if teacher not in study.backbones:
+                raise ParameterError(f"point '{point}' names the teacher '{teacher}'{nearest(teacher, study.backbones)}")
+    known = [*study.points, *study.settings]
+    for notebook, points in study.ablations.items():
+        if not Path(f"notebooks/{notebook}.ipynb").is_file():
+            raise ParameterError(f"there is no notebook notebooks/{notebook}.ipynb")
+        for point in points:
+            if point not in known:
+                raise ParameterError(f"ablation '{notebook}' names the point '{point}'{nearest(point, known)}")
 
 
 def _expand(text, path):
@@ -107,6 +135,12 @@ def plan_runs(name, folder="studies"):
     for seed in study.seeds:
         _plan_seed(name, study, seed, add)
     everything = tuple(plans)
+    chosen = study.point_backbones or study.backbones
+    for notebook, points in study.ablations.items():
+        wanted = ["stage1", "continued", *points]
+        needs = [run for seed in study.seeds for run in (f"{p}-{b}-seed{seed}" for b in chosen for p in wanted)]
+        add("ablation", notebook.split("_", 1)[1], notebook, [run for run in needs if run in plans],
+            {"points": points, "figures": study.figures.format(study=name, runs=runs.root()), **study.results})
     add("results", "results", NOTEBOOKS["results"], everything,
         {"figures": study.figures.format(study=name, runs=runs.root()), **study.results})
     return plans
@@ -131,5 +165,18 @@ def _plan_seed(name, study, seed, add):
                 {**here, **corpus, "student": student, "target": SETTINGS[setting],
                  "teachers": teachers if setting == "ensemble" else [],
                  **study.stage2, **study.backbone_stage2.get(backbone, {})})
+    _plan_points(study, seed, {**here, **corpus}, add)
     add("estimate", f"correspondences-seed{seed}", NOTEBOOKS["estimate"], teachers,
         {**here, **corpus, "teachers": teachers, **study.estimate})
+
+
+def _plan_points(study, seed, common, add):
+    """Stage-2 runs beside the settings: one for each point and backbone."""
+    for backbone in study.point_backbones or study.backbones:
+        student = f"stage1-{backbone}-seed{seed}"
+        for point, given in study.points.items():
+            taught = given.get("target", "ensemble") in ("ensemble", "shuffled")
+            teachers = [f"stage1-{b}-seed{seed}" for b in given.get("teachers", study.backbones if taught else [])]
+            add("stage2", f"{point}-{backbone}-seed{seed}", NOTEBOOKS["stage2"], list(dict.fromkeys([student, *teachers])),
+                {**common, "student": student, **study.stage2, **study.backbone_stage2.get(backbone, {}), **given,
+                 "teachers": teachers})

@@ -13,7 +13,7 @@ LAYERS = [
     ["backbones", "dual_encoder", "runs", "study", "ratings"],
     ["evaluate", "reproduce"],
     ["targets", "results", "surveys", "views"],
-    ["train", "estimates", "compare"],
+    ["train", "estimates", "compare", "ablations"],
     ["pretrain"],
     ["experiment"],
 ]

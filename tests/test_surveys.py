@@ -4,8 +4,8 @@ import os
 import shutil
 
 import numpy as np
-import papermill
 import pandas as pd
+import papermill
 import pytest
 
 from corrlib import surveys

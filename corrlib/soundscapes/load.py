@@ -28,14 +28,15 @@ def load_scenes(folder):
     return json.loads((Path(folder) / "scenes.json").read_text())
 
 
-def load_truth(folder, split):
+def load_truth(folder, split, clips=slice(None), captions=slice(None)):
     """True correspondence float32 (clips, captions) of a split in [0, 1], captions clip-major as in the tables.
 
+    clips, captions: row numbers of a part that is wanted, which spares memory.
     FileNotFoundError if the corpus is not finished, ValueError if it has no such split.
     """
     _finished(folder, split)
     with np.load(Path(folder) / "true_correspondences.npz", allow_pickle=False) as file:
-        return file[f"{split}_holding"].astype(np.float32) / file[f"{split}_claims"]
+        return file[f"{split}_holding"][clips][:, captions].astype(np.float32) / file[f"{split}_claims"][captions]
 
 
 def load_tags(folder, split, attributes=False):

@@ -1,0 +1,78 @@
+"""Figures of ablations: targets against students, where a target's probability lies, a measure along a parameter."""
+import matplotlib.pyplot as plt
+import numpy as np
+
+from corrlib.figures.style import PALETTE, legend, looks, say, seeds_text, use_style
+
+POOLED = "all backbones"
+
+
+def targets_and_students(table, metrics=("annotated mAP@10", "true nDCG@10"), measure="rank_correlation"):
+    """A target's agreement with the truth against its student's difference from `continued`, in percentage points.
+
+    table: point, backbone, metric, difference, low, high, seeds and `measure`; the mean of the backbones is shown.
+    """
+    use_style()
+    own = table[table["backbone"] == (POOLED if POOLED in set(table["backbone"]) else table["backbone"].iloc[0])]
+    shown = [m for m in metrics if m in set(own["metric"])]
+    figure, axes = plt.subplots(1, len(shown), figsize=(3.8 * len(shown), 3.6), layout="constrained", squeeze=False)
+    for axis, metric in zip(axes[0], shown, strict=True):
+        axis.axhline(0, color="0.4", lw=1, zorder=0)
+        rows = own[own["metric"] == metric].sort_values("difference")
+        for place, row in enumerate(rows.itertuples()):
+            x, y = getattr(row, measure), 100 * row.difference
+            axis.errorbar(x, y, 100 * np.array([[row.difference - row.low], [row.high - row.difference]]), fmt="o", ms=4.5,
+                          color=PALETTE[0], capsize=2, lw=1.2)
+            axis.annotate(row.point, (x, y), (5, 4 if place % 2 else -9), textcoords="offset points", fontsize=7)
+        axis.set(title=metric, xlabel="target's rank correlation with the truth",
+                 ylabel="student − continued (percentage points)")
+        axis.margins(x=0.18)
+    best = own[own["metric"] == shown[0]].nlargest(1, "difference").iloc[0]
+    say(figure, f"Best for {shown[0]}: {best['point']}, {100 * best['difference']:+.1f} points",
+        f"Mean of {table.loc[table['backbone'] != POOLED, 'backbone'].nunique()} backbones, {seeds_text(table['seeds'])}; "
+        "bars: 95 % bootstrap interval over clips. Agreement: pairs that are not annotated, training split.")
+    return figure
+
+
+def probability_mass(quality, kinds=("annotated", "wholly", "partly", "not")):
+    """Stacked bars: which share of a target's probability lies on which kind of pair. quality: a row a run."""
+    use_style()
+    means = quality.groupby("point", sort=False)[list(kinds)].mean().iloc[::-1]
+    figure, axis = plt.subplots(figsize=(7, 1.3 + 0.24 * len(means)), layout="constrained")
+    left = np.zeros(len(means))
+    names = {"annotated": "annotated", "wholly": "another clip, matches wholly", "partly": "matches partly",
+             "not": "does not match"}
+    for kind, shade in zip(kinds, (PALETTE[0], PALETTE[2], PALETTE[1], "0.8"), strict=True):
+        axis.barh(means.index, 100 * means[kind], left=left, color=shade, label=names[kind])
+        left += 100 * means[kind].to_numpy()
+    axis.set(xlabel="share of the target's probability (%)", xlim=(0, 100))
+    axis.tick_params(axis="y", length=0)
+    legend(figure, axis.get_legend_handles_labels()[0])
+    say(figure, "What each target tells the student about a caption's clips",
+        "Mean over captions of 256 training clips, over backbones and seeds; clips given a caption.")
+    return figure
+
+
+def along(table, xlabel, reference=None, metrics=("annotated mAP@10", "true nDCG@10")):
+    """Difference from `continued` along a parameter (`value`, log axis), one line a backbone, with interval bands."""
+    use_style()
+    shown = [m for m in metrics if m in set(table["metric"])]
+    look = looks(table["backbone"])
+    figure, axes = plt.subplots(1, len(shown), figsize=(3.6 * len(shown) + 1, 3.2), layout="constrained", squeeze=False)
+    for axis, metric in zip(axes[0], shown, strict=True):
+        axis.axhline(0, color="0.4", lw=1, zorder=0)
+        for backbone, (shade, marker, name) in look.items():
+            rows = table[(table["metric"] == metric) & (table["backbone"] == backbone)].sort_values("value")
+            axis.plot(rows["value"], 100 * rows["difference"], marker=marker, ms=4, color=shade, label=name, lw=1.3)
+            axis.fill_between(rows["value"], 100 * rows["low"], 100 * rows["high"], color=shade, alpha=0.12, lw=0)
+        values = sorted(table["value"].unique())
+        axis.set(title=metric, xlabel=xlabel, ylabel="student − continued (percentage points)", xscale="log")
+        axis.set_xticks(values, [f"{v:g}" for v in values])
+        axis.minorticks_off()
+        if reference is not None:
+            axis.axvline(reference, color="0.7", lw=1, ls=":")
+    legend(figure, axes[0, 0].get_legend_handles_labels()[0])
+    best = table[table["metric"] == shown[0]].nlargest(1, "difference").iloc[0]
+    say(figure, f"Best for {shown[0]}: {xlabel} {best['value']:g} ({look[best['backbone']][2]})",
+        f"Paired by caption; {seeds_text(table['seeds'])}; bands: 95 % bootstrap interval over clips.")
+    return figure
