@@ -8,6 +8,9 @@ ENV := .venv
 endif
 PYTHON := $(ENV)/bin/python
 STAMP := $(ENV)/.corrlib-installed
+TESTS := $(ENV)/.corrlib-tests-installed
+# packages are compiled when first imported: most of their modules never are
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile --editable
 ifneq ($(DATA),)
 export DATA
 endif
@@ -19,16 +22,22 @@ export PYTHONUNBUFFERED = 1
 reproduce: $(STAMP)
 	$(PYTHON) -m corrlib.reproduce $(STUDY) --cores $(CORES)
 
-test: $(STAMP)
-	$(PYTHON) -m ruff check corrlib tests
+test: $(TESTS)
+	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pytest
 
 lab: $(STAMP)
 	$(PYTHON) -m jupyterlab notebooks
 
-$(STAMP): pyproject.toml
-	test -x $(PYTHON) || python3.11 -m venv $(ENV) || python3 -m venv $(ENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+$(PYTHON):
+	python3.11 -m venv $(ENV) || python3 -m venv $(ENV)
+
+$(STAMP): pyproject.toml | $(PYTHON)
+	$(PYTHON) $(INSTALL) .
 	touch $(STAMP)
+
+$(TESTS): pyproject.toml | $(PYTHON)
+	$(PYTHON) $(INSTALL) '.[test]'
+	touch $(STAMP) $(TESTS)
 
 .PHONY: reproduce test lab

@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+import scipy  # its parts are loaded when first used: most runs need none
 
 from corrlib import results, runs
 
@@ -68,7 +68,7 @@ def targets_and_students(quality, differences):
 def association(table, metric, measure="rank_correlation"):
     """Spearman correlation over points of a target's agreement with the truth and its student's gain; mean of backbones."""
     own = table[(table["metric"] == metric) & (table["backbone"] != results.POOLED)]
-    found = [spearmanr(part[measure], part["difference"]).statistic for _, part in own.groupby("backbone")
+    found = [scipy.stats.spearmanr(part[measure], part["difference"]).statistic for _, part in own.groupby("backbone")
              if len(part) > 2 and part[measure].nunique() > 1]
     return float(np.mean(found)) if found else float("nan")
 

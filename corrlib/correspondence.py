@@ -4,8 +4,8 @@ Embeddings are unit length, one (clips, E_m) and one (captions, E_m) a member; m
 """
 import numpy as np
 import pandas as pd
+import scipy  # its parts are loaded when first used: most runs need none
 import torch
-from scipy.stats import rankdata
 
 COMBINE = ("mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best")
 
@@ -166,7 +166,7 @@ def _mean(values):
 
 
 def _spearman(guess, right):
-    return np.corrcoef(rankdata(guess), rankdata(right))[0, 1] if guess.min() < guess.max() else 0.0
+    return np.corrcoef(scipy.stats.rankdata(guess), scipy.stats.rankdata(right))[0, 1] if guess.min() < guess.max() else 0.0
 
 
 def calibration(estimated, truth, bins=10):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+import scipy  # its parts are loaded when first used: most runs need none
 
 from corrlib.clips.files import need, plain, read_csv
 from corrlib.metrics import per_query
@@ -130,4 +130,4 @@ def rank_correlation(guess, truth):
     """Spearman's; 0 where either does not vary."""
     if np.ptp(guess) == 0 or np.ptp(truth) == 0:
         return 0.0
-    return float(spearmanr(guess, truth).statistic)
+    return float(scipy.stats.spearmanr(guess, truth).statistic)

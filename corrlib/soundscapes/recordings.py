@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy  # its parts are loaded when first used: most runs need none
 import soundfile
-from scipy.signal import resample_poly
 
 SHARES = {"pretraining": 0.4, "development": 0.3, "validation": 0.1, "evaluation": 0.2}
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
@@ -161,7 +161,7 @@ def decode(path, rate_hz):
     if len(waveform) < 0.1 * rate or np.abs(waveform).max() < 1e-4:
         raise ValueError(f"recording {path} is silent or shorter than 0.1 s; replace or remove it")
     common = gcd(rate, rate_hz)
-    return resample_poly(waveform, rate_hz // common, rate // common)
+    return scipy.signal.resample_poly(waveform, rate_hz // common, rate // common)
 
 
 def _cut_short(path):

@@ -1,6 +1,6 @@
 """Building blocks of the synthesizers: noise, filters, ringing bodies, scattered and repeated grains, distance."""
 import numpy as np
-from scipy.signal import butter, fftconvolve, sosfilt
+import scipy  # its parts are loaded when first used: most runs need none
 
 
 def clock_seconds(rate, seconds):
@@ -11,9 +11,9 @@ def band(x, rate, low=None, high=None, order=2):
     """Butterworth band-pass, high-pass (high None) or low-pass (low None)."""
     top = 0.49 * rate
     if low and high:
-        return sosfilt(butter(order, [low, min(high, top)], "band", fs=rate, output="sos"), x)
+        return scipy.signal.sosfilt(scipy.signal.butter(order, [low, min(high, top)], "band", fs=rate, output="sos"), x)
     kind, edge = ("high", low) if low else ("low", min(high, top))
-    return sosfilt(butter(order, edge, kind, fs=rate, output="sos"), x)
+    return scipy.signal.sosfilt(scipy.signal.butter(order, edge, kind, fs=rate, output="sos"), x)
 
 
 def noise(rng, rate, seconds):
@@ -68,4 +68,4 @@ def distance(waveform, rate, rng):
     t = clock_seconds(rate, 0.35)
     echo = rng.standard_normal(len(t)) * np.exp(-t / 0.09) * 0.045 * (16000 / rate) ** 0.5
     echo[0] = 1
-    return band(fftconvolve(waveform, echo)[:len(waveform)], rate, None, 1500, 2)
+    return band(scipy.signal.fftconvolve(waveform, echo)[:len(waveform)], rate, None, 1500, 2)
