@@ -34,6 +34,7 @@ class Prefixed:
 def execute(study, run):
     """Run one planned notebook through papermill; its executed copy is kept in the run's folder either way."""
     import papermill
+    from traitlets.config import Config
 
     plan = plan_runs(study)[run]
     folder = runs.root() / study / run
@@ -44,7 +45,8 @@ def execute(study, run):
     try:
         papermill.execute_notebook(plan.notebook, folder / "notebook.ipynb", parameters=plan.parameters,
                                    progress_bar=False, log_output=False, kernel_name="python3",
-                                   stdout_file=Prefixed(run, sys.stdout), cwd=".")
+                                   stdout_file=Prefixed(run, sys.stdout), cwd=".",
+                                   config=Config(KernelManager={"transport": "ipc"}))    # no open ports
     except papermill.PapermillExecutionError as error:
         print(f"[{run}] failed: {error.ename}: {error.evalue}", flush=True)
         (runs.root() / study / run / "manifest.json").unlink(missing_ok=True)
