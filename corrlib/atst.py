@@ -64,5 +64,5 @@ class AtstFrame(Backbone):
 
     def token_count(self, samples, training=False):
         """Number of tokens for a waveform of `samples` at 32 kHz."""
-        frames = (samples // 2) // self.front_end.hop + 1
+        frames = samples * self.front_end.inner_hz // self.front_end.rate_hz // self.front_end.hop + 1
         return min(frames // self.frames, self.pos_embed.shape[1] - 1)

@@ -9,13 +9,17 @@ from torch import nn
 class Backbone(nn.Module):
     """Base of the three networks. A subclass sets `front_end`, `feature_size` and writes `encode`."""
 
-    sample_rate_hz = 32000
     segment_seconds = 10
     published_file = ""
     published_at = ""
 
+    @property
+    def sample_rate_hz(self):
+        """Rate of the waveforms that it takes: 32 kHz as published, 16 kHz of the tiny presets."""
+        return self.front_end.rate_hz
+
     def log_mel(self, waveform):
-        """waveform (B, samples) mono at 32 kHz -> (B, mels, frames), float32 also under autocast."""
+        """waveform (B, samples) mono at `sample_rate_hz` -> (B, mels, frames), float32 also under autocast."""
         return self.front_end(waveform)
 
     def encode(self, log_mel):

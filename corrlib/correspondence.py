@@ -134,11 +134,9 @@ def agreement(estimated, truth, annotated, bins=10):
                          "all must be the same (clips, captions)")
     if not (np.isfinite(estimated).all() and np.isfinite(truth).all()):
         raise ValueError("estimated or truth holds a value that is not finite; nothing can be ranked by it")
-    correlations, precisions, chances = [], [], []
+    correlations, precisions, chances = _rank_correlations(estimated, truth, ~annotated), [], []
     for column, keep in enumerate(~annotated.T):
         guess, right = estimated[keep, column], truth[keep, column]
-        if right.size and right.min() < right.max():
-            correlations.append(_spearman(guess, right))
         whole = right >= 1
         if whole.any():
             hits = whole[np.argsort(-guess, kind="stable")]
@@ -165,8 +163,23 @@ def _mean(values):
     return float(np.mean(values)) if values else float("nan")
 
 
-def _spearman(guess, right):
-    return np.corrcoef(scipy.stats.rankdata(guess), scipy.stats.rankdata(right))[0, 1] if guess.min() < guess.max() else 0.0
+def _rank_correlations(guess, right, keep, block=512):
+    """Spearman's correlation of each column over the rows to keep, where `right` varies; 0 where only `guess` does not."""
+    found = []
+    for start in range(0, guess.shape[1], block):
+        part = (slice(None), slice(start, start + block))
+        kept = keep[part]
+        centred = []
+        for x in (guess, right):
+            # what is left out ranks below everything: the ranks of the rest shift by a constant, which centring removes
+            ranks = scipy.stats.rankdata(np.where(kept, x[part], -np.inf), axis=0)
+            centred.append(np.where(kept, ranks - (ranks * kept).sum(0) / np.maximum(1, kept.sum(0)), 0))
+        guessed, spread = (centred[0] ** 2).sum(0), (centred[1] ** 2).sum(0)
+        varies = spread > 1e-9
+        scale = np.sqrt(guessed * spread)[varies]
+        both = (centred[0] * centred[1]).sum(0)[varies]
+        found.append(np.divide(both, scale, out=np.zeros_like(scale), where=guessed[varies] > 1e-9))
+    return list(np.concatenate(found))
 
 
 def calibration(estimated, truth, bins=10):

@@ -22,7 +22,7 @@ def kaldi_mel_basis(mels, n_fft, rate_hz, f_min, f_max):
 
 
 class KaldiLogMel(nn.Module):
-    """Front end of PaSST and MN: waveform (B, samples) at 32 kHz -> (B, mels, frames).
+    """Front end of PaSST and MN: waveform (B, samples) at `rate_hz` -> (B, mels, frames).
 
     In training the mel edges are drawn once a batch: f_min from 0..jitter_low-1, f_max from
     f_max + 1 - jitter_high // 2 - ... as published (14 001..16 000 Hz for f_max 15 000).
@@ -60,7 +60,7 @@ class KaldiLogMel(nn.Module):
 
 
 class AtstLogMel(nn.Module):
-    """Front end of ATST-Frame: waveform (B, samples) at 32 kHz -> (B, mels, frames).
+    """Front end of ATST-Frame: waveform (B, samples) at `rate_hz` -> (B, mels, frames), computed at `inner_hz`.
 
     decibels: the levels that become -1 and 1 (published: the range of AudioSet).
     """
@@ -68,11 +68,12 @@ class AtstLogMel(nn.Module):
     def __init__(self, mels=64, n_fft=1024, hop=160, f_min=60.0, f_max=7800.0, rate_hz=32000, inner_hz=16000,
                  decibels=(-79.6482, 50.6842)):
         super().__init__()
-        self.decibels = decibels
+        self.decibels, self.rate_hz, self.inner_hz = decibels, rate_hz, inner_hz
         self.mels, self.n_fft, self.hop, self.f_min, self.f_max = mels, n_fft, hop, f_min, f_max
         self.resample = torchaudio.transforms.Resample(rate_hz, inner_hz)
-        self.spectrum = torchaudio.transforms.MelSpectrogram(inner_hz, n_fft, n_fft, hop, f_min, f_max, n_mels=mels,
-                                                             power=2.0, norm=None, mel_scale="htk")
+        self.spectrum = torchaudio.transforms.Spectrogram(n_fft, n_fft, hop, power=None)
+        self.mel_scale = torchaudio.transforms.MelScale(mels, inner_hz, f_min, f_max, n_fft // 2 + 1, norm=None,
+                                                        mel_scale="htk")
         for module in self.modules():
             for name in list(module._buffers):
                 module._non_persistent_buffers_set.add(name)     # fixed tables, not part of a published checkpoint
@@ -80,12 +81,14 @@ class AtstLogMel(nn.Module):
     def settings(self):
         """What decides the evaluation log-mel, as plain values."""
         return {"kind": "atst", "mels": self.mels, "n_fft": self.n_fft, "hop": self.hop, "f_min": self.f_min,
-                "f_max": self.f_max, "decibels": list(self.decibels)}
+                "f_max": self.f_max, "decibels": list(self.decibels), "rate_hz": self.rate_hz}
 
     def forward(self, waveform):
         low, high = self.decibels
         with torch.autocast(waveform.device.type, enabled=False):
-            decibel = 10 * self.spectrum(self.resample(waveform.float())).clamp(min=1e-10).log10()
+            spectrum = self.spectrum(self.resample(waveform.float()))
+            power = spectrum.real.square() + spectrum.imag.square()     # half the time of a magnitude squared
+            decibel = 10 * self.mel_scale(power).clamp(min=1e-10).log10()
             floor = decibel.amax(dim=(1, 2), keepdim=True) - 80      # of this segment, not of the batch
             decibel = torch.maximum(decibel, floor).clamp(-50, 80)
             return (decibel - low) / (high - low) * 2 - 1

@@ -9,6 +9,8 @@ drawing the same clips anew for each seed would make intervals too narrow.
 
 The seeds themselves are not resampled: an interval is about other clips, not about other seeds.
 """
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 
@@ -61,14 +63,26 @@ def _difference(a, b):
 
 def bootstrap_means(values, groups, resamples=2000, seed=0, same_clips=False):
     """(resamples,) means with clips drawn with replacement, each bringing all its queries."""
-    rng, means = np.random.default_rng(seed), []
-    for total, count in _strata(values, groups, same_clips):
-        clips, mean = len(total), []
-        for size in _parts(resamples):
-            drawn = rng.multinomial(clips, np.full(clips, 1 / clips), size=size).astype(np.float64)
-            mean.append((drawn @ total) / (drawn @ count))
-        means.append(np.concatenate(mean))
+    strata = _strata(values, groups, same_clips)
+    drawn = _times_drawn(tuple(len(total) for total, _ in strata), resamples, seed)
+    means = [np.concatenate([(part @ total) / (part @ count) for part in map(np.float64, parts)])
+             for parts, (total, count) in zip(drawn, strata, strict=True)]
     return np.mean(means, axis=0)
+
+
+@lru_cache(maxsize=2)               # a study asks for the same draws again and again, for each measure and comparison
+def _times_drawn(sizes, resamples, seed):
+    """For each stratum parts (resamples, clips): how often each clip is drawn."""
+    rng = np.random.default_rng(seed)
+    return [[rng.multinomial(clips, np.full(clips, 1 / clips), size=size).astype(np.uint16) for size in _parts(resamples)]
+            for clips in sizes]
+
+
+@lru_cache(maxsize=2)
+def _signs(sizes, resamples, seed):
+    """For each stratum parts (resamples, clips) of -1 and 1."""
+    rng = np.random.default_rng(seed)
+    return [[2 * rng.integers(0, 2, (size, clips), np.int8) - 1 for size in _parts(resamples)] for clips in sizes]
 
 
 def _parts(resamples):
@@ -92,12 +106,10 @@ def randomisation_test(a, b, groups, resamples=10_000, seed=0, same_clips=False)
 
     The observed order counts as one of the resamples, so p is never 0 and at least 1 / (resamples + 1).
     """
-    rng = np.random.default_rng(seed)
     strata = _strata(_difference(a, b), groups, same_clips)
-    drawn = []
-    for total, count in strata:
-        flipped = [(2.0 * rng.integers(0, 2, (size, len(total)), np.int8) - 1) @ total for size in _parts(resamples)]
-        drawn.append(np.concatenate(flipped) / count.sum())
+    signs = _signs(tuple(len(total) for total, _ in strata), resamples, seed)
+    drawn = [np.concatenate([part @ total for part in map(np.float64, parts)]) / count.sum()
+             for parts, (total, count) in zip(signs, strata, strict=True)]
     observed = abs(_observed(strata))
     more = np.abs(np.mean(drawn, axis=0)) >= observed * (1 - 1e-12)          # equal but for rounding counts
     return float((1 + more.sum()) / (1 + resamples))

@@ -60,10 +60,10 @@ class DataParameters(CorpusParameters):
     sounds: str = "synthetic"
     leave_out: list[str] | Literal["too few"] = []
     pretraining_clips: Count = 2048
-    development_clips: Count = 4096
+    development_clips: Count = 3584
     validation_clips: Count = 512
     evaluation_clips: Count = 1000
-    ambiguity: Share = 0.75
+    ambiguity: Share = 0.8
     graded: str = ""
     text_only: bool = False
 
@@ -78,7 +78,7 @@ class DataParameters(CorpusParameters):
 class TrainingParameters(CorpusParameters):
     """What both stages share: the optimiser's path, the batch, the loss temperature, the machine."""
 
-    epochs: Count = 6
+    epochs: Count = 5
     warmup_epochs: Weight = 1.0
     cosine_epochs: Positive | None = None
     batch_clips: Count = 64

@@ -33,6 +33,8 @@ class Prefixed:
 
 def execute(study, run):
     """Run one planned notebook through papermill; its executed copy is kept in the run's folder either way."""
+    # jsonschema would build a grammar of URIs for a format check that notebooks do not use: two seconds a run
+    sys.modules.setdefault("rfc3987_syntax", None)
     import papermill
     from traitlets.config import Config
 

@@ -94,7 +94,7 @@ def test_token_count_is_what_the_blocks_see(name):
     backbone, seen = build_backbone(name), []
     backbone.blocks[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
     for training in (False, True):
-        for samples in (64000, 128000, SEGMENT):
+        for samples in (2 * backbone.sample_rate_hz, 4 * backbone.sample_rate_hz, 10 * backbone.sample_rate_hz):
             backbone.train(training)(torch.randn(2, samples))
             assert seen.pop() == backbone.token_count(samples, training)
 

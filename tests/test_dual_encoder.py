@@ -7,7 +7,7 @@ from corrlib.dual_encoder import DualEncoder
 from corrlib.text import build_text_encoder, clean, load_text_encoder
 
 CAPTIONS = ["A dog barks loudly, and rain falls.", "Rain!", "It's a bird's song: two birds sing in a tree.", "rain falls"]
-RATE = 32000
+RATE = 16000
 
 
 @pytest.fixture(scope="module", params=["passt_tiny", "atst_tiny", "mn_tiny"])

@@ -1,4 +1,6 @@
 """Building blocks of the synthesizers: noise, filters, ringing bodies, scattered and repeated grains, distance."""
+from functools import lru_cache
+
 import numpy as np
 import scipy  # its parts are loaded when first used: most runs need none
 
@@ -11,9 +13,14 @@ def band(x, rate, low=None, high=None, order=2):
     """Butterworth band-pass, high-pass (high None) or low-pass (low None)."""
     top = 0.49 * rate
     if low and high:
-        return scipy.signal.sosfilt(scipy.signal.butter(order, [low, min(high, top)], "band", fs=rate, output="sos"), x)
+        return scipy.signal.sosfilt(_butterworth(order, (low, min(high, top)), "band", rate), x)
     kind, edge = ("high", low) if low else ("low", min(high, top))
-    return scipy.signal.sosfilt(scipy.signal.butter(order, edge, kind, fs=rate, output="sos"), x)
+    return scipy.signal.sosfilt(_butterworth(order, edge, kind, rate), x)
+
+
+@lru_cache(maxsize=256)             # most filters are of a few fixed kinds
+def _butterworth(order, edges, kind, rate):
+    return scipy.signal.butter(order, edges, kind, fs=rate, output="sos")
 
 
 def noise(rng, rate, seconds):
@@ -33,6 +40,16 @@ def ring(rate, seconds, partials):
     t = clock_seconds(rate, seconds)
     return sum(level * np.sin(2 * np.pi * hz * t) * np.exp(-t / decay) for hz, level, decay in partials
                if hz < 0.48 * rate)
+
+
+def buzz(phase, harmonics):
+    """sum over k = 1..harmonics of sin(k phase) / k, by sin(k x) = 2 cos(x) sin((k - 1) x) - sin((k - 2) x)."""
+    before, now, twice = 0.0, np.sin(phase), 2 * np.cos(phase)
+    out = now.copy()
+    for k in range(2, harmonics + 1):
+        before, now = now, twice * now - before
+        out += now / k
+    return out
 
 
 def tone(rate, hz):

@@ -5,7 +5,7 @@ A texture is `f(rng, rate_hz, seconds, density) -> waveform (samples,)` at any l
 """
 import numpy as np
 
-from corrlib.soundscapes.synthesis import band, clock_seconds, noise, scatter, tone, wander
+from corrlib.soundscapes.synthesis import band, buzz, clock_seconds, noise, scatter, tone, wander
 
 
 def rain(rng, rate, seconds, density):
@@ -67,8 +67,8 @@ def traffic(rng, rate, seconds, density):
     for _ in range(max(1, round(seconds * 0.6 * density))):
         centre, width, hz = rng.uniform(0, seconds), rng.uniform(0.4, 0.9), rng.uniform(70, 110)
         near = np.exp(-((t - centre) / width) ** 2)
-        buzz = sum(np.sin(2 * np.pi * k * hz * (t - 0.03 * (t - centre))) / k for k in range(1, 8))
-        out = out + near * (0.8 * band(noise(rng, rate, seconds), rate, 300, 1700, 1) + 0.12 * buzz)
+        engine = buzz(2 * np.pi * hz * (t - 0.03 * (t - centre)), 7)
+        out = out + near * (0.8 * band(noise(rng, rate, seconds), rate, 300, 1700, 1) + 0.12 * engine)
     return out
 
 

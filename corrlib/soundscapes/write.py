@@ -20,13 +20,13 @@ from corrlib.soundscapes.recordings import find_recordings, fingerprint
 from corrlib.soundscapes.scenes import draw_scene
 from corrlib.soundscapes.truth import facts, holding
 
-SIZES = {"pretraining": 2048, "development": 4096, "validation": 512, "evaluation": 1000}
+SIZES = {"pretraining": 2048, "development": 3584, "validation": 512, "evaluation": 1000}
 CAPTIONS = 5
-VERSION = 3                     # of the sounds, scenes and grammar: a corpus of another version is not mixed up with it
+VERSION = 4                     # of the sounds, scenes and grammar: a corpus of another version is not mixed up with it
 GRAINS = ".grains.npy"
 
 
-def write_corpus(folder, seed, sizes=None, sounds="synthetic", rate_hz=16000, scene_seconds=4.0, ambiguity=0.75,
+def write_corpus(folder, seed, sizes=None, sounds="synthetic", rate_hz=16000, scene_seconds=4.0, ambiguity=0.8,
                  workers=2, leave_out=()):
     """Compose and write the corpus; a finished one with the same parameters is left as it is.
 
