@@ -195,8 +195,16 @@ class AblationParameters(ResultsParameters):
         return self.run or "ablation"
 
 
+class TaskParameters(ResultsParameters):
+    """11: which study's runs are judged by other tasks."""
+
+    def run_name(self):
+        return self.run or "other_tasks"
+
+
 KINDS = {"data": DataParameters, "stage1": StageOneParameters, "estimate": EstimateParameters,
-         "stage2": StageTwoParameters, "results": ResultsParameters, "ablation": AblationParameters}
+         "stage2": StageTwoParameters, "results": ResultsParameters, "ablation": AblationParameters,
+         "tasks": TaskParameters}
 
 
 def nearest(name, known):

@@ -98,11 +98,11 @@ def stage_one_ensemble(study, queries):
     return {ENSEMBLE: tables} if tables else {}
 
 
-def summarise(judged, resamples):
+def summarise(judged, resamples, metrics=METRICS):
     """results.csv: study, backbone, setting, metric, mean, low, high, seeds; 95 % bootstrap intervals over clips."""
     rows = []
     for (backbone, setting), tables in judged.queries.items():
-        for metric, column in METRICS.items():
+        for metric, column in metrics.items():
             if not all(column in table for table in tables.values()):
                 continue
             mean, low, high = bootstrap_interval([t[column].to_numpy() for t in tables.values()], _clips(tables),
@@ -142,16 +142,16 @@ def pooled_values(parts):
             for seed in seeds}
 
 
-def compare(judged, resamples):
+def compare(judged, resamples, metrics=None):
     """differences.csv: each stage-2 setting minus `continued` and minus `stage1`, paired by query.
 
     Columns study, backbone (and POOLED, the mean over backbones), setting, against, metric, difference, low, high
     (95 %, bootstrap over clips), p (randomisation test), p_holm (Holm over all rows of the metric), seeds, and
-    seeds_above, the number of seeds whose own difference is above 0.
+    seeds_above, the number of seeds whose own difference is above 0. metrics: {name: column}, COMPARED where not given.
     """
     rows = []
-    for metric in COMPARED:
-        values = {key: paired_values(judged.queries, *key, METRICS[metric]) for key in pairs(judged.queries)}
+    for metric, column in (metrics or {name: METRICS[name] for name in COMPARED}).items():
+        values = {key: paired_values(judged.queries, *key, column) for key in pairs(judged.queries)}
         values = {key: found for key, found in values.items() if found}
         for setting, against in dict.fromkeys(key[1:] for key in values):
             parts = [found for key, found in values.items() if key[1:] == (setting, against)]

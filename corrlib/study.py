@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from corrlib import runs
 from corrlib.parameters import KINDS, ParameterError, check, nearest
 
-NOTEBOOKS = {"data": "01_data", "estimate": "05_correspondences", "stage2": "06_stage2", "results": "12_results"}
+NOTEBOOKS = {"data": "01_data", "estimate": "05_correspondences", "stage2": "06_stage2", "tasks": "11_other_tasks",
+             "results": "12_results"}
 STAGE1_NOTEBOOKS = {"passt": "02_stage1_passt", "atst": "03_stage1_atst", "mn": "04_stage1_mn"}
 SETTINGS = {"continued": "annotated", "self": "self", "ensemble": "ensemble"}
 
@@ -31,6 +32,7 @@ class StudyFile(BaseModel):
 
     points: stage-2 runs beside the settings, {name: parameters}, where `teachers` names backbones; they are run for
     `point_backbones` (all, if not given). ablations: {notebook: the points and settings that it compares}.
+    other_tasks: whether 11_other_tasks judges the runs, too.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -50,6 +52,7 @@ class StudyFile(BaseModel):
     points: dict[str, dict] = {}
     point_backbones: list[str] = []
     ablations: dict[str, list[str]] = {}
+    other_tasks: bool = False
 
 
 def load_study(name, folder="studies"):
@@ -135,14 +138,16 @@ def plan_runs(name, folder="studies"):
     for seed in study.seeds:
         _plan_seed(name, study, seed, add)
     everything = tuple(plans)
+    here = {"figures": study.figures.format(study=name, runs=runs.root()), **study.results}
     chosen = study.point_backbones or study.backbones
     for notebook, points in study.ablations.items():
         wanted = ["stage1", "continued", *points]
         needs = [run for seed in study.seeds for run in (f"{p}-{b}-seed{seed}" for b in chosen for p in wanted)]
         add("ablation", notebook.split("_", 1)[1], notebook, [run for run in needs if run in plans],
-            {"points": points, "figures": study.figures.format(study=name, runs=runs.root()), **study.results})
-    add("results", "results", NOTEBOOKS["results"], everything,
-        {"figures": study.figures.format(study=name, runs=runs.root()), **study.results})
+            {"points": points, **here})
+    if study.other_tasks:
+        add("tasks", "other_tasks", NOTEBOOKS["tasks"], everything, here)
+    add("results", "results", NOTEBOOKS["results"], everything, here)
     return plans
 
 

@@ -16,6 +16,7 @@ LAYERS = [
     ["train", "estimates", "compare", "ablations"],
     ["pretrain"],
     ["experiment"],
+    ["tasks"],
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 ALONE = {"audio", "clips", "losses", "metrics", "figures", "frontends", "transformer"}          # import nothing of ours

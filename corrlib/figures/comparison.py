@@ -47,13 +47,13 @@ def _dots(axis, rows, look, settings):
                       label=name, capsize=2, lw=1.3)
 
 
-def differences(table):
+def differences(table, metrics=("annotated mAP@10", "true mAP@10")):
     """Forest plot of paired differences in percentage points, grouped by comparison; annotated and true side by side.
 
     table: rows of differences.csv. Filled dots: the 95 % interval excludes zero.
     """
     use_style()
-    metrics = [m for m in ("annotated mAP@10", "true mAP@10") if m in set(table["metric"])]
+    metrics = [m for m in metrics if m in set(table["metric"])]
     look, places = looks(table["backbone"]), _forest_rows(table)
     lines = 1 + max(places.values())
     figure, axes = plt.subplots(1, len(metrics), figsize=(1.8 + 3.2 * len(metrics), 1.5 + 0.19 * lines), sharey=True,
