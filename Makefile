@@ -9,8 +9,9 @@ endif
 PYTHON := $(ENV)/bin/python
 STAMP := $(ENV)/.corrlib-installed
 TESTS := $(ENV)/.corrlib-tests-installed
-# packages are compiled when first imported: most of their modules never are
+# pip compiles on one core, and the packages' tests, too
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile --editable
+COMPILE := -m compileall -qq -j 0 -x '/tests/' $(ENV)/lib
 ifneq ($(DATA),)
 export DATA
 endif
@@ -34,10 +35,12 @@ $(PYTHON):
 
 $(STAMP): pyproject.toml | $(PYTHON)
 	$(PYTHON) $(INSTALL) .
+	-$(PYTHON) $(COMPILE)
 	touch $(STAMP)
 
 $(TESTS): pyproject.toml | $(PYTHON)
 	$(PYTHON) $(INSTALL) '.[test]'
+	-$(PYTHON) $(COMPILE)
 	touch $(STAMP) $(TESTS)
 
 .PHONY: reproduce test lab
