@@ -3,6 +3,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -45,10 +46,11 @@ def execute(study, run):
     started = time.time()
     print(f"[{run}] starts ({plan.notebook})", flush=True)
     try:
-        papermill.execute_notebook(plan.notebook, folder / "notebook.ipynb", parameters=plan.parameters,
-                                   progress_bar=False, log_output=False, kernel_name="python3",
-                                   stdout_file=Prefixed(run, sys.stdout), cwd=".",
-                                   config=Config(KernelManager={"transport": "ipc"}))    # no open ports
+        with tempfile.TemporaryDirectory(prefix="corrlib-") as sockets:   # a folder a kernel: files, no ports to clash
+            kernel = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
+            papermill.execute_notebook(plan.notebook, folder / "notebook.ipynb", parameters=plan.parameters,
+                                       progress_bar=False, log_output=False, kernel_name="python3",
+                                       stdout_file=Prefixed(run, sys.stdout), cwd=".", config=kernel)
     except papermill.PapermillExecutionError as error:
         print(f"[{run}] failed: {error.ename}: {error.evalue}", flush=True)
         (runs.root() / study / run / "manifest.json").unlink(missing_ok=True)
