@@ -1,4 +1,4 @@
-# make reproduce [STUDY=builtin] [DATA=folder] | make test | make lab     (each does all of its own set-up)
+# make reproduce [STUDY=builtin] [ONLY=run] [DATA=folder] | make test | make lab     (each does all of its own set-up)
 STUDY ?= builtin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 ifneq ($(CONDA_PREFIX),)
@@ -21,7 +21,7 @@ endif
 export PYTHONUNBUFFERED = 1
 
 reproduce: $(STAMP)
-	$(PYTHON) -m corrlib.reproduce $(STUDY) --cores $(CORES)
+	$(PYTHON) -m corrlib.reproduce $(STUDY) --cores $(CORES) $(if $(ONLY),--only $(ONLY))
 
 test: $(TESTS)
 	$(PYTHON) -m ruff check .

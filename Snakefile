@@ -2,14 +2,15 @@
 import json
 import sys
 from corrlib import runs
-from corrlib.study import plan_runs
+from corrlib.plan import plan_runs
 
 STUDY = config.get("study", "builtin")
 PLANS = plan_runs(STUDY)
+ONLY = str(config.get("only", "") or "").split()
 DONE = str(runs.root() / STUDY / "{run}" / "manifest.json")
 
 rule all:
-    input: expand(DONE, run=PLANS)
+    input: expand(DONE, run=ONLY or PLANS)
 
 rule run:
     input: lambda wildcards: expand(DONE, run=PLANS[wildcards.run].needs)

@@ -11,13 +11,14 @@ MASSES = ("annotated", "wholly", "partly", "not")            # see correspondenc
 CONTROL = "continued"
 
 
-def load(study, points):
+def load(study, points, control=CONTROL, base="stage1"):
     """(results.Judged, table of the runs) of stage 1, `continued` and the points, for the backbones that have them all.
 
+    control, base: the points that take the places of `continued` and `stage1`, where others are to be compared with.
     A run belongs to the point by which it is named, `<point>-<backbone>-seed<seed>`. FileNotFoundError names a point
     that no backbone has beside the others.
     """
-    wanted = list(dict.fromkeys(["stage1", CONTROL, *points]))
+    wanted = list(dict.fromkeys([base, control, *points]))
     found = runs.gather(study)
     ends = "-" + found["backbone"] + "-seed" + found["seed"].astype(str)
     found["point"] = [run.removesuffix(end) for run, end in zip(found["run"], ends, strict=True)]
@@ -32,17 +33,25 @@ def load(study, points):
     found = found[found["backbone"].isin(complete)]
     found = found.sort_values(["point", "backbone", "seed"], key=lambda c: c.map(wanted.index) if c.name == "point" else c)
     prints = results.check_same_data(study, found)
-    queries = {}
+    queries, places = {}, {control: CONTROL, base: "stage1"}
     for row in found.itertuples():
-        queries.setdefault((row.backbone, row.point), {})[row.seed] = runs.read_table(study, row.run, "queries.csv")
+        key = row.backbone, places.get(row.point, row.point)
+        queries.setdefault(key, {})[row.seed] = runs.read_table(study, row.run, "queries.csv")
     same_clips = len(prints) > 1 and len(set(prints.values())) == 1
     return results.Judged(study, queries, same_clips), found.reset_index(drop=True)
 
 
 def against_control(judged, resamples):
     """Paired differences of every point and `continued`, one row a backbone, point and metric (see results.compare)."""
-    table = results.compare(judged, resamples)
+    table = results.holm_within(results.compare(judged, resamples).query("against == @CONTROL"), "metric")
     return table[table["against"] == CONTROL].rename(columns={"setting": "point"}).reset_index(drop=True)
+
+
+def with_own_controls(study, controls, resamples):
+    """As `against_control`, for points that have a control of their own: {point: control}, equal training."""
+    tables = [against_control(load(study, [point], control)[0], resamples) for point, control in controls.items()]
+    table = pd.concat([t.assign(against=c) for t, c in zip(tables, controls.values(), strict=True)], ignore_index=True)
+    return results.holm_within(table, "metric")
 
 
 def targets(study, found):
@@ -103,4 +112,36 @@ def answer_targets(table, differences, quality):
                      f"`{worst['point']}` with {results.points(worst)}. Rank correlation over targets between agreement "
                      f"with the truth and the student's difference: {association(table, metric):+.2f}.")
     lines += [f"- Control: {sentence}: {'yes' if held else '**no**'}." for sentence, held in controls(differences, quality)]
+    return "\n".join(lines)
+
+
+def mixtures(differences):
+    """Rows of the mixtures in order, `mixture` being the share of the estimate: 0 is `continued` itself, 1 `ensemble`."""
+    table = differences.copy()
+    table["mixture"] = table["point"].str.extract(r"^mixture-(.+)$")[0]
+    table.loc[table["point"] == "ensemble", "mixture"] = "1"
+    table = table.dropna(subset="mixture")
+    table["mixture"] = table["mixture"].replace({"1-1": "0.5 (weights 1 and 1)"})
+    return table.sort_values(["backbone", "metric", "mixture"]).reset_index(drop=True)
+
+
+def at_same_rate(points):
+    """{point of self-distillation: the `continued` of its learning rate} among the points that are given."""
+    own = [point for point in points if point.split("-")[0] == "self"]
+    rates = {point: point.partition("-lr-")[2] for point in own}
+    return {point: f"{CONTROL}-lr-{rate}" if rate else CONTROL for point, rate in rates.items()}
+
+
+def answer_losses(mixed, paired, tuning):
+    """The answer of 09, rendered from its tables, as Markdown."""
+    lines = []
+    for metric in ("annotated mAP@10", "true mAP@10"):
+        for table, what in ((mixed, "share of the estimate in the loss, against `continued`"),
+                            (paired, "self-distillation against `continued` at its own learning rate"),
+                            (tuning, "`continued` at another learning rate, against the study's")):
+            own = table[(table["metric"] == metric) & (table["backbone"] != results.POOLED)]
+            names = own["mixture"] if "mixture" in own else own["point"]
+            parts = [f"{name} {results.points(row)}" for name, row in zip(names, own.itertuples(), strict=True)]
+            if parts:
+                lines.append(f"- **{metric}**, {what}: " + "; ".join(parts) + ".")
     return "\n".join(lines)

@@ -107,9 +107,10 @@ class LogMelAudio:
 
     For clips of one length, no longer than a segment. Training on them leaves out augmentations that act
     before the log-mel (random mel edges); those that act on it (patchout, frequency warping) stay.
+    rows: the clips of `corpus` that are used, by their numbers; all of them, if not given.
     """
 
-    def __init__(self, corpus, backbone, folder, batch=32):
+    def __init__(self, corpus, backbone, folder, batch=32, rows=None):
         key = json.dumps([corpus.fingerprint(), backbone.front_end.settings()], sort_keys=True)
         self.path = Path(folder) / f"logmel-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +118,7 @@ class LogMelAudio:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self.path.is_file():
                 self._compute(corpus, backbone, batch)
-        self.log_mels = np.load(self.path, mmap_mode="r")
+        self.log_mels, self.rows = np.load(self.path, mmap_mode="r"), rows
 
     def _compute(self, corpus, backbone, batch):
         rows = list(corpus.clips[["path", "start_seconds", "duration_seconds"]].itertuples(index=False))
@@ -145,4 +146,5 @@ class LogMelAudio:
         return encoder.embed_log_mel(self.log_mel(clips, next(encoder.parameters()).device))
 
     def log_mel(self, clips, device="cpu"):
-        return torch.from_numpy(self.log_mels[np.asarray(clips)]).to(device).float()
+        clips = np.asarray(clips)
+        return torch.from_numpy(self.log_mels[clips if self.rows is None else self.rows[clips]]).to(device).float()

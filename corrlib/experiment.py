@@ -1,6 +1,6 @@
 """What a training notebook does, step by step: open the corpora, build the encoder, train, report."""
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -9,13 +9,14 @@ from corrlib import runs, soundscapes
 from corrlib.backbones import build_backbone
 from corrlib.batches import Batch, Items, LogMelAudio, WaveformAudio
 from corrlib.clips import load_corpus
+from corrlib.clips.parts import swap_captions, take
 from corrlib.correspondence import agreement, probability_mass
 from corrlib.decoded import DecodedAudio
 from corrlib.dual_encoder import DualEncoder
 from corrlib.evaluate import embed, judge, load_embeddings, save_embeddings
 from corrlib.metrics import summarise
 from corrlib.parameters import StageOneParameters
-from corrlib.pretrain import pretrain
+from corrlib.pretrain import Pretrained, pretrain
 from corrlib.relevance import judge_relevance, load_relevance
 from corrlib.targets import annotated, build_target
 from corrlib.text import build_text_encoder, load_text_encoder
@@ -25,27 +26,52 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Corpora:
-    """The splits of a run's corpus, each opened once: tables, items, audio, and the truth where it is known."""
+    """The splits of a run's corpus, each opened once: tables, items, audio, and the truth where it is known.
+
+    Of the training split as much as `development_share` says, with `swapped_captions`.
+    """
 
     def __init__(self, parameters):
         self.name, self.folder, self.parameters = parameters.corpus, parameters.data, parameters
         torch.set_num_threads(getattr(parameters, "threads", 1))
         _compose_default(self.name, self.folder)
-        self.corpus, self.items, self.truth = cache(self._corpus), cache(self._items), cache(self._truth)
+        self._whole, self._part = cache(self._load), cache(self._take)
+        self.items, self.truth = cache(self._items), cache(self._truth)
 
-    def _corpus(self, split):
+    def _load(self, split):
         return load_corpus(self.name, self.folder, split, self.parameters.tolerance)
+
+    def _take(self, split):
+        """(corpus, rows of its clips in the whole split, rows of its captions' texts there; None: all, in order)."""
+        corpus, clips, texts = self._whole(split), None, None
+        share, swapped = (getattr(self.parameters, n, None) for n in ("development_share", "swapped_captions"))
+        if split == "development" and share and share < 1:
+            corpus, clips, texts = take(corpus, share, self.parameters.seed)
+        if split == "development" and swapped:
+            corpus, places = swap_captions(corpus, swapped, self.parameters.seed)
+            texts = places if texts is None else texts[places]
+        return corpus, clips, texts
+
+    def corpus(self, split):
+        """The Corpus of a split, as it is used."""
+        return self._part(split)[0]
 
     def _items(self, split):
         return Items(self.corpus(split))
 
     def _truth(self, split):
-        return soundscapes.load_truth(self.folder, split) if self.name == "soundscapes" else None
+        return self.truth_of(split, slice(None), slice(None)) if self.name == "soundscapes" else None
+
+    def truth_of(self, split, clips, captions):
+        """True correspondence float32 of some clips and captions (row numbers of `corpus(split)`)."""
+        _, rows, texts = self._part(split)
+        return soundscapes.load_truth(self.folder, split, clips if rows is None else rows[clips],
+                                      captions if texts is None else texts[captions])
 
     def audio(self, split, backbone):
         """What gives a batch its audio: cached log-mels or decoded waveforms, as the parameters say."""
         if self.parameters.cache_log_mel:
-            return LogMelAudio(self.corpus(split), backbone, Path(self.folder) / "cache")
+            return LogMelAudio(self._whole(split), backbone, Path(self.folder) / "cache", rows=self._part(split)[1])
         rate, folder = backbone.sample_rate_hz, Path(self.folder) / "cache"
         store = DecodedAudio(self.corpus(split), rate, folder) if self.parameters.cache_audio else None
         return WaveformAudio(self.corpus(split), rate, self.parameters.clip_seconds, store)
@@ -63,6 +89,8 @@ def build_encoder(parameters, corpora):
     """The stage-1 dual encoder: published weights where the parameters name them, else seeded random ones."""
     torch.manual_seed(parameters.seed)
     backbone = build_backbone(parameters.backbone)
+    if parameters.initialisation:
+        torch.manual_seed(parameters.draw_seed())
     if parameters.weights:
         backbone.load_published(parameters.weights)
     text = build_text_encoder(parameters.text_encoder, corpora.items("development").texts, parameters.text_weights,
@@ -89,14 +117,24 @@ def stage_one_of(study, run):
 
 
 def pretrain_backbone(run, corpora, backbone):
-    """Tagging of the pretraining split; returns the losses, or [] where published weights make it needless."""
+    """Tagging of the pretraining split; returns the losses, or [] where published weights make it needless.
+
+    What was pretrained once on the same clips is kept and found again (as a published checkpoint would be).
+    """
     p = run.parameters
     if p.weights or not p.pretraining_epochs or run.path("checkpoint.pt").is_file():
         return []
     _, _, tags = soundscapes.load_tags(corpora.folder, "pretraining", attributes=True)
-    audio = corpora.audio("pretraining", backbone)
-    return pretrain(backbone, audio, tags, p.pretraining_epochs, p.pretraining_learning_rate, p.seed,
-                    p.pretraining_batch_clips)
+    recipe = {name: getattr(p, name) for name in ("backbone", "seed", "pretraining_epochs", "pretraining_learning_rate",
+                                                  "pretraining_batch_clips")}
+    kept = Pretrained(backbone, recipe, corpora.corpus("pretraining").clips, tags)
+    losses = kept.load(backbone)
+    if losses is None:
+        audio = corpora.audio("pretraining", backbone)
+        losses = pretrain(backbone, audio, tags, p.pretraining_epochs, p.pretraining_learning_rate, p.seed,
+                          p.pretraining_batch_clips)
+        kept.save(backbone, losses)
+    return losses
 
 
 def train_stage_one(run, corpora, encoder):
@@ -109,7 +147,9 @@ def train_stage_two(run, corpora, encoder):
     p = run.parameters
     truth = corpora.truth("development") if p.target == "true" else None
     weights = {"w_sup": 1.0, "w_dist": 0.0} if p.target == "annotated" else {"w_sup": p.w_sup, "w_dist": p.w_dist}
-    target = build_target(p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth)
+    validation = partial(load_embeddings, p.study, split="validation"), corpora.items("validation")
+    target = build_target(p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth,
+                          validation)
     if corpora.name == "soundscapes":
         run.write_json("target.json", target_quality(target, corpora, **weights))
     return _train(run, corpora, encoder, target, weights)
@@ -129,7 +169,7 @@ def target_quality(target, corpora, w_sup, w_dist, clips=256):
     estimated = target(batch)
     if estimated is not None:
         mixed = mixed + w_dist * estimated[0]
-    truth = soundscapes.load_truth(corpora.folder, "development", chosen.numpy(), captions.numpy())
+    truth = corpora.truth_of("development", chosen.numpy(), captions.numpy())
     mixed = (mixed / mixed.sum(0)).numpy()
     found = agreement(mixed, truth, batch.annotated)
     found.pop("calibration")

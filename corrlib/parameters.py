@@ -17,7 +17,7 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 TARGETS = ("annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform")
-COMBINE = ("mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best")
+COMBINE = ("mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best", "chosen_weights")
 BACKBONES = ("passt_s16", "passt_s10", "atst_base", "mn10", "mn20", "mn40", "passt_tiny", "atst_tiny", "mn_tiny")
 
 
@@ -76,8 +76,14 @@ class DataParameters(CorpusParameters):
 
 
 class TrainingParameters(CorpusParameters):
-    """What both stages share: the optimiser's path, the batch, the loss temperature, the machine."""
+    """What both stages share: what of the training split is used, the optimiser's path, the batch, the machine.
 
+    development_share: of the training clips; swapped_captions: the share of training captions that are given to other
+    clips (label noise). Both are drawn by `seed`.
+    """
+
+    development_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    swapped_captions: Share = 0.0
     epochs: Count = 5
     warmup_epochs: Weight = 1.0
     cosine_epochs: Positive | None = None
@@ -107,10 +113,19 @@ class TrainingParameters(CorpusParameters):
             raise ValueError("final_learning_rate must not be above learning_rate")
         return self
 
+    def draw_seed(self):
+        """What decides the order of training, patchout, dropout and crops."""
+        return self.seed
+
 
 class StageOneParameters(TrainingParameters):
-    """02-04: one backbone and text encoder, trained on annotated pairs."""
+    """02-04: one backbone and text encoder, trained on annotated pairs.
 
+    initialisation: which of the models of a seed this is: projections, text encoder and order are drawn anew for each,
+    while data and pretrained backbone stay the same.
+    """
+
+    initialisation: Natural = 0
     backbone: str = "passt_tiny"
     weights: str = ""
     text_encoder: str = "tiny"
@@ -125,6 +140,9 @@ class StageOneParameters(TrainingParameters):
 
     def default_name(self):
         return f"stage1-{self.backbone}"
+
+    def draw_seed(self):
+        return self.seed + 100_000 * self.initialisation
 
     @field_validator("backbone")
     @classmethod
@@ -187,9 +205,10 @@ class ResultsParameters(Parameters):
 
 
 class AblationParameters(ResultsParameters):
-    """07-10: which points of a study are compared with its control `continued`."""
+    """07-10: which points of a study are compared with its control `continued`, and which variants with theirs."""
 
     points: list[str] = []
+    variants: list[str] = []
 
     def run_name(self):
         return self.run or "ablation"

@@ -1,8 +1,17 @@
 """Pretraining of a tiny backbone on tagging: the built-in stand-in for AudioSet pretraining."""
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from corrlib import runs
 from corrlib.train import learning_rate_at
 
 
@@ -33,3 +42,39 @@ def pretrain(backbone, audio, tags, epochs, learning_rate, seed, batch_clips=16)
         losses.append(total / steps)
         print(f"pretraining epoch {epoch + 1}/{epochs}  loss {losses[-1]:.4f}", flush=True)
     return losses
+
+
+class Pretrained:
+    """A pretrained backbone on disk, found again by its recipe, its clips and their tags, whatever folder they lie in.
+
+    recipe: a dict of what decides the training; clips: the table of a Corpus; tags (clips, classes). Kept in
+    `pretrained/` of the data folder (`data`, or what CORRLIB_DATA names).
+    """
+
+    def __init__(self, backbone, recipe, clips, tags):
+        content = [recipe, backbone.front_end.settings(), {k: list(v.shape) for k, v in backbone.state_dict().items()}]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+        for name in (type(backbone).__module__, "corrlib.transformer", "corrlib.frontends", "corrlib.pretrain"):
+            digest.update(Path(sys.modules[name].__file__).read_bytes())             # other code, other weights
+        for path in clips["path"]:
+            digest.update(Path(path).read_bytes())
+        digest.update(np.ascontiguousarray(tags).tobytes())
+        folder = Path(os.environ.get("CORRLIB_DATA", "data")) / "pretrained"
+        self.path = folder / f"{recipe['backbone']}-{digest.hexdigest()[:16]}.safetensors"
+
+    def load(self, backbone):
+        """Load the weights into `backbone`; the losses of their epochs, or None where there are none (or damaged)."""
+        try:
+            state = load_file(self.path)
+            losses = state.pop("losses").tolist()
+            backbone.load_state_dict(state)
+        except Exception:            # whatever is wrong with a cache, making it again mends it
+            return None
+        print(f"pretrained backbone found in {self.path}", flush=True)
+        return losses
+
+    def save(self, backbone, losses):
+        state = {k: v.contiguous() for k, v in backbone.state_dict().items()}
+        state["losses"] = torch.tensor(losses, dtype=torch.float64)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        runs.replace_with(self.path, lambda path: save_file(state, path))

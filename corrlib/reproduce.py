@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from corrlib import runs
-from corrlib.parameters import ParameterError
-from corrlib.study import plan_runs
+from corrlib.parameters import KINDS, ParameterError, check, nearest
+from corrlib.plan import plan_runs
+from corrlib.study import load_study
 
 SLOW_START = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
               "TOKENIZERS_PARALLELISM": "false", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
@@ -65,13 +66,59 @@ def execute(study, run):
     return 0
 
 
-def reproduce(study, cores, dry_run=False):
-    """Run what is not finished yet, in parallel; name the runs that failed. Returns a process exit status."""
+def adopt(study, plans, studies="studies"):
+    """Take over the finished runs of the study's base that have the very same parameters; returns their names.
+
+    A run's files are linked, not copied; only its manifest says whose it is now.
+    """
+    base = load_study(study, studies).base
+    taken = []
+    for name, plan in plans.items() if base else ():
+        if plan.kind not in ("data", "stage1", "stage2", "estimate") or runs.is_finished(study, name):
+            continue
+        if runs.is_finished(base, name) and _same(plan, runs.read_manifest(base, name)["parameters"]):
+            runs.take_over(base, study, name)
+            taken.append(name)
+    return taken
+
+
+def _same(plan, parameters):
+    try:                                                     # an older run may lack a parameter: it had its default
+        found = check(KINDS[plan.kind], {**parameters, "study": plan.parameters["study"]}).model_dump()
+    except ParameterError:
+        return False
+    return found == plan.parameters
+
+
+def needed(plans, wanted):
+    """Names of the wanted runs and of all that they need; ParameterError names one that is not planned."""
+    found, waiting = [], list(wanted)
+    while waiting:
+        name = waiting.pop()
+        if name not in plans:
+            raise ParameterError(f"the study has no run '{name}'{nearest(name, plans)}")
+        if name not in found:
+            found.append(name)
+            waiting += plans[name].needs
+    return found
+
+
+def reproduce(study, cores, dry_run=False, only=()):
+    """Run what is not finished yet, in parallel; name the runs that failed. Returns a process exit status.
+
+    only: runs to which this is restricted, with what they need; all, if none is named.
+    """
     plans = plan_runs(study)
+    if only:
+        kept = needed(plans, only)
+        plans = {name: plan for name, plan in plans.items() if name in kept}
+    taken = adopt(study, plans)
     todo = [name for name in plans if not runs.is_finished(study, name)]
-    print(f"study '{study}': {len(plans)} runs, {len(plans) - len(todo)} finished", flush=True)
+    print(f"study '{study}': {len(plans)} runs, {len(plans) - len(todo)} finished"
+          + (f" ({len(taken)} taken over from another study)" if taken else ""), flush=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(cores), "--keep-going",
-               "--rerun-incomplete", "--nolock", "--quiet", "all", "--config", f"study={study}"]
+               "--rerun-incomplete", "--nolock", "--quiet", "all", "--config", f"study={study}",
+               f"only={' '.join(only)}"]
     started = time.time()
     result = subprocess.run(command + (["--dry-run"] if dry_run else []))
     failed = [name for name in plans if not runs.is_finished(study, name)]
@@ -85,7 +132,7 @@ def reproduce(study, cores, dry_run=False):
     if not dry_run:
         nothing = "nothing to do, " if not todo else ""
         print(f"study '{study}': {nothing}all {len(plans)} runs finished ({time.time() - started:.0f} s); tables and "
-              f"figures are in {Path(plans['results'].parameters['figures'])}")
+              f"figures are in {Path(next(reversed(plans.values())).parameters.get('figures', runs.root() / study))}")
     return result.returncode
 
 
@@ -94,12 +141,13 @@ def main():
     parser.add_argument("study")
     parser.add_argument("--run", help="only this run, in this process (what the Snakefile calls)")
     parser.add_argument("--cores", type=int, default=os.cpu_count())
+    parser.add_argument("--only", nargs="+", default=[], help="only these runs, and what they need")
     parser.add_argument("--dry-run", action="store_true")
     arguments = parser.parse_args()
     try:
         if arguments.run:
             return execute(arguments.study, arguments.run)
-        return reproduce(arguments.study, arguments.cores, arguments.dry_run)
+        return reproduce(arguments.study, arguments.cores, arguments.dry_run, arguments.only)
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

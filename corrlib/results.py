@@ -168,6 +168,14 @@ def compare(judged, resamples, metrics=None):
     return pd.DataFrame(rows, columns=columns)
 
 
+def holm_within(table, column):
+    """The table with `p_holm` corrected over all rows of equal `column`, for tables that were put together."""
+    adjusted = table["p_holm"].copy()
+    for _, rows in table.groupby(column):
+        adjusted[rows.index] = holm(rows["p"])
+    return table.assign(p_holm=adjusted)
+
+
 def _difference(found, resamples, same_clips):
     a, b, clips = (list(side) for side in zip(*found.values(), strict=True))
     difference, low, high = paired_difference(a, b, clips, resamples, same_clips=same_clips)

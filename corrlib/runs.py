@@ -156,6 +156,27 @@ def is_finished(study, run):
     return (root() / study / run / "manifest.json").is_file()
 
 
+def take_over(base, study, run):
+    """Make a finished run of study `base` one of `study`, too: its files are linked (copied across disks)."""
+    source, folder = folder_of(base, run), root() / study / run
+    shutil.rmtree(folder, ignore_errors=True)
+    own = shutil.ignore_patterns("manifest.json", "parameters.json", ".*")
+    shutil.copytree(source, folder, copy_function=_link, ignore=own)
+    manifest = read_manifest(base, run)
+    manifest["parameters"]["study"] = manifest["study"] = study
+    write_atomically(folder / "parameters.json", json.dumps(manifest["parameters"], indent=1))
+    write_atomically(folder / "manifest.json", json.dumps({**manifest, "taken_from": base}, indent=1))
+
+
+def _link(source, target):
+    try:
+        if Path(source).suffix == ".ipynb":                  # papermill would write through a link
+            raise OSError
+        os.link(source, target)
+    except OSError:                                          # another disk, or one without links
+        shutil.copy2(source, target)
+
+
 def read_manifest(study, run):
     return json.loads((folder_of(study, run) / "manifest.json").read_text())
 

@@ -1,37 +1,41 @@
-"""A study: one small YAML that becomes a graph of runs, each one notebook with its parameters."""
+"""A study: one small YAML, checked, that `corrlib.plan` turns into a graph of runs."""
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from corrlib import runs
-from corrlib.parameters import KINDS, ParameterError, check, nearest
+from corrlib.parameters import ParameterError, check, nearest
 
-NOTEBOOKS = {"data": "01_data", "estimate": "05_correspondences", "stage2": "06_stage2", "tasks": "11_other_tasks",
-             "results": "12_results"}
-STAGE1_NOTEBOOKS = {"passt": "02_stage1_passt", "atst": "03_stage1_atst", "mn": "04_stage1_mn"}
+FAMILIES = ("passt", "atst", "mn")
 SETTINGS = {"continued": "annotated", "self": "self", "ensemble": "ensemble"}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One run to be: its name, notebook, parameters (checked) and the runs it needs."""
+class Variant(BaseModel):
+    """The study once more with something changed from stage 1 on: other data, other parameters of training.
 
-    name: str
-    kind: str
-    notebook: str
-    parameters: dict
-    needs: tuple
+    training: parameters of both stages. backbones: those that are trained and make up the ensemble (all, if not given).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    data: dict = {}
+    training: dict = {}
+    stage1: dict = {}
+    stage2: dict = {}
+    settings: list[str] = ["continued", "ensemble"]
+    backbones: list[str] = []
 
 
 class StudyFile(BaseModel):
     """What a study's YAML may hold. The sections are parameters of the notebooks of that kind.
 
-    points: stage-2 runs beside the settings, {name: parameters}, where `teachers` names backbones; they are run for
-    `point_backbones` (all, if not given). ablations: {notebook: the points and settings that it compares}.
+    base: another study, of which finished runs with the very same parameters are taken over.
+    members: further stage-1 models, {name: {backbone, and parameters such as initialisation}}.
+    points: stage-2 runs beside the settings, {name: parameters}; `teachers` names backbones or members; `student` and
+    `teachers_of` name the setting whose runs the student starts from and the teachers are (`stage1`). They and the
+    variants' students are run for `point_backbones` (all, if not given). variants: {name: Variant}.
+    ablations: {notebook: the points, settings and variants that it compares}.
     other_tasks: whether 11_other_tasks judges the runs, too.
     """
 
@@ -49,7 +53,10 @@ class StudyFile(BaseModel):
     results: dict = {}
     backbone_stage1: dict[str, dict] = {}
     backbone_stage2: dict[str, dict] = {}
+    base: str = ""
+    members: dict[str, dict] = {}
     points: dict[str, dict] = {}
+    variants: dict[str, Variant] = {}
     point_backbones: list[str] = []
     ablations: dict[str, list[str]] = {}
     other_tasks: bool = False
@@ -69,7 +76,7 @@ def load_study(name, folder="studies"):
         raise ParameterError(f"{path} must hold `key: value` lines, as studies/smoke.yaml does")
     try:
         study = check(StudyFile, content)
-        for setting in study.settings:
+        for setting in (*study.settings, *(s for v in study.variants.values() for s in v.settings)):
             if setting not in SETTINGS:
                 raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
         for backbone in study.backbones:
@@ -84,23 +91,29 @@ def load_study(name, folder="studies"):
 
 
 def _check_points(study):
-    for backbone in study.point_backbones:
-        if backbone not in study.backbones:
-            raise ParameterError(f"point_backbones names '{backbone}'{nearest(backbone, study.backbones)}")
-    for point, parameters in study.points.items():
-        if point in SETTINGS or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", point):
-            raise ParameterError(f"'{point}' cannot name a point; choose lower-case letters, digits, dots and hyphens, and "
-                                 f"none of {', '.join(SETTINGS)}")
-        for teacher in parameters.get("teachers", []):
-            if teacher not in study.backbones:
-                raise ParameterError(f"point '{point}' names the teacher '{teacher}'{nearest(teacher, study.backbones)}")
-    known = [*study.points, *study.settings]
-    for notebook, points in study.ablations.items():
+    for backbone in (*study.point_backbones, *(b for v in study.variants.values() for b in v.backbones)):
+        _check_known("point_backbones or a variant", backbone, study.backbones)
+    for name in (*study.points, *study.variants, *study.members):
+        if name in (*SETTINGS, *study.backbones) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+            raise ParameterError(f"'{name}' cannot name a point, variant or member; choose lower-case letters, digits, "
+                                 f"dots, hyphens and underscores, and none of {', '.join((*SETTINGS, *study.backbones))}")
+    for member, given in study.members.items():
+        _check_known(f"member '{member}'", given.get("backbone"), study.backbones)
+    for point, given in study.points.items():
+        for teacher in given.get("teachers", []):
+            _check_known(f"point '{point}', teachers,", teacher, [*study.backbones, *study.members])
+        for key in ("student", "teachers_of"):
+            _check_known(f"point '{point}', {key},", given.get(key, "stage1"), ["stage1", *study.settings, *study.points])
+    for notebook, names in study.ablations.items():
         if not Path(f"notebooks/{notebook}.ipynb").is_file():
             raise ParameterError(f"there is no notebook notebooks/{notebook}.ipynb")
-        for point in points:
-            if point not in known:
-                raise ParameterError(f"ablation '{notebook}' names the point '{point}'{nearest(point, known)}")
+        for name in names:
+            _check_known(f"ablation '{notebook}'", name, [*study.points, *study.settings, *study.variants])
+
+
+def _check_known(where, name, known):
+    if name not in known:
+        raise ParameterError(f"{where} names '{name}'{nearest(name, known)}")
 
 
 def _expand(text, path):
@@ -119,69 +132,5 @@ def family(backbone):
     """`passt`, `atst` or `mn`: which stage-1 notebook tells a backbone's story."""
     match = re.match(r"(passt|atst|mn)", backbone)
     if not match:
-        raise ParameterError(f"backbone '{backbone}' has no stage-1 notebook{nearest(backbone, STAGE1_NOTEBOOKS)}")
+        raise ParameterError(f"backbone '{backbone}' has no stage-1 notebook{nearest(backbone, FAMILIES)}")
     return match.group(1)
-
-
-def plan_runs(name, folder="studies"):
-    """`{run name: Plan}` in an order in which they could be run one after the other."""
-    study = load_study(name, folder)
-    plans = {}
-
-    def add(kind, run, notebook, needs, parameters):
-        try:
-            checked = check(KINDS[kind], {"study": name, "run": run, **parameters})
-        except ParameterError as error:
-            raise ParameterError(f"{Path(folder) / name}.yaml, section {kind}: {error}") from None
-        plans[run] = Plan(run, kind, f"notebooks/{notebook}.ipynb", checked.model_dump(), tuple(needs))
-
-    for seed in study.seeds:
-        _plan_seed(name, study, seed, add)
-    everything = tuple(plans)
-    here = {"figures": study.figures.format(study=name, runs=runs.root()), **study.results}
-    chosen = study.point_backbones or study.backbones
-    for notebook, points in study.ablations.items():
-        wanted = ["stage1", "continued", *points]
-        needs = [run for seed in study.seeds for run in (f"{p}-{b}-seed{seed}" for b in chosen for p in wanted)]
-        add("ablation", notebook.split("_", 1)[1], notebook, [run for run in needs if run in plans],
-            {"points": points, **here})
-    if study.other_tasks:
-        add("tasks", "other_tasks", NOTEBOOKS["tasks"], everything, here)
-    add("results", "results", NOTEBOOKS["results"], everything, here)
-    return plans
-
-
-def _plan_seed(name, study, seed, add):
-    """The runs of one seed: data -> stage 1 per backbone -> estimate, stage 2 per backbone and setting."""
-    root = os.environ.get("CORRLIB_DATA", "data")
-    folder = study.data_folder.format(study=name, seed=seed, data=root)
-    here = {"seed": seed, "data": folder}
-    corpus = {key: study.data[key] for key in ("corpus", "tolerance") if key in study.data}
-    data = f"data-seed{seed}"
-    add("data", data, NOTEBOOKS["data"], [], {**here, **study.data})
-    teachers = [f"stage1-{backbone}-seed{seed}" for backbone in study.backbones]
-    for backbone, run in zip(study.backbones, teachers, strict=True):
-        add("stage1", run, STAGE1_NOTEBOOKS[family(backbone)], [data],
-            {**here, **corpus, "backbone": backbone, **study.stage1, **study.backbone_stage1.get(backbone, {})})
-    for backbone, student in zip(study.backbones, teachers, strict=True):
-        for setting in study.settings:
-            needs = teachers if setting == "ensemble" else [student]
-            add("stage2", f"{setting}-{backbone}-seed{seed}", NOTEBOOKS["stage2"], needs,
-                {**here, **corpus, "student": student, "target": SETTINGS[setting],
-                 "teachers": teachers if setting == "ensemble" else [],
-                 **study.stage2, **study.backbone_stage2.get(backbone, {})})
-    _plan_points(study, seed, {**here, **corpus}, add)
-    add("estimate", f"correspondences-seed{seed}", NOTEBOOKS["estimate"], teachers,
-        {**here, **corpus, "teachers": teachers, **study.estimate})
-
-
-def _plan_points(study, seed, common, add):
-    """Stage-2 runs beside the settings: one for each point and backbone."""
-    for backbone in study.point_backbones or study.backbones:
-        student = f"stage1-{backbone}-seed{seed}"
-        for point, given in study.points.items():
-            taught = given.get("target", "ensemble") in ("ensemble", "shuffled")
-            teachers = [f"stage1-{b}-seed{seed}" for b in given.get("teachers", study.backbones if taught else [])]
-            add("stage2", f"{point}-{backbone}-seed{seed}", NOTEBOOKS["stage2"], list(dict.fromkeys([student, *teachers])),
-                {**common, "student": student, **study.stage2, **study.backbone_stage2.get(backbone, {}), **given,
-                 "teachers": teachers})

@@ -7,6 +7,7 @@ import torch
 
 from corrlib import runs
 from corrlib.correspondence import estimate, member_similarities
+from corrlib.ensembles import choose_weights
 
 
 def annotated():
@@ -56,11 +57,12 @@ def uniform():
     return lambda batch: estimate(torch.zeros(1, len(batch.clips), len(batch.captions)), 1.0)
 
 
-def build_target(parameters, items, embeddings_of, truth=None):
+def build_target(parameters, items, embeddings_of, truth=None, validation=None):
     """The target that a stage-2 run's parameters name.
 
     embeddings_of: function from a teacher's run name to its embeddings (clips (N, E), captions (C, E)) of the
-    training split. ValueError where the truth is asked for and not known. No teacher is ever skipped.
+    training split; validation: the same of the validation split, and its Items, for weights that are chosen there.
+    ValueError where the truth is asked for and not known. No teacher is ever skipped.
     """
     kind, temperature = parameters.target, parameters.target_temperature or parameters.temperature
     if kind == "annotated":
@@ -76,11 +78,16 @@ def build_target(parameters, items, embeddings_of, truth=None):
     if kind == "captions":
         return captions(items, temperature)
     names = [parameters.student] if kind == "self" else (parameters.teachers or [parameters.student])
-    weights = [best_validation_score(parameters.study, n) for n in names] if parameters.combine == "best" else None
-    order = None
+    weights, combine, order = None, parameters.combine, None
+    if combine == "best":
+        weights = [best_validation_score(parameters.study, n) for n in names]
+    elif combine == "chosen_weights":
+        found, held_out = validation
+        weights, combine = choose_weights([found(n) for n in names], held_out.clip_of_caption), "mean_similarity"
+        print("weights chosen on validation: " + ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True)))
     if kind == "shuffled":
         order = torch.randperm(items.clips, generator=torch.Generator().manual_seed(parameters.seed))
-    return estimated([embeddings_of(name) for name in names], temperature, parameters.combine, weights, order)
+    return estimated([embeddings_of(name) for name in names], temperature, combine, weights, order)
 
 
 def best_validation_score(study, run):

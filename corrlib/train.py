@@ -59,12 +59,12 @@ class Trainer:
     def _train_epoch(self):
         """One pass over the items; returns the mean loss. Seeded by (seed, epoch) alone, so a resumed run is the same."""
         p = self.parameters
-        torch.manual_seed(p.seed * 7919 + self.epoch)
-        crops = torch.Generator().manual_seed(p.seed * 104729 + self.epoch)
+        torch.manual_seed(p.draw_seed() * 7919 + self.epoch)
+        crops = torch.Generator().manual_seed(p.draw_seed() * 104729 + self.epoch)
         self.encoder.train()
         total, count = 0.0, 0
         longest = p.clip_seconds if p.like_lengths else None
-        for batch in epoch_batches(self.items, p.batch_clips, p.captions_per_clip, p.seed, self.epoch, longest):
+        for batch in epoch_batches(self.items, p.batch_clips, p.captions_per_clip, p.draw_seed(), self.epoch, longest):
             total += self._step(batch, self.epoch * self.steps_an_epoch + count, crops)
             count += 1
         return total / count

@@ -24,7 +24,8 @@ def facts(backbone, clip):
         log_mel = backbone.eval().log_mel(waveform)
         features = backbone.encode(log_mel)
     segment = backbone.segment_seconds * backbone.sample_rate_hz
-    rows = {"samples at 32 kHz": waveform.shape[1], "log-mel (mels x frames)": f"{log_mel.shape[1]} x {log_mel.shape[2]}",
+    rows = {f"samples at {backbone.sample_rate_hz / 1000:g} kHz": waveform.shape[1],
+            "log-mel (mels x frames)": f"{log_mel.shape[1]} x {log_mel.shape[2]}",
             "tokens in evaluation": backbone.token_count(waveform.shape[1]),
             "tokens in training": backbone.token_count(waveform.shape[1], training=True), "features": features.shape[1],
             "parameters": f"{sum(p.numel() for p in backbone.parameters()):,}",

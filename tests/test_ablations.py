@@ -12,7 +12,7 @@ from corrlib.batches import Items
 from corrlib.clips import list_corpus
 from corrlib.correspondence import probability_mass
 from corrlib.parameters import ParameterError
-from corrlib.study import plan_runs
+from corrlib.plan import plan_runs
 from corrlib.targets import annotated, random_teacher, true, uniform
 
 
@@ -102,7 +102,8 @@ def built_in(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     soundscapes.write_corpus(folder, 5, {"pretraining": 1, "development": 40, "validation": 1, "evaluation": 1})
     items = Items(list_corpus("soundscapes", folder, "development"))
-    return SimpleNamespace(name="soundscapes", folder=folder, items=lambda split: items)
+    return SimpleNamespace(name="soundscapes", folder=folder, items=lambda split: items,
+                           truth_of=lambda split, *part: soundscapes.load_truth(folder, split, *part))
 
 
 def test_quality_of_targets_that_are_known(built_in):
@@ -136,8 +137,8 @@ def test_points_become_runs(tmp_path):
     assert plans["true-mn_tiny-seed1"].parameters["teachers"] == [] and "true-passt_tiny-seed1" not in plans
     assert plans["pair-mn_tiny-seed1"].parameters["teachers"] == ["stage1-mn_tiny-seed1"]
     assert set(plans["mixture-mn_tiny-seed1"].needs) == {"stage1-mn_tiny-seed1", "stage1-passt_tiny-seed1"}
-    assert set(plans["ablation_targets"].needs) == {f"{p}-mn_tiny-seed1" for p in
-                                                   ("stage1", "continued", "self", "true", "pair")}
+    assert set(plans["ablation_targets"].needs) == {"stage1-passt_tiny-seed1", "correspondences-seed1"} | {
+        f"{p}-mn_tiny-seed1" for p in ("stage1", "continued", "self", "true", "pair")}
     assert plans["ablation_targets"].parameters["points"] == ["self", "true", "pair"]
 
 
@@ -146,11 +147,11 @@ def test_points_become_runs(tmp_path):
     ({"points": {"A b": {}}}, "'A b' cannot name a point"),
     ({"points": {"x": {"target": True}}}, "target"),
     ({"points": {"x": {"targets": "true"}}}, "unknown parameter 'targets'; did you mean 'target'"),
-    ({"points": {"x": {"teachers": ["mn_tin"]}}}, "the teacher 'mn_tin'; did you mean 'mn_tiny'"),
-    ({"point_backbones": ["passt"]}, "point_backbones names 'passt'; did you mean 'passt_tiny'"),
+    ({"points": {"x": {"teachers": ["mn_tin"]}}}, "point 'x', teachers, names 'mn_tin'; did you mean 'mn_tiny'"),
+    ({"point_backbones": ["passt"]}, "point_backbones or a variant names 'passt'; did you mean 'passt_tiny'"),
     ({"ablations": {"07_ablation": []}}, "no notebook notebooks/07_ablation.ipynb"),
     ({"ablations": {"07_ablation_targets": ["tru"]}, "points": {"true": {"target": "true"}}},
-     "names the point 'tru'; did you mean 'true'"),
+     "'07_ablation_targets' names 'tru'; did you mean 'true'"),
 ])
 def test_wrong_points_are_named(tmp_path, changes, message):
     with pytest.raises(ParameterError, match=message):

@@ -11,16 +11,19 @@ LAYERS = [
      "figures"],
     ["parameters", "decoded", "batches", "backbone", "passt", "atst", "mobilenet", "text", "sentences", "relevance"],
     ["backbones", "dual_encoder", "runs", "study", "ratings"],
-    ["evaluate", "reproduce"],
-    ["targets", "results", "surveys", "views"],
+    ["evaluate", "plan"],
+    ["ensembles", "reproduce", "results", "surveys", "views"],
+    ["targets"],
     ["train", "estimates", "compare", "ablations"],
     ["pretrain"],
+    ["variants"],
     ["experiment"],
     ["tasks"],
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 ALONE = {"audio", "clips", "losses", "metrics", "figures", "frontends", "transformer"}          # import nothing of ours
-WITHOUT_TORCH = {"clips", "figures", "soundscapes", "parameters", "study", "runs", "reproduce", "results", "intervals"}
+WITHOUT_TORCH = {"clips", "figures", "soundscapes", "parameters", "study", "plan", "runs", "reproduce", "results",
+                 "intervals"}
 
 
 def imported(path):

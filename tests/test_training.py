@@ -28,6 +28,7 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def own_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CORRLIB_DATA", str(tmp_path / "data"))
 
 
 def stage_one(data, **changes):

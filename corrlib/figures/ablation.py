@@ -53,17 +53,18 @@ def probability_mass(quality, kinds=("annotated", "wholly", "partly", "not")):
     return figure
 
 
-def along(table, xlabel, reference=None, metrics=("annotated mAP@10", "true nDCG@10")):
-    """Difference from `continued` along a parameter (`value`, log axis), one line a backbone, with interval bands."""
+def along(table, xlabel, reference=None, metrics=("annotated mAP@10", "true nDCG@10"), by="backbone"):
+    """Difference from `continued` along a parameter (`value`, log axis), with interval bands; a line for each `by`."""
     use_style()
     shown = [m for m in metrics if m in set(table["metric"])]
-    look = looks(table["backbone"])
+    look = looks(table[by]) if by == "backbone" else {
+        name: (PALETTE[place % len(PALETTE)], "os^D"[place % 4], name) for place, name in enumerate(table[by].unique())}
     figure, axes = plt.subplots(1, len(shown), figsize=(3.6 * len(shown) + 1, 3.2), layout="constrained", squeeze=False)
     for axis, metric in zip(axes[0], shown, strict=True):
         axis.axhline(0, color="0.4", lw=1, zorder=0)
-        for backbone, (shade, marker, name) in look.items():
-            rows = table[(table["metric"] == metric) & (table["backbone"] == backbone)].sort_values("value")
-            axis.plot(rows["value"], 100 * rows["difference"], marker=marker, ms=4, color=shade, label=name, lw=1.3)
+        for name, (shade, marker, label) in look.items():
+            rows = table[(table["metric"] == metric) & (table[by] == name)].sort_values("value")
+            axis.plot(rows["value"], 100 * rows["difference"], marker=marker, ms=4, color=shade, label=label, lw=1.3)
             axis.fill_between(rows["value"], 100 * rows["low"], 100 * rows["high"], color=shade, alpha=0.12, lw=0)
         values = sorted(table["value"].unique())
         axis.set(title=metric, xlabel=xlabel, ylabel="student − continued (percentage points)", xscale="log")
@@ -73,6 +74,35 @@ def along(table, xlabel, reference=None, metrics=("annotated mAP@10", "true nDCG
             axis.axvline(reference, color="0.7", lw=1, ls=":")
     legend(figure, axes[0, 0].get_legend_handles_labels()[0])
     best = table[table["metric"] == shown[0]].nlargest(1, "difference").iloc[0]
-    say(figure, f"Best for {shown[0]}: {xlabel} {best['value']:g} ({look[best['backbone']][2]})",
+    say(figure, f"Best for {shown[0]}: {xlabel} {best['value']:g} ({look[best[by]][2]})",
         f"Paired by caption; {seeds_text(table['seeds'])}; bands: 95 % bootstrap interval over clips.")
+    return figure
+
+
+def points(table, metrics=("annotated mAP@10", "true mAP@10"), label="point"):
+    """Difference of each point from its control with interval, a line a point; a colour a backbone. Order as given."""
+    use_style()
+    shown = [m for m in metrics if m in set(table["metric"])]
+    own = table[table["backbone"] != POOLED]
+    look, names = looks(own["backbone"]), list(dict.fromkeys(own[label]))
+    spread = np.linspace(-0.2, 0.2, len(look)) if len(look) > 1 else [0]
+    size = (2.4 + 3 * len(shown), 1.3 + 0.27 * len(names) * max(1, len(look) / 2))
+    figure, axes = plt.subplots(1, len(shown), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for axis, metric in zip(axes[0], shown, strict=True):
+        axis.axvline(0, color="0.4", lw=1, zorder=0)
+        for offset, (backbone, (shade, marker, _)) in zip(spread, look.items(), strict=True):
+            for row in own[(own["metric"] == metric) & (own["backbone"] == backbone)].itertuples():
+                y, clear = names.index(getattr(row, label)) + offset, row.low > 0 or row.high < 0
+                axis.plot([100 * row.low, 100 * row.high], [y, y], color=shade, lw=1.8)
+                axis.plot(100 * row.difference, y, marker, color=shade, ms=5, mfc=shade if clear else "white", mew=1.3)
+        axis.set(title=metric, xlabel="difference (percentage points)")
+    axes[0, 0].set_yticks(range(len(names)), names)
+    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+    axes[0, 0].tick_params(axis="y", length=0)
+    if len(look) > 1:
+        legend(figure, [plt.Line2D([], [], color=c, marker=m, label=n, ms=4) for c, m, n in look.values()])
+    first = own[own["metric"] == shown[0]]
+    say(figure, f"{shown[0]}: {int((first['low'] > 0).sum())} of {len(first)} clearly above their control, "
+        f"{int((first['high'] < 0).sum())} below", f"Paired by caption; {seeds_text(table['seeds'])}; bars: 95 % bootstrap "
+        "interval over clips; filled: it excludes zero.")
     return figure
