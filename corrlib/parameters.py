@@ -221,9 +221,23 @@ class TaskParameters(ResultsParameters):
         return self.run or "other_tasks"
 
 
+class ExploreParameters(ResultsParameters):
+    """13: the study and model to look at first (the first finished one, if empty) and the caption that is searched.
+
+    interactive: widgets (true), figures (false), or what fits where the notebook runs (none).
+    """
+
+    model: str = ""
+    caption: Annotated[str, Field(min_length=1)] = "a dog barks while rain falls"
+    interactive: bool | None = None
+
+    def run_name(self):
+        return self.run or "explore"
+
+
 KINDS = {"data": DataParameters, "stage1": StageOneParameters, "estimate": EstimateParameters,
          "stage2": StageTwoParameters, "results": ResultsParameters, "ablation": AblationParameters,
-         "tasks": TaskParameters}
+         "tasks": TaskParameters, "explore": ExploreParameters}
 
 
 def nearest(name, known):

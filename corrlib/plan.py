@@ -8,7 +8,7 @@ from corrlib.parameters import KINDS, ParameterError, check
 from corrlib.study import SETTINGS, family, load_study
 
 NOTEBOOKS = {"data": "01_data", "estimate": "05_correspondences", "stage2": "06_stage2", "tasks": "11_other_tasks",
-             "results": "12_results"}
+             "results": "12_results", "explore": "13_explore"}
 STAGE1_NOTEBOOKS = {"passt": "02_stage1_passt", "atst": "03_stage1_atst", "mn": "04_stage1_mn"}
 
 
@@ -131,6 +131,8 @@ class _Planner:
                      {"points": points, "variants": variants, **here})
         if study.other_tasks:
             self.add("tasks", "other_tasks", NOTEBOOKS["tasks"], everything, here)
+        if study.explore:
+            self.add("explore", "explore", NOTEBOOKS["explore"], everything, here)
         self.add("results", "results", NOTEBOOKS["results"], everything, here)
 
     def _needs(self, points, variants):

@@ -36,7 +36,7 @@ class StudyFile(BaseModel):
     `teachers_of` name the setting whose runs the student starts from and the teachers are (`stage1`). They and the
     variants' students are run for `point_backbones` (all, if not given). variants: {name: Variant}.
     ablations: {notebook: the points, settings and variants that it compares}.
-    other_tasks: whether 11_other_tasks judges the runs, too.
+    other_tasks, explore: whether 11_other_tasks judges the runs, too, and 13_explore draws what it shows.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -60,6 +60,7 @@ class StudyFile(BaseModel):
     point_backbones: list[str] = []
     ablations: dict[str, list[str]] = {}
     other_tasks: bool = False
+    explore: bool = False
 
 
 def load_study(name, folder="studies"):

@@ -11,6 +11,8 @@ from corrlib.batches import epoch_batches, steps_an_epoch
 from corrlib.evaluate import autocast, validation_score
 from corrlib.losses import stage_loss
 
+SPEAK_SECONDS = 60                                           # in an epoch that takes longer
+
 
 class DivergenceError(RuntimeError):
     """The loss or a gradient is no longer finite."""
@@ -62,11 +64,14 @@ class Trainer:
         torch.manual_seed(p.draw_seed() * 7919 + self.epoch)
         crops = torch.Generator().manual_seed(p.draw_seed() * 104729 + self.epoch)
         self.encoder.train()
-        total, count = 0.0, 0
+        total, count, spoken = 0.0, 0, time.time()
         longest = p.clip_seconds if p.like_lengths else None
         for batch in epoch_batches(self.items, p.batch_clips, p.captions_per_clip, p.draw_seed(), self.epoch, longest):
             total += self._step(batch, self.epoch * self.steps_an_epoch + count, crops)
             count += 1
+            if time.time() - spoken > SPEAK_SECONDS:
+                spoken = time.time()
+                self._say(f"epoch {self.epoch + 1}/{p.epochs}  step {count}/{self.steps_an_epoch}  loss {total / count:.3f}")
         return total / count
 
     def _step(self, batch, step, crops):
@@ -100,11 +105,18 @@ class Trainer:
         self.log.append({"epoch": self.epoch, "loss": loss, "seconds": seconds,
                          **{f"validation {k}": float(scores[k]) for k in ("mAP@10", "R@1", "R@5", "R@10")}})
         left = (self.parameters.epochs - self.epoch) * sum(r["seconds"] for r in self.log) / len(self.log)
-        print(f"epoch {self.epoch}/{self.parameters.epochs}  loss {loss:.3f}  validation mAP@10 {100 * score:.2f} %"
-              f"  (best {100 * self.best:.2f} %)  {left:.0f} s left", flush=True)
+        self._say(f"epoch {self.epoch}/{self.parameters.epochs}  loss {loss:.3f}  validation mAP@10 {100 * score:.2f} %"
+                  f"  (best {100 * self.best:.2f} %)  {left:.0f} s left")
         if self.run:
             self.run.write_table("log.csv", pd.DataFrame(self.log))
             self._checkpoint()
+
+    def _say(self, line):
+        """To the notebook, and to progress.log in the run's folder, which can be followed while a headless run goes on."""
+        print(line, flush=True)
+        if self.run:
+            with open(self.run.path("progress.log"), "a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def _checkpoint(self):
         state = {"epoch": self.epoch, "best": self.best, "best_state": self.best_state, "log": self.log,

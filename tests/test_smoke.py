@@ -1,6 +1,5 @@
 """The whole study, tiny: corpus, three backbones, both stages, estimate, results, through Snakemake and papermill."""
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,23 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.conftest import reproduce
+
 FILES = ("manifest.json", "metrics.json", "queries.csv", "embeddings.safetensors", "model.safetensors", "log.csv",
          "notebook.ipynb")
-
-
-def reproduce(environment, *words):
-    return subprocess.run([sys.executable, "-m", "corrlib.reproduce", "smoke", "--cores", "2", *words], env=environment,
-                          capture_output=True, text=True)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """(runs folder of a finished smoke study, its environment, what the command printed)."""
-    folder = tmp_path_factory.mktemp("study")
-    environment = {**os.environ, "CORRLIB_RUNS": str(folder / "runs"), "CORRLIB_DATA": str(folder / "data")}
-    result = reproduce(environment)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return folder / "runs" / "smoke", environment, result.stdout
 
 
 def test_every_training_run_leaves_its_files(study):
@@ -35,7 +21,7 @@ def test_every_training_run_leaves_its_files(study):
 
 
 def test_progress_names_runs_and_epochs(study):
-    assert "[stage1-mn_tiny-seed1] epoch 2/2" in study[2] and "all 29 runs finished" in study[2]
+    assert "[stage1-mn_tiny-seed1] epoch 2/2" in study[2] and "all 30 runs finished" in study[2]
 
 
 def test_results_hold_every_backbone_and_setting(study):

@@ -18,7 +18,7 @@ LAYERS = [
     ["pretrain"],
     ["variants"],
     ["experiment"],
-    ["tasks"],
+    ["tasks", "explore"],
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 ALONE = {"audio", "clips", "losses", "metrics", "figures", "frontends", "transformer"}          # import nothing of ours

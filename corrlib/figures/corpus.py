@@ -22,7 +22,7 @@ def spectrogram_sheet(waveforms, rate_hz, columns=7, captions=None, top_hz=8000)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     for axis, (name, waveform) in zip(axes.flat, waveforms.items(), strict=False):
-        axis.imshow(_decibels(np.asarray(waveform), rate_hz, top_hz), origin="lower", aspect="auto", cmap="magma",
+        axis.imshow(decibels(np.asarray(waveform), rate_hz, top_hz), origin="lower", aspect="auto", cmap="magma",
                     vmin=-70, vmax=0)
         text = "\n".join(textwrap.wrap(captions[name], 40)[:6]) if captions else ""
         axis.set_title(name, fontsize=7)
@@ -30,7 +30,7 @@ def spectrogram_sheet(waveforms, rate_hz, columns=7, captions=None, top_hz=8000)
     return figure
 
 
-def _decibels(waveform, rate_hz, top_hz, window=512):
+def decibels(waveform, rate_hz, top_hz, window=512):
     """(frequency, time) power in dB relative to the maximum, up to top_hz."""
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(waveform, (0, window)), window)[::window // 4]
     power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)) ** 2

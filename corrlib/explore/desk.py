@@ -1,0 +1,123 @@
+"""What the notebook talks to: the chosen study and model, and each view as widgets or, in a headless run, as figures."""
+
+import os
+
+import ipywidgets as w
+import matplotlib.pyplot as plt
+from IPython import get_ipython
+from IPython.display import display
+
+from corrlib import figures, runs
+from corrlib.explore import panels, stills
+from corrlib.explore.session import Session, models
+from corrlib.explore.verdicts import Verdicts
+
+
+def is_interactive():
+    """Whether somebody sits before this notebook: a Jupyter server or an editor says so, papermill does not."""
+    shell = get_ipython()
+    return "JPY_SESSION_NAME" in os.environ or (shell is not None and "__vsc_ipynb_file__" in shell.user_ns)
+
+
+class Desk:
+    """A session and its views. Choosing another study or model draws every view on the page anew."""
+
+    def __init__(self, parameters):
+        """parameters: ExploreParameters. FileNotFoundError if the study has no finished model."""
+        self.interactive = is_interactive() if parameters.interactive is None else parameters.interactive
+        self.parameters, self._views = parameters, []
+        self._open(parameters.study, parameters.model)
+        self._run = None if self.interactive else runs.Run(parameters, "13_explore")      # widgets leave no run behind
+
+    def _open(self, study, model):
+        self.session = Session(study, model)
+        self.session.warm_up()
+        self.verdicts = Verdicts(runs.root() / study / "explore" / "verdicts.csv")
+
+    def chooser(self):
+        """Lists of the finished studies and of their models."""
+        if not self.interactive:
+            return f"study {self.session.study}, model {self.session.model}, {self.session.items.clips:,} clips"
+        known = models()
+        study = w.Dropdown(options=list(known), value=self.session.study, description="Study", style=panels.LABEL)
+        model = w.Dropdown(options=known[study.value], value=self.session.model, description="Model", style=panels.LABEL)
+        said = w.HTML(self._facts())
+
+        def reopen(*_):
+            if model.value:
+                self._open(study.value, model.value)
+                said.value = self._facts()
+                for holder, make in self._views:
+                    holder.children = [make()]
+
+        def relist(*_):
+            model.unobserve(reopen, "value")
+            model.options = known[study.value]
+            model.observe(reopen, "value")
+            reopen()
+
+        study.observe(relist, "value")
+        model.observe(reopen, "value")
+        return w.VBox([w.HBox([study, model]), said])
+
+    def _facts(self):
+        s = self.session
+        return (
+            f"{s.items.clips:,} clips and {s.items.captions:,} captions of {s.parameters.corpus} ({s.split}); "
+            f"the estimate is that of {len(s.teachers)} stage-1 models"
+        )
+
+    def search(self, caption, count=5):
+        return self._view(
+            "search",
+            lambda: panels.search(self.session, caption, count),
+            lambda: stills.search(self.session, caption, count),
+        )
+
+    def clip(self, clip=0):
+        if not self.interactive:
+            return self.session.best_captions(clip).round(4)
+        return self._view("clip", lambda: panels.clip(self.session), None)
+
+    def matrix(self, clips=40):
+        return self._view("matrix", lambda: panels.heat_map(self.session, clips), lambda: stills.heat_map(self.session))
+
+    def partial_matches(self, count=200):
+        return self._view(
+            "partial_matches",
+            lambda: panels.partial_matches(self.session, self.verdicts, count),
+            lambda: stills.partial_matches(self.session, count),
+        )
+
+    def _view(self, name, widgets, still):
+        if self.interactive:
+            holder = w.VBox([widgets()])
+            self._views.append((holder, widgets))
+            return holder
+        figure, table = still()
+        figures.save(figure, self.parameters.figures, f"explore_{name}", table)
+        display(figure)
+        plt.close(figure)
+        return table.head(10)
+
+    def answer(self):
+        """What the greatest disagreements are like, as a sentence with its numbers."""
+        table, truth = self.session.partial_matches(100), self.session.truth
+        above = 100 * (table["disagreement"] > 0).mean()
+        text = (f"Of the {len(table)} captions on which annotation and estimate disagree most, the ensemble holds another "
+                f"clip to be more probable than the annotated one in {above:.0f} %.")
+        if truth is None:
+            return text + " The truth of this corpus is not known: listen, and accept or reject."
+        (whole, part), (whole_of_all, part_of_all) = _shares(table["true"]), _shares(truth)
+        return text + (f" Of these pairs {whole:.0f} % match wholly by the truth and {part:.0f} % in part; of all pairs "
+                       f"{whole_of_all:.1f} % and {part_of_all:.1f} %.")
+
+    def finish(self):
+        """End a headless run; nothing to do where there are widgets."""
+        if self._run is not None:
+            self._run.finish()
+
+
+def _shares(truth):
+    """Wholly and partly matching pairs, in percent."""
+    return 100 * (truth >= 1).mean(), 100 * ((truth > 0) & (truth < 1)).mean()

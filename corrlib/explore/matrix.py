@@ -1,0 +1,69 @@
+"""The matrix of clips and captions as a heat map to zoom, hover and click."""
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+
+from corrlib.figures import content_order
+
+KINDS = {
+    "similarity": "similarity of the model",
+    "clip": "estimated, of a clip given the caption",
+    "caption": "estimated, of a caption given the clip",
+    "true": "true correspondence",
+    "annotated": "annotated",
+}
+
+
+def values(session, kind):
+    """(clips, captions) of one of KINDS as a tensor; ValueError where the truth is not known."""
+    if kind == "true" and session.truth is None:
+        raise ValueError("the truth of this corpus is not known; choose another matrix")
+    return {
+        "similarity": lambda: session.similarity,
+        "clip": lambda: session.clip_given_caption,
+        "caption": lambda: session.caption_given_clip,
+        "true": lambda: torch.as_tensor(session.truth),
+        "annotated": lambda: session.items.annotated(
+            torch.arange(session.items.clips), torch.arange(session.items.captions)
+        ).float(),
+    }[kind]()
+
+
+def block(session, clips=40, seed=0):
+    """(rows, columns): some clips, one caption of each, drawn by seed, ordered by clustering the ensemble's similarity."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(session.items.clips, generator=generator)[:clips]
+    columns = torch.stack([(session.items.clip_of_caption == r).nonzero()[0, 0] for r in rows])
+    order = content_order(session.ensemble[rows][:, columns].T.numpy()).copy()
+    return rows[order], columns[order]
+
+
+def heat_map(session, rows, columns, kind="clip"):
+    """A plotly FigureWidget: captions as rows to be read, clips as columns; hover names both. Annotated pairs are ringed.
+
+    The colours end at the 98th percentile, so that a few near certain pairs do not hide all others.
+    """
+    shown = values(session, kind)[rows][:, columns].T.numpy()
+    names = [_plain(session.name(r)) for r in rows.tolist()]
+    texts = [_plain(session.items.texts[c]) for c in columns.tolist()]
+    hover = [[f"{text}<br>clip {name}<br>{KINDS[kind]}: %{{z:.4f}}" for name in names] for text in texts]
+    scale = {"title": {"text": KINDS[kind], "side": "right"}}
+    low, high = min(0.0, float(shown.min())), float(np.quantile(shown, 0.98)) or 1.0
+    figure = go.FigureWidget(go.Heatmap(z=shown, zmin=low, zmax=high, colorscale="Blues", hovertemplate=np.array(hover),
+                                        name="", colorbar=scale))
+    own = (session.items.clip_of_caption[columns][:, None] == rows[None, :]).nonzero()
+    figure.add_scatter(x=own[:, 1].tolist(), y=own[:, 0].tolist(), mode="markers", hoverinfo="skip", showlegend=False,
+                       marker={"symbol": "circle-open", "size": 8, "color": "#D55E00"})
+    short = [text if len(text) <= 60 else text[:60] + "…" for text in texts]
+    figure.update_layout(height=160 + 16 * len(columns), width=1040, margin={"l": 10, "r": 10, "t": 10, "b": 40},
+                         dragmode="zoom", plot_bgcolor="white")
+    figure.update_xaxes(title="clips", showticklabels=False, range=[-0.5, len(rows) - 0.5])
+    figure.update_yaxes(range=[len(columns) - 0.5, -0.5], tickvals=list(range(len(texts))), ticktext=short,
+                        tickfont={"size": 10})
+    return figure
+
+
+def _plain(text):
+    """Without what plotly would take for markup or for a template."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")

@@ -1,0 +1,37 @@
+"""A caption in phrases, and how much each of them counts."""
+
+import re
+
+import torch
+
+# words that join what could stand alone; a phrase begins with its joining word
+JOINTS = r"while|as|and|with|followed by|before|after|then|over|in|on|against|amid|near|from|by|during|behind|beneath|at"
+CUT = re.compile(rf"(?<=[,;.])\s+|\s+(?=(?:{JOINTS})\b)", re.IGNORECASE)
+
+
+def split_phrases(caption):
+    """The caption's phrases, whose words joined by spaces are the caption's.
+
+    Cut after commas and before words such as `while`, `and`, `with`, `in`; a caption of one phrase is cut into words.
+    """
+    found = []
+    for piece in (p for p in CUT.split(caption.strip()) if p):
+        if found and found[-1].lower() in JOINTS.split("|"):
+            found[-1] += " " + piece                         # a lone joint belongs to what follows: "and then"
+        else:
+            found.append(piece)
+    return found if len(found) > 1 else caption.split()
+
+
+def contributions(caption, similarity_of):
+    """[(phrase, drop)]: by how much the similarity falls when a phrase is left out; negative where it rises.
+
+    similarity_of: list of n captions -> (n,) similarities with the clip in question. A caption of one word cannot be
+    taken apart: its drop is nan.
+    """
+    phrases = split_phrases(caption)
+    if len(phrases) < 2:
+        return [(phrase, float("nan")) for phrase in phrases]
+    without = [" ".join(p for j, p in enumerate(phrases) if j != i) for i in range(len(phrases))]
+    found = torch.as_tensor(similarity_of([caption, *without]))
+    return list(zip(phrases, (found[0] - found[1:]).tolist(), strict=True))

@@ -1,0 +1,191 @@
+"""One trained model of a finished study, the clips it was judged on, and what the ensemble estimates of them."""
+
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from corrlib import runs, soundscapes
+from corrlib.evaluate import load_embeddings
+from corrlib.experiment import Corpora, rebuild_encoder
+from corrlib.explore.phrases import contributions
+from corrlib.parameters import StageOneParameters, StageTwoParameters
+
+BEST_FIRST = ("ensemble", "stage1", "self", "continued")
+
+
+def models():
+    """{study: names of its finished models}, students of the ensemble first."""
+    found = {}
+    for folder in sorted(p for p in runs.root().glob("*") if p.is_dir()):
+        try:
+            table = runs.gather(folder.name)
+        except FileNotFoundError:
+            continue
+        place = table["setting"].map({s: i for i, s in enumerate(BEST_FIRST)}).fillna(len(BEST_FIRST))
+        found[folder.name] = table.assign(place=place).sort_values(["place", "run"], kind="stable")["run"].tolist()
+    return found
+
+
+class Session:
+    """What 13_explore looks at. Rows are clips of the split that the model was judged on, columns its captions."""
+
+    def __init__(self, study, model=""):
+        """model: a finished stage-1 or stage-2 run, the first of `models()` if not given; FileNotFoundError else."""
+        if not model:
+            known = models().get(study)
+            model = known[0] if known else runs.gather(study)["run"][0]  # raises: nothing is finished
+        manifest = runs.read_manifest(study, model)
+        kind = StageTwoParameters if "student" in manifest["parameters"] else StageOneParameters
+        self.study, self.model, self.manifest = study, model, manifest
+        self.parameters = runs.read_parameters(study, model, kind)
+        self.temperature, self.split = self.parameters.temperature, self.parameters.evaluate_on
+        self.corpora = Corpora(self.parameters)
+        self.corpus, self.items = self.corpora.corpus(self.split), self.corpora.items(self.split)
+        if self.corpus.fingerprint() != manifest["data_fingerprint"]:
+            raise ValueError(
+                f"the corpus in {self.parameters.data} is not the one that run '{model}' was judged on; "
+                "restore it, or run the study again"
+            )
+        self.clips, self.captions = load_embeddings(study, model, self.split)
+        self.teachers = getattr(self.parameters, "teachers", []) or self._stage_one_runs()
+        self.truth = self.corpora.truth(self.split)
+
+    def _stage_one_runs(self):
+        table = runs.gather(self.study)
+        names = table[(table["setting"] == "stage1") & (table["seed"] == self.parameters.seed)]["run"]
+        same = [
+            n for n in names if runs.read_manifest(self.study, n)["data_fingerprint"] == self.manifest["data_fingerprint"]
+        ]
+        return same or [self.model]
+
+    @cached_property
+    def encoder(self):
+        """The model itself, loaded when something is typed."""
+        return rebuild_encoder(self.study, self.model).eval()
+
+    @cached_property
+    def _teacher_encoders(self):
+        return [rebuild_encoder(self.study, name).eval() for name in self.teachers]
+
+    @cached_property
+    def _teacher_embeddings(self):
+        return [load_embeddings(self.study, name, self.split) for name in self.teachers]
+
+    @cached_property
+    def similarity(self):
+        """(clips, captions) of the model."""
+        return self.clips @ self.captions.T
+
+    @cached_property
+    def ensemble(self):
+        """Mean similarity (clips, captions) of the teachers."""
+        return sum(clips @ captions.T for clips, captions in self._teacher_embeddings) / len(self.teachers)
+
+    @cached_property
+    def clip_given_caption(self):
+        """The estimate: probability of a clip given a caption; columns sum to 1."""
+        return (self.ensemble / self.temperature).softmax(0)
+
+    @cached_property
+    def caption_given_clip(self):
+        """The estimate: probability of a caption given a clip; rows sum to 1."""
+        return (self.ensemble / self.temperature).softmax(1)
+
+    def warm_up(self):
+        """Load all models now, so that the first search is as quick as the next."""
+        self.search("a sound", 1)
+
+    @torch.no_grad()
+    def search(self, text, count=5):
+        """The most similar clips of any text: DataFrame clip (row), similarity, estimated (p(clip | text)), best first."""
+        if not text.strip():
+            raise ValueError("the caption is empty; type what should be heard")
+        similarity = self.clips @ self._embed(self.encoder, [text])[0]
+        estimated = self.estimate_of([text])[:, 0]
+        best = similarity.topk(min(count, len(similarity))).indices
+        return pd.DataFrame(
+            {"clip": best.numpy(), "similarity": similarity[best].numpy(), "estimated": estimated[best].numpy()}
+        )
+
+    @torch.no_grad()
+    def estimate_of(self, texts):
+        """p(clip | text) of any texts by the ensemble: (clips, texts)."""
+        mean = sum(
+            clips @ self._embed(encoder, texts).T
+            for encoder, (clips, _) in zip(self._teacher_encoders, self._teacher_embeddings, strict=True)
+        ) / len(self.teachers)
+        return (mean / self.temperature).softmax(0)
+
+    @staticmethod
+    def _embed(encoder, texts):
+        return encoder.embed_captions(list(texts)).float().cpu()
+
+    def captions_of(self, clip):
+        """Texts of the captions that were written for a clip (row number)."""
+        return [self.items.texts[c] for c in (self.items.clip_of_caption == clip).nonzero()[:, 0].tolist()]
+
+    def best_captions(self, clip, count=15):
+        """The most probable captions of a clip: caption (column), text, own, similarity, estimated, true."""
+        best = self.caption_given_clip[clip].topk(min(count, self.items.captions)).indices
+        return self._pairs(np.full(len(best), clip), best.numpy(), self.caption_given_clip)
+
+    def partial_matches(self, count=200):
+        """Pairs that are not annotated but estimated high, the greatest disagreement first.
+
+        disagreement: p(clip | caption) less that of the caption's own clip: by how much the ensemble holds the other
+        clip to be more probable than what is annotated. One row a caption: its most probable other clip.
+        """
+        own = self.items.clip_of_caption
+        columns = torch.arange(self.items.captions)
+        annotated = self.clip_given_caption[own, columns]
+        others = self.clip_given_caption.clone()
+        others[own, columns] = -1
+        value, clip = others.max(0)
+        order = (value - annotated).argsort(descending=True, stable=True)[:count]
+        table = self._pairs(clip[order].numpy(), order.numpy(), self.clip_given_caption)
+        return table.assign(disagreement=(value - annotated)[order].numpy())
+
+    def _pairs(self, clips, captions, estimate):
+        return pd.DataFrame(
+            {
+                "clip": clips,
+                "caption": captions,
+                "text": [self.items.texts[c] for c in captions],
+                "own": self.items.clip_of_caption.numpy()[captions] == clips,
+                "similarity": self.similarity[clips, captions].numpy(),
+                "estimated": estimate[clips, captions].numpy(),
+                "true": self.truth[clips, captions] if self.truth is not None else np.nan,
+            }
+        )
+
+    @torch.no_grad()
+    def phrases(self, caption, clip):
+        """[(phrase, drop in the model's similarity to the clip when it is left out)] of a text."""
+        return contributions(caption, lambda texts: self._embed(self.encoder, texts) @ self.clips[clip])
+
+    def claims(self, clip, caption):
+        """[(claim in words, whether it holds for the clip)] of a caption; [] where the truth is not known."""
+        if self.truth is None:
+            return []
+        scene, own = self._scenes[self.name(clip)], int(self.items.clip_of_caption[caption])
+        number = int(self.items.caption_ids[caption].rpartition("#")[2])
+        holds = soundscapes.facts(scene)
+        claims = self._scenes[self.name(own)]["captions"][number - 1]["claims"]
+        return [(_in_words(claim), tuple(claim) in holds) for claim in claims]
+
+    @cached_property
+    def _scenes(self):
+        return {scene["file"]: scene for scene in soundscapes.load_scenes(self.parameters.data)[self.split]}
+
+    def name(self, clip):
+        """A clip's name in its corpus, without corpus and split."""
+        return str(self.corpus.clips["clip_id"][clip]).split("/", 2)[-1]
+
+
+def _in_words(claim):
+    kind, *rest = claim
+    return {"present": "{}", "attribute": "{}: {}", "while": "{} while {}", "followed by": "{} followed by {}"}[kind].format(
+        *rest
+    )

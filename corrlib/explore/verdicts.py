@@ -1,0 +1,48 @@
+"""A reviewer's verdicts on partial matches, kept as relevance that a study can be judged by."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from corrlib import runs
+from corrlib.clips.files import read_csv
+
+COLUMNS = ["caption_id", "query", "audio_filenames", "rejected"]
+
+
+class Verdicts:
+    """A CSV `caption_id, query, audio_filenames, rejected`, one row a caption that was looked at, names parted by `;`.
+
+    audio_filenames begins with the clip that the caption was written for; accepted clips follow. As a study's
+    `relevance` it is multi-positive relevance. Every verdict is on disk when `give` returns.
+    """
+
+    def __init__(self, path):
+        """ValueError names a file whose columns are others."""
+        self.path = Path(path)
+        self.rows = (
+            read_csv(self.path, COLUMNS).set_index("caption_id", drop=False).to_dict("index") if self.path.is_file() else {}
+        )
+
+    def give(self, caption_id, query, own, clip, accepted):
+        """Record that `clip` (a file name) matches the caption or not; a later verdict replaces an earlier one."""
+        for name in (own, clip):
+            if ";" in name:
+                raise ValueError(
+                    f"the clip's name '{name}' holds a semicolon, which parts names in {self.path}; rename the file"
+                )
+        row = self.rows.setdefault(
+            caption_id, {"caption_id": caption_id, "query": query, "audio_filenames": own, "rejected": ""}
+        )
+        for column, wanted in (("audio_filenames", accepted), ("rejected", not accepted)):
+            names = [n for n in row[column].split(";") if n and n != clip]
+            row[column] = ";".join([*names, clip] if wanted else names)
+        runs.write_atomically(self.path, self.table().to_csv(index=False))
+
+    def of(self, caption_id, clip):
+        """True (accepted), False (rejected) or None (not looked at)."""
+        row = self.rows.get(caption_id, {"audio_filenames": "", "rejected": ""})
+        return True if clip in row["audio_filenames"].split(";") else False if clip in row["rejected"].split(";") else None
+
+    def table(self):
+        return pd.DataFrame(list(self.rows.values()), columns=COLUMNS)

@@ -1,0 +1,58 @@
+"""Text of clips, captions and phrases as HTML that holds nothing but what it says (everything is escaped)."""
+
+from html import escape
+
+import numpy as np
+
+MARK = "0, 114, 178"  # the blue of figures, as red, green, blue
+
+
+def percent(share):
+    return f"{100 * share:.1f} %" if share >= 0.001 else f"{100 * share:.2g} %"
+
+
+def clip_facts(session, clip, similarity=None, estimated=None, place=None):
+    """Name, similarity, estimate and annotated captions of a clip."""
+    head = (f"{place}. " if place else "") + f"<b>{escape(session.name(clip))}</b>"
+    facts = [f"similarity {similarity:.3f}"] if similarity is not None else []
+    facts += [f"estimated {percent(estimated)}"] if estimated is not None else []
+    captions = "".join(f"<li>{escape(text)}</li>" for text in session.captions_of(clip))
+    return (
+        f"<div>{head}{' · ' if facts else ''}{' · '.join(facts)}"
+        f"<ul style='margin:2px 0 2px 18px;line-height:1.35'>{captions}</ul></div>"
+    )
+
+
+def caption_table(table):
+    """Captions of one clip, best first; its own are starred. table: as `Session.best_captions`."""
+    known = table["true"].notna().any()
+    rows = "".join(
+        f"<tr><td>{'★' if row.own else ''}</td><td style='text-align:left'>{'<b>' if row.own else ''}{escape(row.text)}"
+        f"{'</b>' if row.own else ''}</td><td>{row.similarity:.3f}</td><td>{percent(row.estimated)}</td>"
+        + (f"<td>{row.true:.2f}</td>" if known else "")
+        + "</tr>"
+        for row in table.itertuples()
+    )
+    head = "<th></th><th style='text-align:left'>caption (★ its own)</th><th>similarity</th><th>estimated</th>"
+    return f"<table style='border-spacing:8px 1px'><tr>{head}{'<th>true</th>' if known else ''}</tr>{rows}</table>"
+
+
+def marked_phrases(phrases):
+    """A caption whose phrases are shaded by how much each counts; below each the drop in similarity."""
+    most = max([abs(drop) for _, drop in phrases if np.isfinite(drop)] or [1]) or 1
+
+    def piece(phrase, drop):
+        shade = max(0.0, drop) / most if np.isfinite(drop) else 0.0
+        number = f"{drop:+.3f}" if np.isfinite(drop) else "–"
+        return (
+            f"<span style='display:inline-block;text-align:center;margin:0 3px;padding:1px 4px;border-radius:3px;"
+            f"background:rgba({MARK},{0.45 * shade:.2f})'>{escape(phrase)}<br><small>{number}</small></span>"
+        )
+
+    return "<div>" + "".join(piece(*p) for p in phrases) + "</div>"
+
+
+def claim_list(claims):
+    """The claims of a caption, each with whether it holds for the clip; empty where the truth is not known."""
+    marks = " &nbsp; ".join(f"{'✓' if holds else '✗'} {escape(text)}" for text, holds in claims)
+    return f"<div>Claims of the caption, by the truth of this clip: &nbsp; {marks}</div>" if claims else ""
