@@ -268,7 +268,7 @@ def test_in_a_browser(study, tmp_path):
         assert float(player.locator(".head").evaluate("line => parseFloat(line.style.left)")) > 5
         assert audio.get_attribute("aria-label").startswith("play scene_")
 
-        first = page.get_by_label("Pair").locator("option").first.inner_text()
+        first = page.get_by_label("Pair").locator("option").first.inner_text().replace("\xa0", " ")
         page.get_by_role("button", name="Accept").focus()
         page.keyboard.press("Enter")                                                           # by keyboard alone
         page.get_by_text("1 captions judged").wait_for()

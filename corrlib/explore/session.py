@@ -16,7 +16,7 @@ BEST_FIRST = ("ensemble", "stage1", "self", "continued")
 
 
 def models():
-    """{study: names of its finished models}, students of the ensemble first."""
+    """{study: names of its finished models}, students of the plain ensemble first, ablations' variants after their kind."""
     found = {}
     for folder in sorted(p for p in runs.root().glob("*") if p.is_dir()):
         try:
@@ -24,7 +24,9 @@ def models():
         except FileNotFoundError:
             continue
         place = table["setting"].map({s: i for i, s in enumerate(BEST_FIRST)}).fillna(len(BEST_FIRST))
-        found[folder.name] = table.assign(place=place).sort_values(["place", "run"], kind="stable")["run"].tolist()
+        variant = [not run.startswith(f"{setting}-") for run, setting in zip(table["run"], table["setting"], strict=True)]
+        order = table.assign(place=place, variant=variant).sort_values(["place", "variant", "run"], kind="stable")
+        found[folder.name] = order["run"].tolist()
     return found
 
 
