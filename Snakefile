@@ -18,4 +18,4 @@ rule run:
     params: parameters=lambda wildcards: json.dumps(PLANS[wildcards.run].parameters, sort_keys=True)
     wildcard_constraints: run="[^/]+"
     threads: 1
-    shell: "{sys.executable} -m corrlib.reproduce {STUDY} --run {wildcards.run}"
+    shell: "{sys.executable} -m corrlib.warm {STUDY} {wildcards.run}"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from corrlib import runs
@@ -12,7 +13,7 @@ from corrlib.parameters import KINDS, ParameterError, check, nearest
 from corrlib.plan import plan_runs
 from corrlib.study import load_study
 
-SLOW_START = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
               "TOKENIZERS_PARALLELISM": "false", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
@@ -33,8 +34,11 @@ class Prefixed:
         self.stream.flush()
 
 
-def execute(study, run):
-    """Run one planned notebook through papermill; its executed copy is kept in the run's folder either way."""
+def execute(study, run, kernel=None):
+    """Run one planned notebook through papermill; its executed copy is kept in the run's folder either way.
+
+    kernel: a corrlib.kernels.ForkedKernel that waits for it; a new process, where there is none.
+    """
     # jsonschema would build a grammar of URIs for a format check that notebooks do not use: two seconds a run
     sys.modules.setdefault("rfc3987_syntax", None)
     import papermill
@@ -43,7 +47,10 @@ def execute(study, run):
     plan = plan_runs(study)[run]
     folder = runs.root() / study / run
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ.update(SLOW_START)
+    os.environ.update(ONE_THREAD)
+    if kernel:
+        from corrlib.kernels import use
+        use(kernel)
     started = time.time()
     print(f"[{run}] starts ({plan.notebook})", flush=True)
     try:
@@ -103,6 +110,25 @@ def needed(plans, wanted):
     return found
 
 
+@contextmanager
+def warm_start(wanted):
+    """The environment in which runs find a process to fork from (see corrlib.warm); it ends with this one."""
+    if not wanted or os.name != "posix":
+        yield dict(os.environ)
+        return
+    with tempfile.TemporaryDirectory(prefix="corrlib-") as folder:
+        address = f"{folder}/warm"
+        server = subprocess.Popen([sys.executable, "-m", "corrlib.warm", "--serve", address], stdin=subprocess.PIPE,
+                                  env={**os.environ, **ONE_THREAD})
+        while not os.path.exists(address) and server.poll() is None:
+            time.sleep(0.02)
+        try:
+            yield {**os.environ, "CORRLIB_WARM": address}
+        finally:
+            server.stdin.close()
+            server.wait()
+
+
 def reproduce(study, cores, dry_run=False, only=()):
     """Run what is not finished yet, in parallel; name the runs that failed. Returns a process exit status.
 
@@ -117,10 +143,11 @@ def reproduce(study, cores, dry_run=False, only=()):
     print(f"study '{study}': {len(plans)} runs, {len(plans) - len(todo)} finished"
           + (f" ({len(taken)} taken over from another study)" if taken else ""), flush=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(cores), "--keep-going",
-               "--rerun-incomplete", "--nolock", "--quiet", "all", "--config", f"study={study}",
-               f"only={' '.join(only)}"]
+               "--rerun-incomplete", "--nolock", "--quiet", "all", "--rerun-triggers", "mtime", "params", "input",
+               "--config", f"study={study}", f"only={' '.join(only)}"]
     started = time.time()
-    result = subprocess.run(command + (["--dry-run"] if dry_run else []))
+    with warm_start(len(todo) > 1 and not dry_run) as environment:
+        result = subprocess.run(command + (["--dry-run"] if dry_run else []), env=environment)
     failed = [name for name in plans if not runs.is_finished(study, name)]
     if failed and not dry_run:
         print(f"\n{len(failed)} of {len(plans)} runs are not finished:")
@@ -139,7 +166,7 @@ def reproduce(study, cores, dry_run=False, only=()):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study")
-    parser.add_argument("--run", help="only this run, in this process (what the Snakefile calls)")
+    parser.add_argument("--run", help="only this run, in this process")
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     parser.add_argument("--only", nargs="+", default=[], help="only these runs, and what they need")
     parser.add_argument("--dry-run", action="store_true")
