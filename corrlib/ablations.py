@@ -140,7 +140,9 @@ def answer_losses(mixed, paired, tuning):
                             (paired, "self-distillation against `continued` at its own learning rate"),
                             (tuning, "`continued` at another learning rate, against the study's")):
             own = table[(table["metric"] == metric) & (table["backbone"] != results.POOLED)]
-            names = own["mixture"] if "mixture" in own else own["point"]
+            names = own["mixture" if "mixture" in own else "point"]
+            if own["backbone"].nunique() > 1:
+                names = names + " of " + own["backbone"]
             parts = [f"{name} {results.points(row)}" for name, row in zip(names, own.itertuples(), strict=True)]
             if parts:
                 lines.append(f"- **{metric}**, {what}: " + "; ".join(parts) + ".")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from corrlib import ablations, experiment, soundscapes
+from corrlib import figures as plots
 from corrlib.batches import Items
 from corrlib.clips import list_corpus
 from corrlib.correspondence import probability_mass
@@ -67,6 +68,18 @@ def test_targets_and_students(study):
     assert warm[warm["metric"] == "annotated mAP@10"]["value"].tolist() == [0.03, 0.05, 0.2]
     text = ablations.answer_targets(table, differences, quality)
     assert "best `good` with +5.00 points" in text and "worst `uniform` with -20.00 points" in text
+
+
+def test_destroyed_students_do_not_hide_the_others(study):
+    judged, found = ablations.load("abl", POINTS)
+    table = ablations.targets_and_students(ablations.targets("abl", found), ablations.against_control(judged, 200))
+    figure = plots.targets_and_students(table)
+    shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert shown == ["temperature-0.2 (0.40)", "temperature-0.03 (0.50)", "good (0.80)"]
+    low, high = figure.axes[0].get_xlim()
+    assert -1 < low and high < 6 and "uniform -20.0 points" in figure.get_supxlabel()
+    alone = plots.targets_and_students(table[table["point"] == "uniform"])
+    assert [label.get_text() for label in alone.axes[0].get_yticklabels()] == ["uniform (0.00)"]
 
 
 def test_a_point_without_runs_is_named(study):

@@ -7,30 +7,29 @@ from corrlib.figures.style import PALETTE, legend, looks, say, seeds_text, use_s
 POOLED = "all backbones"
 
 
-def targets_and_students(table, metrics=("annotated mAP@10", "true nDCG@10"), measure="rank_correlation"):
-    """A target's agreement with the truth against its student's difference from `continued`, in percentage points.
+DESTROYED = -0.05                                            # a difference below it would hide all others
 
-    table: point, backbone, metric, difference, low, high, seeds and `measure`; the mean of the backbones is shown.
+
+def targets_and_students(table, metrics=("annotated mAP@10", "true mAP@10", "true nDCG@10"), measure="rank_correlation"):
+    """Each student's difference from `continued`, ordered by its target's agreement with the truth.
+
+    table: point, backbone, metric, difference, low, high, seeds and `measure`. Targets that destroy retrieval are named in
+    the caption, as their differences would hide all others.
     """
-    use_style()
-    own = table[table["backbone"] == (POOLED if POOLED in set(table["backbone"]) else table["backbone"].iloc[0])]
-    shown = [m for m in metrics if m in set(own["metric"])]
-    figure, axes = plt.subplots(1, len(shown), figsize=(3.8 * len(shown), 3.6), layout="constrained", squeeze=False)
-    for axis, metric in zip(axes[0], shown, strict=True):
-        axis.axhline(0, color="0.4", lw=1, zorder=0)
-        rows = own[own["metric"] == metric].sort_values("difference")
-        for place, row in enumerate(rows.itertuples()):
-            x, y = getattr(row, measure), 100 * row.difference
-            axis.errorbar(x, y, 100 * np.array([[row.difference - row.low], [row.high - row.difference]]), fmt="o", ms=4.5,
-                          color=PALETTE[0], capsize=2, lw=1.2)
-            axis.annotate(row.point, (x, y), (5, 4 if place % 2 else -9), textcoords="offset points", fontsize=7)
-        axis.set(title=metric, xlabel="target's rank correlation with the truth",
-                 ylabel="student − continued (percentage points)")
-        axis.margins(x=0.18)
-    best = own[own["metric"] == shown[0]].nlargest(1, "difference").iloc[0]
-    say(figure, f"Best for {shown[0]}: {best['point']}, {100 * best['difference']:+.1f} points",
-        f"Mean of {table.loc[table['backbone'] != POOLED, 'backbone'].nunique()} backbones, {seeds_text(table['seeds'])}; "
-        "bars: 95 % bootstrap interval over clips. Agreement: pairs that are not annotated, training split.")
+    own = table[table["backbone"] != POOLED]
+    lowest = own.groupby("point")["difference"].min()
+    lost = lowest[lowest < DESTROYED].index if (lowest >= DESTROYED).any() else []
+    means = own.groupby("point")[measure].mean()
+    shown = own[~own["point"].isin(lost)].copy()
+    shown = shown.assign(agreement=shown["point"].map(means)).sort_values("agreement", kind="stable")
+    shown["label"] = shown["point"] + shown["agreement"].map(" ({:.2f})".format)
+    figure = points(shown, metrics, "label")
+    first = own[own["metric"] == metrics[0]].groupby("point")["difference"].mean().sort_values()
+    off = ", ".join(f"{point} {100 * first[point]:+.1f}" for point in lost)
+    say(figure, f"Best for {metrics[0]}: {first.index[-1]}, {100 * first.iloc[-1]:+.1f} points over continued",
+        "In brackets: rank correlation of target and truth over training pairs that are not annotated. Paired by caption; "
+        f"{seeds_text(table['seeds'])}; bars: 95 % bootstrap interval over clips; filled: it excludes zero."
+        + (f" Off the scale ({metrics[0]}): {off} points." if off else ""))
     return figure
 
 
