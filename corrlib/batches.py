@@ -30,7 +30,7 @@ class Items:
         self.clip_of_caption = torch.tensor([order[c] for c in corpus.captions["clip_id"]])
         self.clips, self.captions = len(corpus.clips), len(corpus.captions)
         self.texts = corpus.captions["text"].tolist()
-        self.caption_ids = corpus.captions["caption_id"].tolist()
+        self.clip_ids, self.caption_ids = corpus.clips["clip_id"].tolist(), corpus.captions["caption_id"].tolist()
 
     def annotated(self, clips, captions):
         """(B, C) bool: which caption was written for which clip; captions of the same clip all count."""

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from corrlib import runs
+from corrlib.atomic import replace_with
 from corrlib.metrics import per_query, retrieval_metrics, summarise
 
 
@@ -37,9 +38,10 @@ def annotated_relevance(items, captions=slice(None)):
 
 
 def validation_score(encoder, audio, items, precision="float32"):
-    """Annotated caption-to-clip metrics of the encoder as it stands."""
+    """Annotated caption-to-clip metrics of the encoder as it stands, and the standard deviation of its similarities."""
     clips, captions = embed(encoder, audio, items, precision=precision)
-    return retrieval_metrics(clips @ captions.T, annotated_relevance(items))
+    similarity = clips @ captions.T
+    return retrieval_metrics(similarity, annotated_relevance(items)) | {"spread": float(similarity.std())}
 
 
 def judge(clips, captions, items, truth=None):
@@ -70,7 +72,7 @@ def save_embeddings(path, embeddings):
     """`{split: (clips, captions)}` -> a safetensors file."""
     flat = {f"{split}/{kind}": t.contiguous() for split, pair in embeddings.items()
             for kind, t in zip(("clips", "captions"), pair, strict=True)}
-    runs.replace_with(path, lambda part: save_file(flat, part))
+    replace_with(path, lambda part: save_file(flat, part))
 
 
 def load_embeddings(study, run, split, file="embeddings.safetensors"):

@@ -122,7 +122,7 @@ def pretrain_backbone(run, corpora, backbone):
     What was pretrained once on the same clips is kept and found again (as a published checkpoint would be).
     """
     p = run.parameters
-    if p.weights or not p.pretraining_epochs or run.path("checkpoint.pt").is_file():
+    if p.weights or not p.pretraining_epochs or run.checkpoints():
         return []
     _, _, tags = soundscapes.load_tags(corpora.folder, "pretraining", attributes=True)
     recipe = {name: getattr(p, name) for name in ("backbone", "seed", "pretraining_epochs", "pretraining_learning_rate",

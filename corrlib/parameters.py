@@ -192,10 +192,14 @@ class EstimateParameters(CorpusParameters):
 
 
 class ResultsParameters(Parameters):
-    """12: which study's runs become tables and figures, and where they are written."""
+    """12: which study's runs become tables and figures, and where they are written.
+
+    mix_code: whether runs that were made by different code may stand in one table.
+    """
 
     figures: str = "figures"
     resamples: Count = 2000
+    mix_code: bool = False
 
     def default_name(self):
         return "results"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from corrlib import runs
+from corrlib.atomic import replace_with
 from corrlib.train import learning_rate_at
 
 
@@ -77,4 +77,4 @@ class Pretrained:
         state = {k: v.contiguous() for k, v in backbone.state_dict().items()}
         state["losses"] = torch.tensor(losses, dtype=torch.float64)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        runs.replace_with(self.path, lambda path: save_file(state, path))
+        replace_with(self.path, lambda path: save_file(state, path))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from corrlib import runs
-from corrlib.parameters import KINDS, ParameterError, check, nearest
+from corrlib.parameters import ParameterError, nearest
 from corrlib.plan import plan_runs
 from corrlib.study import load_study
 
@@ -74,7 +74,7 @@ def execute(study, run, kernel=None):
 
 
 def adopt(study, plans, studies="studies"):
-    """Take over the finished runs of the study's base that have the very same parameters; returns their names.
+    """Take over the finished runs of the study's base with the very same parameters and code; returns their names.
 
     A run's files are linked, not copied; only its manifest says whose it is now.
     """
@@ -83,18 +83,15 @@ def adopt(study, plans, studies="studies"):
     for name, plan in plans.items() if base else ():
         if plan.kind not in ("data", "stage1", "stage2", "estimate") or runs.is_finished(study, name):
             continue
-        if runs.is_finished(base, name) and _same(plan, runs.read_manifest(base, name)["parameters"]):
+        if runs.is_finished(base, name) and _same(plan, runs.read_manifest(base, name)):
             runs.take_over(base, study, name)
             taken.append(name)
     return taken
 
 
-def _same(plan, parameters):
-    try:                                                     # an older run may lack a parameter: it had its default
-        found = check(KINDS[plan.kind], {**parameters, "study": plan.parameters["study"]}).model_dump()
-    except ParameterError:
-        return False
-    return found == plan.parameters
+def _same(plan, manifest):
+    same_code = manifest["code"].get("fingerprint") == runs.code_fingerprint()
+    return same_code and {**manifest["parameters"], "study": plan.parameters["study"]} == plan.parameters
 
 
 def needed(plans, wanted):

@@ -1,5 +1,6 @@
 """Run folders `runs/<study>/<run>/`: the only module that knows their paths and files."""
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -7,58 +8,25 @@ import resource
 import shutil
 import subprocess
 import time
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
+from corrlib.atomic import write_atomically
 from corrlib.parameters import check, from_notebook
 
 PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "pandas", "soundfile")
-FULL_DISK = ("os error 27", "os error 28", "no space", "inline_container", "iostream error")
+CHECKPOINT = "checkpoint-*.pt"
+# what only looks at finished runs, or starts them, changes no numbers of a run
+LOOKING = {"figures", "explore", "views", "results", "surveys", "ensembles", "ablations", "variants", "tasks", "compare",
+           "intervals", "reproduce", "warm", "kernels", "plan", "study", "verify"}
 
 
 def root():
     """The folder of all runs: `runs/` of the repository, or what CORRLIB_RUNS names (tests use it)."""
     return Path(os.environ.get("CORRLIB_RUNS", "runs"))
-
-
-def write_atomically(path, content):
-    """Write text or bytes so that `path` holds the old content or the new, never half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content if isinstance(content, bytes) else content.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _not_written(path, error.strerror) from None
-
-
-def replace_with(path, writer):
-    """As `write_atomically`, for content that `writer(temporary path)` writes by itself (safetensors, figures)."""
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
-    try:
-        writer(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _not_written(path, error.strerror or error) from None
-    except Exception as error:       # safetensors and torch report a full disk as exceptions of their own
-        temporary.unlink(missing_ok=True)
-        if not any(sign in str(error).lower() for sign in FULL_DISK):
-            raise
-        raise _not_written(path, "the disk took only part of it") from None
-
-
-def _not_written(path, reason):
-    return OSError(f"could not write {path} ({reason}); free some space and run the same command again: what was there "
-                   "before is intact")
 
 
 def enter_repository():
@@ -83,14 +51,25 @@ class Run:
             raise RuntimeError(f"{self.folder} is being written by another process; wait for it or stop it") from None
         self._started = time.time()
         (self.folder / "manifest.json").unlink(missing_ok=True)
+        for left in self.folder.glob(".*.part*"):           # of a process that was killed as it wrote
+            left.unlink(missing_ok=True)
         self._forget_other_parameters()
 
     def _forget_other_parameters(self):
         """A checkpoint is resumed only under the very parameters that wrote it."""
         record, now = self.folder / "parameters.json", self.parameters.model_dump_json(indent=1)
         if not record.is_file() or record.read_text() != now:
-            (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+            self.forget_checkpoints()
             write_atomically(record, now)
+
+    def checkpoints(self):
+        """Paths of the checkpoints of this run in progress, newest first."""
+        return sorted(self.folder.glob(CHECKPOINT), reverse=True)
+
+    def forget_checkpoints(self, kept=0):
+        """Remove all but the newest `kept`."""
+        for path in self.checkpoints()[kept:]:
+            path.unlink(missing_ok=True)
 
     def path(self, name):
         return self.folder / name
@@ -110,14 +89,20 @@ class Run:
             "python": platform.python_version(), "hardware": hardware(), "wall_seconds": round(seconds, 1),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "repeat": repeat_command(self.notebook, self.parameters), **facts})
-        self.path("checkpoint.pt").unlink(missing_ok=True)
+        self.forget_checkpoints()
         self._lock.close()
         return self.folder
 
 
 def start(model, notebook, names):
-    """Begin the run that a notebook describes; `names` is the notebook's `globals()`."""
-    return Run(from_notebook(model, names), notebook)
+    """Begin the run that a notebook describes; `names` is the notebook's `globals()`.
+
+    ValueError where it is to read runs of different code and has not been told `mix_code`.
+    """
+    parameters = from_notebook(model, names)
+    if not getattr(parameters, "mix_code", True):
+        check_same_code(parameters.study)
+    return Run(parameters, notebook)
 
 
 def repeat_command(notebook, parameters):
@@ -132,8 +117,36 @@ def commit():
         return subprocess.run(["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
 
     if not shutil.which("git") or not git("rev-parse", "HEAD"):
-        return {"commit": None, "dirty": None}
-    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        return {"commit": None, "dirty": None, "fingerprint": code_fingerprint()}
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+            "fingerprint": code_fingerprint()}
+
+
+@cache
+def code_fingerprint():
+    """Short hash of the code that a run's numbers depend on, committed or not."""
+    digest, home = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(home.rglob("*.py")):
+        place = path.relative_to(home)
+        if place.parts[0].removesuffix(".py") not in LOOKING:
+            digest.update(f"{place.as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def check_same_code(study):
+    """ValueError names two training runs of a study that were made by different code, and the mend."""
+    first = None
+    for path in sorted((root() / study).glob("*/manifest.json")):
+        manifest = json.loads(path.read_text())
+        if "setting" not in manifest:
+            continue
+        first = first or manifest
+        one, other = ((m["run"], m.get("code") or {}) for m in (first, manifest))
+        if one[1].get("fingerprint") != other[1].get("fingerprint"):
+            made = [f"'{name}' (commit {str(code.get('commit'))[:8]}{', changed' if code.get('dirty') else ''})"
+                    for name, code in (one, other)]
+            raise ValueError(f"runs {made[0]} and {made[1]} of study '{study}' were made by different code; remove the "
+                             f"folder of one in {root() / study} and run the study again, or set mix_code to True")
 
 
 def hardware():

@@ -6,12 +6,15 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from corrlib import runs
+from corrlib import checkpoints, runs
+from corrlib.atomic import replace_with
 from corrlib.batches import epoch_batches, steps_an_epoch
 from corrlib.evaluate import autocast, validation_score
 from corrlib.losses import stage_loss
 
 SPEAK_SECONDS = 60                                           # in an epoch that takes longer
+COLLAPSED = 0.01                                             # standard deviation of cosines that are all alike
+LEAST_SCALE = 2.0 ** -16                                     # of float16's loss: below it no gradient was ever finite
 
 
 class DivergenceError(RuntimeError):
@@ -89,13 +92,30 @@ class Trainer:
         loss = stage_loss(clips @ captions.T, batch.annotated.to(self.device), temperature=p.temperature,
                           estimated=estimated, **self.weights)
         if not torch.isfinite(loss):
-            raise DivergenceError(f"the loss is {loss.item()} at step {step} (epoch {self.epoch + 1}), clips "
-                                  f"{batch.clips.tolist()[:8]}...; lower learning_rate and run again")
+            raise self._diverged(f"the loss is {loss.item()}", step, batch)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        self._check_gradient(step, batch)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         return float(loss.detach())
+
+    def _check_gradient(self, step, batch):
+        """DivergenceError where a gradient is not finite; float16's scaler skips such a step, but not for ever."""
+        if self.scaler.is_enabled():
+            if self.scaler.get_scale() < LEAST_SCALE:
+                raise self._diverged("no scale of the loss gives a finite float16 gradient", step, batch)
+            return
+        gradients = [p.grad for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(norm):
+            raise self._diverged(f"the gradient's norm is {norm.item()}", step, batch)
+
+    def _diverged(self, what, step, batch):
+        clips = ", ".join(self.items.clip_ids[row] for row in batch.clips[:8].tolist())
+        last = next(iter(self.run.checkpoints() if self.run else []), "none yet")
+        return DivergenceError(f"{what} at step {step} (epoch {self.epoch + 1}), first clips of the batch "
+                               f"{clips}; last good checkpoint: {last}; lower learning_rate and run again")
 
     def _record(self, loss, scores, seconds):
         score = float(scores["mAP@10"])
@@ -107,6 +127,9 @@ class Trainer:
         left = (self.parameters.epochs - self.epoch) * sum(r["seconds"] for r in self.log) / len(self.log)
         self._say(f"epoch {self.epoch}/{self.parameters.epochs}  loss {loss:.3f}  validation mAP@10 {100 * score:.2f} %"
                   f"  (best {100 * self.best:.2f} %)  {left:.0f} s left")
+        if scores["spread"] < COLLAPSED:
+            self._say(f"warning: all similarities are alike (standard deviation {scores['spread']:.1e}), the embedding "
+                      "space has collapsed; lower learning_rate, or raise batch_clips or temperature")
         if self.run:
             self.run.write_table("log.csv", pd.DataFrame(self.log))
             self._checkpoint()
@@ -119,19 +142,14 @@ class Trainer:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def _checkpoint(self):
-        state = {"epoch": self.epoch, "best": self.best, "best_state": self.best_state, "log": self.log,
-                 "encoder": self.encoder.state_dict(), "optimiser": self.optimiser.state_dict(),
-                 "scaler": self.scaler.state_dict()}
-        runs.replace_with(self.run.path("checkpoint.pt"), lambda path: torch.save(state, path))
+        checkpoints.save(self.run, self.epoch, {
+            "epoch": self.epoch, "best": self.best, "best_state": self.best_state, "log": self.log,
+            "encoder": self.encoder.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict()})
 
     def _resume(self):
-        path = self.run.path("checkpoint.pt") if self.run else None
-        if path is None or not path.is_file():
-            return
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception:
-            print(f"{path} is damaged; this run starts again from its beginning", flush=True)
+        state = checkpoints.load(self.run, self.device) if self.run else None
+        if state is None:
             return
         self.encoder.load_state_dict(state["encoder"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -144,7 +162,7 @@ class Trainer:
 def save_model(run, encoder):
     """Weights, text configuration and tokenizer of a trained encoder into its run's folder."""
     state = {k: v.contiguous() for k, v in encoder.state_dict().items()}
-    runs.replace_with(run.path("model.safetensors"), lambda path: save_file(state, path))
+    replace_with(run.path("model.safetensors"), lambda path: save_file(state, path))
     encoder.text.save(run.path("text"))
 
 

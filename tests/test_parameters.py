@@ -1,4 +1,6 @@
 """Parameters and studies: every mistake is refused at once, with the culprit and the nearest right name."""
+import json
+import shutil
 import subprocess
 import sys
 import time
@@ -6,6 +8,7 @@ import time
 import pytest
 
 from corrlib import parameters as P
+from corrlib import runs
 from corrlib.plan import plan_runs
 from corrlib.study import load_study
 
@@ -124,3 +127,33 @@ def test_published_study_without_data_says_what_to_give(monkeypatch):
     monkeypatch.delenv("DATA", raising=False)
     with pytest.raises(P.ParameterError, match=r"needs \$DATA: run `make reproduce STUDY=clotho DATA=...`"):
         plan_runs("clotho")
+
+
+def test_runs_of_different_code_are_not_mixed_unless_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
+    prints = iter(["aaa", "aaa", "bbb"])
+    for run in ("data-seed1", "stage1-a-seed1", "stage1-b-seed1"):
+        (tmp_path / "s" / run).mkdir(parents=True)
+        manifest = {"run": run, "code": {"commit": "c0ffee0123", "dirty": "-b-" in run, "fingerprint": next(prints)}}
+        manifest |= {"setting": "stage1"} if "stage" in run else {}
+        (tmp_path / "s" / run / "manifest.json").write_text(json.dumps(manifest))
+    values = {"study": "s"}
+    said = (r"'stage1-a-seed1' \(commit c0ffee01\) and 'stage1-b-seed1' \(commit c0ffee01, changed\) of study 's' were made "
+            "by different code; .* or set mix_code to True")
+    with pytest.raises(ValueError, match=said):
+        runs.start(P.ResultsParameters, "12_results", values)
+    runs.start(P.ResultsParameters, "12_results", {**values, "mix_code": True})._lock.close()
+    shutil.rmtree(tmp_path / "s" / "stage1-b-seed1")
+    runs.start(P.ResultsParameters, "12_results", values)._lock.close()
+
+
+def test_the_codes_fingerprint_is_of_what_trains_not_of_what_draws(tmp_path, monkeypatch):
+    shutil.copytree("corrlib", tmp_path / "corrlib")
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "corrlib" / "runs.py"))
+    fresh = runs.code_fingerprint.__wrapped__
+    before = fresh()
+    assert before == runs.code_fingerprint() and len(before) == 16
+    (tmp_path / "corrlib" / "figures" / "style.py").write_text("changed")
+    assert fresh() == before
+    (tmp_path / "corrlib" / "losses.py").write_text("changed")
+    assert fresh() != before

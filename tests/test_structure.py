@@ -8,10 +8,10 @@ ROOT = Path(__file__).parents[1]
 # each layer may import from those before it and from itself
 LAYERS = [
     ["audio", "clips", "losses", "metrics", "intervals", "correspondence", "frontends", "transformer", "soundscapes",
-     "figures"],
+     "figures", "atomic"],
     ["parameters", "decoded", "batches", "backbone", "passt", "atst", "mobilenet", "text", "sentences", "relevance"],
     ["backbones", "dual_encoder", "runs", "study", "ratings", "kernels"],
-    ["evaluate", "plan"],
+    ["evaluate", "plan", "checkpoints"],
     ["ensembles", "reproduce", "results", "surveys", "views", "warm"],
     ["targets"],
     ["train", "estimates", "compare", "ablations"],

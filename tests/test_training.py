@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from corrlib import experiment, runs, soundscapes
+from corrlib import checkpoints, experiment, runs, soundscapes
 from corrlib.parameters import StageOneParameters, StageTwoParameters, check
 from corrlib.targets import annotated, build_target, estimated
 from corrlib.train import DivergenceError, Trainer, learning_rate_at, load_weights
@@ -75,30 +75,88 @@ def test_a_killed_run_resumes_and_ends_at_the_same_numbers(data, monkeypatch):
     run, corpora, encoder = stage_one(data, run="killed")
     with pytest.raises(Killed):
         experiment.train_stage_one(run, corpora, encoder)
-    assert run.path("checkpoint.pt").is_file() and not run.path("manifest.json").is_file()
+    assert len(run.checkpoints()) == 2 and not run.path("manifest.json").is_file()
     run._lock.close()
     monkeypatch.setattr(Trainer, "_record", record)
     again, found = finish(*stage_one(data, run="killed"))
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), log.drop(columns="seconds"))
-    assert found == metrics and not run.path("checkpoint.pt").exists()
+    assert found == metrics and not run.checkpoints()
     weights = [torch.load(p, weights_only=True) if p.suffix == ".pt" else p.read_bytes() for p in
                (runs.root() / "t" / name / "model.safetensors" for name in ("whole", "killed"))]
     assert weights[0] == weights[1]
 
 
-def test_other_parameters_do_not_resume_a_checkpoint(data):
-    run, _, _ = stage_one(data)
-    run.path("checkpoint.pt").write_bytes(b"old")
+def stop_after(epoch, monkeypatch, **parameters):
+    """A run that was stopped after an epoch, as by kill -9."""
+    checkpoint = Trainer._checkpoint
+
+    def stop(self):
+        checkpoint(self)
+        if self.epoch == epoch:
+            raise InterruptedError
+
+    monkeypatch.setattr(Trainer, "_checkpoint", stop)
+    run, corpora, encoder = stage_one(**parameters)
+    with pytest.raises(InterruptedError):
+        experiment.train_stage_one(run, corpora, encoder)
+    monkeypatch.setattr(Trainer, "_checkpoint", checkpoint)
     run._lock.close()
+    return run
+
+
+def test_other_parameters_do_not_resume_a_checkpoint(data, monkeypatch):
+    run = stop_after(1, monkeypatch, data=data)
+    assert len(run.checkpoints()) == 1
     stage_one(data, learning_rate=5e-4)[0]._lock.close()
-    assert not run.path("checkpoint.pt").exists()
+    assert not run.checkpoints()
 
 
-def test_a_damaged_checkpoint_restarts_the_run(data, capsys):
-    run, corpora, encoder = stage_one(data)
-    run.path("checkpoint.pt").write_bytes(b"PK half a file")
-    log, _ = finish(run, corpora, encoder)
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(path.read_bytes()[:-9]), lambda path: path.write_bytes(b""),
+                                  lambda path: flip_a_bit(path, 0.5), lambda path: flip_a_bit(path, 0.99)])
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_used(data, monkeypatch, capsys, harm):
+    _, metrics = finish(*stage_one(data, run="whole"))
+    run = stop_after(2, monkeypatch, data=data)
+    harm(run.checkpoints()[0])
+    capsys.readouterr()
+    log, found = finish(*stage_one(data))
+    said = capsys.readouterr().out
+    assert "is damaged; the one before it is used" in said and "resumed after epoch 1" in said
+    assert found == metrics and list(log["epoch"]) == [1, 2, 3]
+
+
+def flip_a_bit(path, place):
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_where_all_checkpoints_are_damaged_the_run_starts_again(data, monkeypatch, capsys):
+    run = stop_after(2, monkeypatch, data=data)
+    for path in run.checkpoints():
+        path.write_bytes(b"PK half a file")
+    log, _ = finish(*stage_one(data))
     assert "starts again from its beginning" in capsys.readouterr().out and list(log["epoch"]) == [1, 2, 3]
+
+
+def test_a_pickle_in_the_place_of_a_checkpoint_never_runs(data, monkeypatch, tmp_path):
+    """Renamed after its own digest, so that it looks whole: still nothing in it is executed."""
+    run = stop_after(1, monkeypatch, data=data)
+    evil = run.checkpoints()[0]
+    torch.save({"epoch": Booby(tmp_path / "executed")}, evil)
+    evil.rename(evil.with_name(f"checkpoint-00001-{checkpoints._digest(evil)}.pt"))
+    with pytest.raises(ValueError, match="is no checkpoint of this program; delete it"):
+        finish(*stage_one(data))
+    assert not (tmp_path / "executed").exists()
+
+
+class Booby:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
 
 
 def test_a_run_folder_has_one_writer(data):
@@ -121,7 +179,7 @@ def test_an_overfitted_batch_is_learnt(data):
 def test_the_best_epoch_is_kept_not_the_last(data, monkeypatch):
     from corrlib import train
     scores = iter([0.2, 0.9, 0.1])
-    names = ("mAP@10", "R@1", "R@5", "R@10")
+    names = ("mAP@10", "R@1", "R@5", "R@10", "spread")
     monkeypatch.setattr(train, "validation_score", lambda *a, **k: dict.fromkeys(names, next(scores)))
     run, corpora, encoder = stage_one(data)
     audio = corpora.audio("development", encoder.backbone)
@@ -143,9 +201,35 @@ def test_divergence_names_step_and_mend(data):
     run, corpora, encoder = stage_one(data)
     with torch.no_grad():
         encoder.audio_projection.weight.fill_(float("nan"))
-    with pytest.raises(DivergenceError, match="at step 0 .epoch 1.*lower learning_rate"):
+    with pytest.raises(DivergenceError, match="loss is nan at step 0 .epoch 1.*soundscapes/dev.*lower learning_rate"):
         experiment.train_stage_one(run, corpora, encoder)
     run._lock.close()
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_lost(data, monkeypatch):
+    """Of a loss that is finite; the last good checkpoint is named, and the weights are as they were."""
+    run = stop_after(1, monkeypatch, data=data)
+    run, corpora, encoder = stage_one(data)
+    encoder.caption_projection.weight.register_hook(lambda gradient: gradient * float("inf"))
+    said = f"gradient's norm is .* at step 3 .*last good checkpoint: {run.checkpoints()[0]}"
+    with pytest.raises(DivergenceError, match=said):
+        experiment.train_stage_one(run, corpora, encoder)
+    assert all(torch.isfinite(p).all() for p in encoder.parameters())
+    run._lock.close()
+
+
+def test_a_collapsed_space_is_warned_of(data, capsys):
+    run, corpora, encoder = stage_one(data, epochs=1, warmup_epochs=0.5)
+    with torch.no_grad():
+        encoder.audio_projection.weight.zero_()
+        encoder.audio_projection.bias.fill_(1)
+        encoder.caption_projection.weight.zero_()
+        encoder.caption_projection.bias.fill_(1)
+    for projection in (encoder.audio_projection, encoder.caption_projection):
+        projection.requires_grad_(False)
+    finish(run, corpora, encoder)
+    assert "embedding space has collapsed" in capsys.readouterr().out
+    assert "embedding space has collapsed" in run.path("progress.log").read_text()
 
 
 def target_of(parameters, corpora):
@@ -244,7 +328,7 @@ FULL = """
 import resource, sys, os
 os.environ["CORRLIB_RUNS"] = sys.argv[2]
 import torch
-from corrlib import runs
+from corrlib import atomic
 torch.save({"epoch": 1}, sys.argv[1] + "/before.pt")
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 import signal
@@ -253,12 +337,12 @@ from pathlib import Path
 path = Path(sys.argv[1]) / "checkpoint.pt"
 os.rename(sys.argv[1] + "/before.pt", path)
 try:
-    runs.replace_with(path, lambda p: torch.save({"w": torch.randn(100000)}, p))
+    atomic.replace_with(path, lambda p: torch.save({"w": torch.randn(100000)}, p))
 except OSError as error:
     print(error)
 print(torch.load(path, weights_only=True), sorted(p.name for p in path.parent.iterdir()))
 try:
-    runs.write_atomically(path, b"x" * 100000)
+    atomic.write_atomically(path, b"x" * 100000)
 except OSError as error:
     print(error)
 print(torch.load(path, weights_only=True), sorted(p.name for p in path.parent.iterdir()))

@@ -166,11 +166,12 @@ def test_finished_runs_of_the_base_are_taken_over(tmp_path, monkeypatch):
     (tmp_path / "studies" / "old.yaml").write_text(json.dumps(same))
     (tmp_path / "studies" / "new.yaml").write_text(json.dumps({**same, "base": "old", "stage2": {"epochs": 4}}))
     old, new = (plan_runs(s, tmp_path / "studies") for s in ("old", "new"))
-    for name in ("data-seed1", "stage1-mn_tiny-seed1", "ensemble-mn_tiny-seed1"):
+    for name in ("data-seed1", "stage1-mn_tiny-seed1", "ensemble-mn_tiny-seed1", "correspondences-seed1"):
         folder = tmp_path / "runs" / "old" / name
         folder.mkdir(parents=True)
-        given = {k: v for k, v in old[name].parameters.items() if k != "swapped_captions"}     # older than this parameter
-        (folder / "manifest.json").write_text(json.dumps({"run": name, "study": "old", "parameters": given}))
+        code = {"fingerprint": "other" if name.startswith("corr") else runs.code_fingerprint()}
+        (folder / "manifest.json").write_text(json.dumps({"run": name, "study": "old", "parameters": old[name].parameters,
+                                                          "code": code}))
         (folder / "metrics.json").write_text("{}")
     assert reproduce.adopt("new", new, tmp_path / "studies") == ["data-seed1", "stage1-mn_tiny-seed1"]
     assert runs.read_manifest("new", "stage1-mn_tiny-seed1")["taken_from"] == "old"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from corrlib import runs
+from corrlib.atomic import write_atomically
 from corrlib.clips.files import read_csv
 
 COLUMNS = ["caption_id", "query", "audio_filenames", "rejected"]
@@ -37,7 +37,7 @@ class Verdicts:
         for column, wanted in (("audio_filenames", accepted), ("rejected", not accepted)):
             names = [n for n in row[column].split(";") if n and n != clip]
             row[column] = ";".join([*names, clip] if wanted else names)
-        runs.write_atomically(self.path, self.table().to_csv(index=False))
+        write_atomically(self.path, self.table().to_csv(index=False))
 
     def of(self, caption_id, clip):
         """True (accepted), False (rejected) or None (not looked at)."""
