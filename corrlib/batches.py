@@ -134,12 +134,23 @@ class LogMelAudio:
                 log_mel = backbone.log_mel(torch.stack(waves).to(next(backbone.parameters()).device)).half().cpu()
             if out is None:
                 out = np.lib.format.open_memmap(part, "w+", np.float16, (len(rows), *log_mel.shape[1:]))
+                self._reserve(part)
             if log_mel.shape[1:] != out.shape[1:]:
                 raise ValueError("cache_log_mel needs clips of one length; set cache_log_mel to false for this corpus")
             out[start:start + len(waves)] = log_mel.numpy()
         out.flush()
         os.replace(part, self.path)
         backbone.train(was_training)
+
+    def _reserve(self, part):
+        """Take the room on disk now: a memory map that runs out of it kills the process without a word."""
+        try:
+            with open(part, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+        except OSError as error:
+            part.unlink()
+            raise OSError(f"could not write {self.path} ({error.strerror}); free some space, or set cache_log_mel to "
+                          "false") from None
 
     def embed(self, encoder, clips, generator=None):
         """clips (B,) row numbers -> embeddings (B, E)."""

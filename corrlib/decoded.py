@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from corrlib.atomic import write_atomically
 from corrlib.audio import read_clip
 
 
@@ -57,7 +58,7 @@ class DecodedAudio:
         finally:
             part.unlink(missing_ok=True)
         record = {"state": state, "stops": stops}
-        self.path.with_suffix(".json").write_text(json.dumps(record))
+        write_atomically(self.path.with_suffix(".json"), json.dumps(record))
         return record
 
     def read(self, clip, offset_seconds=0.0, seconds=None):

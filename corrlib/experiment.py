@@ -1,4 +1,5 @@
 """What a training notebook does, step by step: open the corpora, build the encoder, train, report."""
+import fcntl
 import re
 from functools import cache, partial
 from pathlib import Path
@@ -78,11 +79,16 @@ class Corpora:
 
 
 def _compose_default(name, folder):
-    """Let a notebook run by itself: the built-in corpus of a seed is composed where its default folder is missing."""
-    default = re.fullmatch(r"data/builtin/seed-(\d+)", str(folder))
-    if name == "soundscapes" and default and not Path(folder).exists():
-        print(f"composing the built-in corpus in {folder} (about a minute, once)", flush=True)
-        soundscapes.write_corpus(folder, int(default.group(1)))
+    """Let a notebook run by itself: the built-in corpus of a seed is composed where its default folder holds none yet."""
+    default, folder = re.fullmatch(r"data/builtin/seed-(\d+)", str(folder)), Path(folder)
+    if name != "soundscapes" or not default or (folder / "corpus.json").is_file():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:         # two notebooks want it: one composes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "corpus.json").is_file():
+            print(f"composing the built-in corpus in {folder} (about a minute, once)", flush=True)
+            soundscapes.write_corpus(folder, int(default.group(1)))
 
 
 def build_encoder(parameters, corpora):

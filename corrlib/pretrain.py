@@ -22,8 +22,9 @@ def pretrain(backbone, audio, tags, epochs, learning_rate, seed, batch_clips=16)
     one epoch of warm-up and a cosine, as AudioSet taggers are trained. The head is thrown away.
     """
     torch.manual_seed(seed)
-    tags = torch.as_tensor(tags)
-    head = nn.Linear(backbone.feature_size, tags.shape[1])
+    device = next(backbone.parameters()).device
+    tags = torch.as_tensor(tags).to(device)
+    head = nn.Linear(backbone.feature_size, tags.shape[1]).to(device)
     optimiser = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=learning_rate, weight_decay=1e-4,
                                   fused=True)
     batch_clips = min(batch_clips, len(tags))
@@ -34,7 +35,7 @@ def pretrain(backbone, audio, tags, epochs, learning_rate, seed, batch_clips=16)
         for clips in torch.randperm(len(tags))[:steps * batch_clips].split(batch_clips):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate_at(step, epochs * steps, steps, learning_rate, 1e-6)
-            loss = F.binary_cross_entropy_with_logits(head(backbone.encode(audio.log_mel(clips))), tags[clips])
+            loss = F.binary_cross_entropy_with_logits(head(backbone.encode(audio.log_mel(clips, device))), tags[clips])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 
-PRELOADED = ("corrlib.reproduce", "papermill", "ipykernel.kernelapp", "ipykernel.zmqshell", "seaborn", "corrlib.kernels",
+PRELOADED = ("corrlib.reproduce", "papermill", "scipy.stats", "scipy.signal", "ipykernel.kernelapp", "ipykernel.zmqshell", "seaborn", "corrlib.kernels",
              "transformers.models.roberta.modeling_roberta", "corrlib.explore", "corrlib.figures", "corrlib.views",
              "corrlib.surveys", "corrlib.ensembles", "corrlib.experiment")
 # A forked process can use CUDA only if its parent never asked the driver anything. The backend that puts figures into
