@@ -1,4 +1,4 @@
-# make reproduce [STUDY=builtin] [ONLY=run] [DATA=folder] | make test | make lab     (each does all of its own set-up)
+# make reproduce [STUDY=builtin] [ONLY=run] [DATA=folder] | make test | make lab | make fuzz     (each does all of its own set-up)
 STUDY ?= builtin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 ifneq ($(CONDA_PREFIX),)
@@ -25,7 +25,13 @@ reproduce: $(STAMP)
 
 test: $(TESTS)
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m pyrefly check --summary=none
 	$(PYTHON) -m pytest
+
+# the fuzzers with new inputs, again and again until ten minutes are over or one finds something
+fuzz: $(TESTS)
+	end=$$(($$(date +%s) + 600)); while [ $$(date +%s) -lt $$end ]; do \
+	FUZZ_EXAMPLES=300 $(PYTHON) -m pytest tests/test_fuzz.py || exit 1; done
 
 lab: $(STAMP)
 	$(PYTHON) -m jupyterlab notebooks
@@ -43,4 +49,4 @@ $(TESTS): pyproject.toml | $(PYTHON)
 	-$(PYTHON) $(COMPILE)
 	touch $(STAMP) $(TESTS)
 
-.PHONY: reproduce test lab
+.PHONY: reproduce test fuzz lab

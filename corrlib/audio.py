@@ -4,18 +4,27 @@ import soundfile
 import torch
 import torchaudio.functional as AF
 
+RATES_HZ = (1000, 768000)
+MOST_SAMPLES = 2**29            # of all channels, read at once: 2 GiB; a header may promise far more than there is
+
 
 def read_clip(path, start_seconds=0.0, duration_seconds=None, rate_hz=32000):
     """Mono float32 waveform (samples,) of part of a file; `duration_seconds` None reads to its end.
 
-    ValueError or FileNotFoundError names a file that is missing, empty, cut short, or not audio.
+    ValueError or FileNotFoundError names a file that is missing, empty, cut short, too large, or not audio.
     """
     try:
         with soundfile.SoundFile(str(path)) as file:
             if file.frames <= 0 or file.channels <= 0:
                 raise ValueError(f"{path} holds no audio; replace or exclude this file")
-            file.seek(min(int(round(start_seconds * file.samplerate)), file.frames))
+            if not RATES_HZ[0] <= file.samplerate <= RATES_HZ[1]:
+                raise ValueError(f"{path} claims {file.samplerate} samples a second; replace or exclude this file")
+            first = min(int(round(start_seconds * file.samplerate)), file.frames)
             wanted = -1 if duration_seconds is None else int(round(duration_seconds * file.samplerate))
+            if min(file.frames - first, wanted if wanted >= 0 else file.frames) * file.channels > MOST_SAMPLES:
+                raise ValueError(f"{path} claims {file.frames / file.samplerate / 3600:.0f} hours of {file.channels} "
+                                 "channels, more than is read at once; cut it into clips, or exclude this file")
+            file.seek(first)
             data, rate = file.read(wanted, dtype="float32", always_2d=True), file.samplerate
     except soundfile.LibsndfileError as error:
         if not _exists(path):

@@ -1,8 +1,13 @@
-"""Checkpoints of a run in progress: whole or not there, checked when read, the one before kept in reserve."""
+"""Checkpoints of a run in progress: whole or not there, checked when read, the one before kept in reserve.
+
+And the tensors of a finished run. Nothing that is read here is ever unpickled.
+"""
 import hashlib
 import os
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from corrlib.atomic import replace_with
 
@@ -30,6 +35,15 @@ def load(run, device):
         then = "the one before it is used" if place < len(found) else "this run starts again from its beginning"
         print(f"{path} is damaged; {then}", flush=True)
     return None
+
+
+def read_tensors(path):
+    """{name: tensor} of a finished run's safetensors file; ValueError where it is damaged."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}); remove its folder and run the study "
+                         "again") from None
 
 
 def _read(path, device):

@@ -2,10 +2,11 @@
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from corrlib import runs
 from corrlib.atomic import replace_with
+from corrlib.checkpoints import read_tensors
 from corrlib.metrics import per_query, retrieval_metrics, summarise
 
 
@@ -77,7 +78,7 @@ def save_embeddings(path, embeddings):
 
 def load_embeddings(study, run, split, file="embeddings.safetensors"):
     """(clips (N, E), captions (C, E)) of a finished run; ValueError says which splits there are."""
-    found = load_file(runs.folder_of(study, run) / file)
+    found = read_tensors(runs.folder_of(study, run) / file)
     if f"{split}/clips" not in found:
         known = sorted({k.split("/")[0] for k in found})
         raise ValueError(f"run '{run}' of study '{study}' holds no embeddings of split '{split}', only of {known}")

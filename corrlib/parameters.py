@@ -12,6 +12,8 @@ from corrlib.clips.load import check_name
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*)?$")]         # of a study or a run: one folder
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,11 +30,11 @@ class ParameterError(ValueError):
 class Parameters(BaseModel):
     """What every run has. `study` and `run` name its folder `runs/<study>/<run>`; an empty `run` is derived."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    study: str = "scratch"
-    run: str = ""
-    seed: Natural = 1
-    data: str = "data/builtin/seed-1"
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    study: Name = "scratch"
+    run: Name = ""
+    seed: Seed = 1
+    data: Annotated[str, Field(min_length=1)] = "data/builtin/seed-1"
 
     def run_name(self):
         return self.run or f"{self.default_name()}-seed{self.seed}"
@@ -158,9 +160,9 @@ class StageTwoParameters(TrainingParameters):
     epochs: Count = 2
     warmup_epochs: Weight = 0.5
     learning_rate: Positive = 2e-3
-    student: str = "stage1-passt_tiny-seed1"
+    student: Name = "stage1-passt_tiny-seed1"
     target: Literal[TARGETS] = "ensemble"
-    teachers: list[str] = []
+    teachers: list[Name] = []
     w_sup: Weight = 0.0
     w_dist: Weight = 1.0
     target_temperature: Positive | None = None
@@ -182,7 +184,7 @@ class StageTwoParameters(TrainingParameters):
 class EstimateParameters(CorpusParameters):
     """05: the ensemble of stage-1 runs and the split on which its estimate is looked at."""
 
-    teachers: list[str] = []
+    teachers: list[Name] = []
     temperature: Positive = 0.05
     combine: Literal[COMBINE] = "mean_similarity"
     split: Literal["development", "validation", "evaluation"] = "evaluation"

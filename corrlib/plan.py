@@ -39,6 +39,9 @@ class _Planner:
 
     def add(self, kind, run, notebook, needs, parameters):
         try:
+            for name in ("study", "run"):
+                if name in parameters:
+                    raise ParameterError(f"'{name}' is given by the plan; remove it")
             checked = check(KINDS[kind], {"study": self.name, "run": run, **parameters})
         except ParameterError as error:
             raise ParameterError(f"{self.path}, section {kind}, run '{run}': {error}") from None

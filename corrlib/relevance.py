@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy  # its parts are loaded when first used: most runs need none
 
-from corrlib.clips.files import need, plain, read_csv
+from corrlib.clips.files import need, plain, read_csv, shown
 from corrlib.metrics import per_query
 
 
@@ -43,8 +43,8 @@ def load_multi_positive(path, corpus):
         wanted = _names(path, query, names)
         unknown = [n for n in wanted if plain(n) not in row_of]
         if unknown or not wanted:
-            what = f"'{unknown[0]}', which is no clip of this split" if unknown else "no clip"
-            raise ValueError(f"{path} gives the query '{query[:60]}' {what}; mend that line or choose the right split")
+            what = f"'{shown(unknown[0])}', which is no clip of this split" if unknown else "no clip"
+            raise ValueError(f"{path} gives the query '{shown(query)}' {what}; mend that line or choose the right split")
         relevance[[row_of[plain(n)] for n in wanted], column] = 1
     return Relevance("multi-positive", table["query"].tolist(), relevance)
 
@@ -57,7 +57,7 @@ def _names(path, query, text):
     except (ValueError, SyntaxError):
         names = None
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"{path} gives the query '{query[:60]}' audio_filenames that are no list of names; mend that line")
+        raise ValueError(f"{path} gives the query '{shown(query)}' audio_filenames that are no list of names; mend that line")
     return names
 
 
@@ -103,7 +103,7 @@ def load_graded(folder, corpus):
     row_of, queries = _rows(corpus), table.drop_duplicates("query")
     unknown = [clip for clip in table["clip"] if plain(clip) not in row_of]
     if unknown:
-        raise ValueError(f"{folder} rates '{unknown[0]}', which is no clip of this split; choose the corpus clotho")
+        raise ValueError(f"{folder} rates '{shown(unknown[0])}', which is no clip of this split; choose the corpus clotho")
     column_of = {query: column for column, query in enumerate(queries["query"])}
     relevance = np.full((len(corpus.clips), len(queries)), np.nan, np.float32)
     groups = np.full(relevance.shape, "", object)

@@ -137,7 +137,7 @@ def check_same_code(study):
     """ValueError names two training runs of a study that were made by different code, and the mend."""
     first = None
     for path in sorted((root() / study).glob("*/manifest.json")):
-        manifest = json.loads(path.read_text())
+        manifest = _manifest(path)
         if "setting" not in manifest:
             continue
         first = first or manifest
@@ -191,7 +191,18 @@ def _link(source, target):
 
 
 def read_manifest(study, run):
-    return json.loads((folder_of(study, run) / "manifest.json").read_text())
+    return _manifest(folder_of(study, run) / "manifest.json")
+
+
+def _manifest(path):
+    """What a manifest.json says; ValueError where it is damaged."""
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("parameters", {}), dict):
+        raise ValueError(f"{path} is damaged; remove its folder and run the study again") from None
+    return found
 
 
 def read_parameters(study, run, model):
@@ -210,7 +221,7 @@ def gather(study):
     """All finished training runs of a study: study, run, backbone, setting, seed, folder, manifest, one row each."""
     rows = []
     for path in sorted((root() / study).glob("*/manifest.json")):
-        manifest = json.loads(path.read_text())
+        manifest = _manifest(path)
         if "setting" in manifest:
             rows.append({"study": study, "run": manifest["run"], "backbone": manifest["backbone"],
                          "setting": manifest["setting"], "seed": manifest["parameters"]["seed"],

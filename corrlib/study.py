@@ -73,6 +73,8 @@ def load_study(name, folder="studies"):
         content = yaml.safe_load(_expand(path.read_text(encoding="utf-8"), path))
     except yaml.YAMLError as error:
         raise ParameterError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend that line") from None
+    except RecursionError:
+        raise ParameterError(f"{path} is nested without end; write it as studies/smoke.yaml is") from None
     if not isinstance(content, dict):
         raise ParameterError(f"{path} must hold `key: value` lines, as studies/smoke.yaml does")
     try:

@@ -4,7 +4,7 @@ import time
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from corrlib import checkpoints, runs
 from corrlib.atomic import replace_with
@@ -169,7 +169,7 @@ def save_model(run, encoder):
 def load_weights(encoder, study, run):
     """Load a finished run's weights strictly into an encoder of the same shape."""
     path = runs.folder_of(study, run) / "model.safetensors"
-    state, own = load_file(path), encoder.state_dict()
+    state, own = checkpoints.read_tensors(path), encoder.state_dict()
     wrong = [k for k in sorted({*state, *own}) if k not in state or k not in own or state[k].shape != own[k].shape]
     if wrong:
         raise ValueError(f"{path} does not fit this encoder; the first keys that differ: {wrong[:3]}")

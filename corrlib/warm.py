@@ -10,9 +10,9 @@ import socket
 import sys
 import threading
 
-PRELOADED = ("corrlib.reproduce", "papermill", "scipy.stats", "scipy.signal", "ipykernel.kernelapp", "ipykernel.zmqshell", "seaborn", "corrlib.kernels",
-             "transformers.models.roberta.modeling_roberta", "corrlib.explore", "corrlib.figures", "corrlib.views",
-             "corrlib.surveys", "corrlib.ensembles", "corrlib.experiment")
+PRELOADED = ("corrlib.reproduce", "papermill", "scipy.stats", "scipy.signal", "ipykernel.kernelapp", "ipykernel.zmqshell",
+             "seaborn", "corrlib.kernels", "transformers.models.roberta.modeling_roberta", "corrlib.explore",
+             "corrlib.figures", "corrlib.views", "corrlib.surveys", "corrlib.ensembles", "corrlib.experiment")
 # A forked process can use CUDA only if its parent never asked the driver anything. The backend that puts figures into
 # notebooks is named here, but not imported: it looks for its kernel when it is.
 ENVIRONMENT = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}

@@ -13,7 +13,7 @@ import pytest
 from tests import killed
 
 KILLS = 25
-PRELOADED = ["scipy.stats", "scipy.signal", "corrlib.experiment", "corrlib.figures", "corrlib.results", "corrlib.soundscapes"]
+PRELOADED = ["scipy.stats", "scipy.signal", "corrlib.experiment", "corrlib.figures", "corrlib.results"]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from corrlib.clips.corpus import build
-from corrlib.clips.files import Folder, NoAudio, need, read_csv, refuse_empty_captions
+from corrlib.clips.files import Folder, NoAudio, need, read_csv, refuse_empty_captions, shown
 
 FILES = {"development": ("train",), "validation": ("val", "validation"), "evaluation": ("test",)}
 SPLITS = tuple(FILES)
@@ -26,7 +26,7 @@ def list_audiocaps(folder, split, audio=True):
     starts = pd.to_numeric(table["start_time"], errors="coerce")
     if starts.isna().any():
         row = table[starts.isna()].iloc[0]
-        raise ValueError(f"{csv} gives '{row['youtube_id']}' the start_time '{row['start_time']}'; it must be a number of "
+        raise ValueError(f"{csv} gives '{shown(row['youtube_id'])}' the start_time '{shown(row['start_time'])}'; it must be a number of "
                          "seconds")
     keys = table["youtube_id"] + "_" + starts.astype(int).astype(str)
     found = Folder(_audio_folder(folder, split)) if audio else NoAudio()

@@ -12,6 +12,7 @@ from corrlib.clips import audiocaps, clotho, wavcaps
 PROBLEMS = ("missing", "unreadable", "zero-length", "duplicated")
 MANY = 5000             # files from which on what was found is kept on disk, for the next time
 LONGEST_SECONDS = 48 * 3600.0
+RATES_HZ = (1000, 768000)      # as corrlib.audio reads
 EXPECTED = {"clotho": clotho.EXPECTED, "audiocaps": audiocaps.EXPECTED,
             "wavcaps": {"development": sum(wavcaps.EXPECTED.values())}}
 
@@ -95,7 +96,8 @@ def probe(path, size):
         info = soundfile.info(path)
     except soundfile.LibsndfileError:
         return np.nan, np.nan, "unreadable"
-    if info.channels < 1 or info.samplerate < 1 or not 0 <= info.frames / info.samplerate <= LONGEST_SECONDS:
+    low, high = RATES_HZ
+    if info.channels < 1 or not low <= info.samplerate <= high or not 0 <= info.duration <= LONGEST_SECONDS:
         return np.nan, np.nan, "unreadable"
     return (info.duration, info.samplerate, "") if info.frames else (np.nan, np.nan, "zero-length")
 

@@ -28,21 +28,27 @@ def read_csv(path, columns):
         except UnicodeDecodeError:
             continue
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise ValueError(f"{path} is not a well-formed CSV ({str(error).strip().splitlines()[-1]}); "
+            raise ValueError(f"{path} is not a well-formed CSV ({shown(str(error).strip().splitlines()[-1])}); "
                              "mend that line") from None
     for column in columns:
         if column not in table:
-            raise ValueError(f"{path} has no column '{column}', only {', '.join(table.columns)}; rename the column")
+            raise ValueError(f"{path} has no column '{column}', only {shown(', '.join(table.columns))}; rename the column")
     if table.empty:
         raise ValueError(f"{path} lists no clips; restore the published file")
     return table
+
+
+def shown(name):
+    """A name from a stranger's table as it may stand in a message: one line, not endless."""
+    text = " ".join(str(name).split())
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def refuse(path, culprits, sentence):
     """ValueError about the first of `culprits` (a Series), if there is any."""
     if len(culprits):
         more = f" (and {len(culprits) - 1} more)" if len(culprits) > 1 else ""
-        raise ValueError(f"{path} {sentence.format(culprits.iloc[0])}{more}; restore the file or mend that line")
+        raise ValueError(f"{path} {sentence.format(shown(culprits.iloc[0]))}{more}; restore the file or mend that line")
 
 
 def refuse_empty_captions(path, keys, texts):
@@ -71,7 +77,7 @@ class Folder:
     def find(self, name):
         """Path of the file that a table calls `name`, or "". ValueError where the name leaves the folder or is unclear."""
         if "/" in name or "\\" in name or name in ("..", "."):
-            raise ValueError(f"the tables name '{name}', which lies outside {self.folder}; a clip's name must be a plain "
+            raise ValueError(f"the tables name '{shown(name)}', which lies outside {self.folder}; a clip's name must be a plain "
                              "file name")
         if name in self.names:
             return self._inside(name)
@@ -91,7 +97,7 @@ class Folder:
     def _only(self, name, found):
         exact = [f for f in found if f.rpartition(".")[0] == name]
         if len(found) > 1 and len(exact) != 1:
-            raise ValueError(f"{self.folder} holds {len(found)} files for '{name}': {', '.join(found[:3])}; keep one of "
+            raise ValueError(f"{self.folder} holds {len(found)} files for '{shown(name)}': {', '.join(map(shown, found[:3]))}; keep one of "
                              "them")
         return exact[0] if len(found) > 1 else found[0]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from corrlib.clips.corpus import build
-from corrlib.clips.files import need, read_csv, refuse_empty_captions
+from corrlib.clips.files import need, read_csv, refuse_empty_captions, shown
 
 SPLITS = ("development", "validation", "evaluation")
 
@@ -38,7 +38,7 @@ def list_folder(folder, split, audio=True):
 def _path(csv, folder, file):
     path = folder / file
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{csv} names '{file}', which lies outside its folder; put the file inside")
+        raise ValueError(f"{csv} names '{shown(file)}', which lies outside its folder; put the file inside")
     return str(path) if path.is_file() else ""
 
 
@@ -49,6 +49,6 @@ def _seconds(csv, table, column, default):
     values = pd.to_numeric(given, errors="coerce")
     wrong = (values.isna() & (given != "nan")) | (values < 0) | np.isinf(values)
     if wrong.any():
-        raise ValueError(f"{csv} gives '{table['file'][wrong].iloc[0]}' the {column} '{given[wrong].iloc[0]}'; it must be a "
+        raise ValueError(f"{csv} gives '{shown(table['file'][wrong].iloc[0])}' the {column} '{shown(given[wrong].iloc[0])}'; it must be a "
                          "number of seconds, 0 or more")
     return values

@@ -52,6 +52,8 @@ def _entries(path):
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); download it again") from None
+    except RecursionError:
+        raise ValueError(f"{path} is not valid JSON of clips (it is nested without end); download it again") from None
     data = content.get("data") if isinstance(content, dict) else content
     if not isinstance(data, list) or not data or not all(isinstance(e, dict) for e in data):
         raise ValueError(f"{path} holds no list of clips under 'data'; download it again")

@@ -1,5 +1,6 @@
 """Read back what is known of a written corpus: scenes, true correspondences, tags."""
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ def _finished(folder, split=None):
     path = Path(folder) / "corpus.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no finished built-in corpus; run the notebook 01_data on it first")
-    corpus = json.loads(path.read_text())
+    corpus = _read_json(path)
     if split is not None and split not in corpus["sizes"]:
         raise ValueError(f"the corpus {folder} has no split '{split}'; splits: {', '.join(corpus['sizes'])}")
     return corpus
@@ -25,7 +26,14 @@ def load_scenes(folder):
     FileNotFoundError if the corpus is not finished.
     """
     _finished(folder)
-    return json.loads((Path(folder) / "scenes.json").read_text())
+    return _read_json(Path(folder) / "scenes.json")
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise ValueError(f"{path} is damaged; delete {path.parent} to have the corpus written again") from None
 
 
 def load_truth(folder, split, clips=slice(None), captions=slice(None)):
@@ -35,8 +43,12 @@ def load_truth(folder, split, clips=slice(None), captions=slice(None)):
     FileNotFoundError if the corpus is not finished, ValueError if it has no such split.
     """
     _finished(folder, split)
-    with np.load(Path(folder) / "true_correspondences.npz", allow_pickle=False) as file:
-        return file[f"{split}_holding"][clips][:, captions].astype(np.float32) / file[f"{split}_claims"][captions]
+    path = Path(folder) / "true_correspondences.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file[f"{split}_holding"][clips][:, captions].astype(np.float32) / file[f"{split}_claims"][captions]
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise ValueError(f"{path} is damaged; delete {folder} to have the corpus written again") from None
 
 
 def load_tags(folder, split, attributes=False):
