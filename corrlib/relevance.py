@@ -57,7 +57,8 @@ def _names(path, query, text):
     except (ValueError, SyntaxError):
         names = None
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"{path} gives the query '{shown(query)}' audio_filenames that are no list of names; mend that line")
+        raise ValueError(f"{path} gives the query '{shown(query)}' audio_filenames that are no list of names; "
+                         "mend that line")
     return names
 
 

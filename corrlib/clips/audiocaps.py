@@ -26,8 +26,8 @@ def list_audiocaps(folder, split, audio=True):
     starts = pd.to_numeric(table["start_time"], errors="coerce")
     if starts.isna().any():
         row = table[starts.isna()].iloc[0]
-        raise ValueError(f"{csv} gives '{shown(row['youtube_id'])}' the start_time '{shown(row['start_time'])}'; it must be a number of "
-                         "seconds")
+        raise ValueError(f"{csv} gives '{shown(row['youtube_id'])}' the start_time '{shown(row['start_time'])}'; "
+                         "it must be a number of seconds")
     keys = table["youtube_id"] + "_" + starts.astype(int).astype(str)
     found = Folder(_audio_folder(folder, split)) if audio else NoAudio()
     clips = pd.DataFrame({"key": keys, "id": table["youtube_id"]}).drop_duplicates("key")

@@ -77,8 +77,8 @@ class Folder:
     def find(self, name):
         """Path of the file that a table calls `name`, or "". ValueError where the name leaves the folder or is unclear."""
         if "/" in name or "\\" in name or name in ("..", "."):
-            raise ValueError(f"the tables name '{shown(name)}', which lies outside {self.folder}; a clip's name must be a plain "
-                             "file name")
+            raise ValueError(f"the tables name '{shown(name)}', which lies outside {self.folder}; a clip's name must be "
+                             "a plain file name")
         if name in self.names:
             return self._inside(name)
         for wanted in (plain(name), plain(unquote(name))):
@@ -97,8 +97,8 @@ class Folder:
     def _only(self, name, found):
         exact = [f for f in found if f.rpartition(".")[0] == name]
         if len(found) > 1 and len(exact) != 1:
-            raise ValueError(f"{self.folder} holds {len(found)} files for '{shown(name)}': {', '.join(map(shown, found[:3]))}; keep one of "
-                             "them")
+            raise ValueError(f"{self.folder} holds {len(found)} files for '{shown(name)}': "
+                             f"{', '.join(map(shown, found[:3]))}; keep one of them")
         return exact[0] if len(found) > 1 else found[0]
 
     def _inside(self, name):

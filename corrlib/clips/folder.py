@@ -49,6 +49,6 @@ def _seconds(csv, table, column, default):
     values = pd.to_numeric(given, errors="coerce")
     wrong = (values.isna() & (given != "nan")) | (values < 0) | np.isinf(values)
     if wrong.any():
-        raise ValueError(f"{csv} gives '{shown(table['file'][wrong].iloc[0])}' the {column} '{shown(given[wrong].iloc[0])}'; it must be a "
-                         "number of seconds, 0 or more")
+        raise ValueError(f"{csv} gives '{shown(table['file'][wrong].iloc[0])}' the {column} "
+                         f"'{shown(given[wrong].iloc[0])}'; it must be a number of seconds, 0 or more")
     return values
