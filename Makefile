@@ -1,4 +1,4 @@
-# make reproduce [STUDY=builtin] [ONLY=run] [DATA=folder] | make test | make lab | make fuzz     (each does all of its own set-up)
+# make reproduce [STUDY=builtin] [ONLY=run] [DATA=folder] | make test | make lab | make verify | make fuzz     (each does all of its own set-up)
 STUDY ?= builtin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 ifneq ($(CONDA_PREFIX),)
@@ -28,6 +28,10 @@ test: $(TESTS)
 	$(PYTHON) -m pyrefly check --summary=none
 	$(PYTHON) -m pytest
 
+# a study once more from nothing, held against its committed results.csv
+verify: $(STAMP)
+	$(PYTHON) -m corrlib.verify $(STUDY) --cores $(CORES)
+
 # the fuzzers with new inputs, again and again until ten minutes are over or one finds something
 fuzz: $(TESTS)
 	end=$$(($$(date +%s) + 600)); while [ $$(date +%s) -lt $$end ]; do \
@@ -49,4 +53,4 @@ $(TESTS): pyproject.toml | $(PYTHON)
 	-$(PYTHON) $(COMPILE)
 	touch $(STAMP) $(TESTS)
 
-.PHONY: reproduce test fuzz lab
+.PHONY: reproduce test fuzz verify lab

@@ -126,7 +126,8 @@ class _Planner:
     def summaries(self):
         """The runs that compare others: ablations, other tasks, results."""
         study, everything = self.study, tuple(self.plans)
-        here = {"figures": study.figures.format(study=self.name, runs=runs.root()), **study.results}
+        figures = os.environ.get("CORRLIB_FIGURES") or study.figures.format(study=self.name, runs=runs.root())
+        here = {"figures": figures, **study.results}
         for notebook, names in study.ablations.items():
             points = [name for name in names if name not in study.variants]
             variants = [name for name in names if name in study.variants]

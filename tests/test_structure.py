@@ -13,7 +13,7 @@ LAYERS = [
     ["backbones", "dual_encoder", "runs", "study", "ratings", "kernels"],
     ["evaluate", "plan", "checkpoints"],
     ["ensembles", "reproduce", "results", "surveys", "views", "warm"],
-    ["targets"],
+    ["targets", "verify"],
     ["train", "estimates", "compare", "ablations"],
     ["pretrain"],
     ["variants"],
