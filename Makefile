@@ -38,6 +38,7 @@ fuzz: $(TESTS)
 	FUZZ_EXAMPLES=300 $(PYTHON) -m pytest tests/test_fuzz.py || exit 1; done
 
 lab: $(STAMP)
+	-$(PYTHON) -m jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
 	$(PYTHON) -m jupyterlab notebooks
 
 $(PYTHON):

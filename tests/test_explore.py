@@ -135,7 +135,7 @@ def test_nothing_from_a_corpus_becomes_markup(tmp_path):
     shown += words.marked_phrases([("<script>", 0.1), ("b", float("nan"))])
     assert "<img" not in shown and "<script" not in shown and "<b>dog" not in shown and "&lt;img" in shown
     rows, columns = matrix.block(s, 5)
-    hover = matrix.heat_map(s, rows, columns).data[0].hovertemplate
+    hover = matrix.heat_map(s, rows, columns).data[0].text
     assert not any("<img" in cell or "%{z} " in cell for line in hover for cell in line)
 
 
@@ -267,6 +267,13 @@ def test_in_a_browser(study, tmp_path):
         page.wait_for_function("document.querySelector('.corrlib-player audio').currentTime > 0.3")
         assert float(player.locator(".head").evaluate("line => parseFloat(line.style.left)")) > 5
         assert audio.get_attribute("aria-label").startswith("play scene_")
+
+        cells = page.locator(".js-plotly-plot .nsewdrag").first                                 # a click on the matrix plays
+        cells.scroll_into_view_if_needed()
+        cells.click()
+        page.wait_for_function("""[...document.querySelectorAll('.jp-OutputArea')].some(area =>
+            area.querySelector('.js-plotly-plot') && [...area.querySelectorAll('.corrlib-player audio')].some(
+                audio => !audio.paused && audio.currentTime > 0.2))""")
 
         first = page.get_by_label("Pair").locator("option").first.inner_text().replace("\xa0", " ")
         page.get_by_role("button", name="Accept").focus()

@@ -47,11 +47,11 @@ def heat_map(session, rows, columns, kind="clip"):
     shown = values(session, kind)[rows][:, columns].T.numpy()
     names = [_plain(session.name(r)) for r in rows.tolist()]
     texts = [_plain(session.items.texts[c]) for c in columns.tolist()]
-    hover = [[f"{text}<br>clip {name}<br>{KINDS[kind]}: %{{z:.4f}}" for name in names] for text in texts]
+    hover = [[f"{text}<br>clip {name}" for name in names] for text in texts]
     scale = {"title": {"text": KINDS[kind], "side": "right"}}
     low, high = min(0.0, float(shown.min())), float(np.quantile(shown, 0.98)) or 1.0
-    figure = go.FigureWidget(go.Heatmap(z=shown, zmin=low, zmax=high, colorscale="Blues", hovertemplate=np.array(hover),
-                                        name="", colorbar=scale))
+    figure = go.FigureWidget(go.Heatmap(z=shown, zmin=low, zmax=high, colorscale="Blues", text=hover, colorbar=scale,
+                                        hovertemplate=f"%{{text}}<br>{KINDS[kind]}: %{{z:.4f}}<extra></extra>"))
     own = (session.items.clip_of_caption[columns][:, None] == rows[None, :]).nonzero()
     figure.add_scatter(x=own[:, 1].tolist(), y=own[:, 0].tolist(), mode="markers", hoverinfo="skip", showlegend=False,
                        marker={"symbol": "circle-open", "size": 8, "color": "#D55E00"})
