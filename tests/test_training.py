@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -382,3 +383,23 @@ def test_two_runs_are_compared_in_one_line(data, student):
     assert "true mAP@10" in table.index
     same = compare("t/one", "t/one", resamples=50)
     assert (same["difference"] == 0).all() and (same["p_holm"] == 1).all()
+
+
+def test_a_long_epoch_speaks_within_itself(data, monkeypatch, capsys):
+    from corrlib import train
+    monkeypatch.setattr(train, "SPEAK_SECONDS", -1)
+    run, corpora, encoder = stage_one(data, epochs=1, warmup_epochs=0.5)
+    finish(run, corpora, encoder)
+    assert "epoch 1/1  step 2/3  loss " in capsys.readouterr().out
+    assert "epoch 1/1  step 2/3  loss " in run.path("progress.log").read_text()
+
+
+def test_float16_that_never_gets_finite_gradients_stops(data):
+    """Its scaler skips such steps and halves the scale; not for ever."""
+    run, corpora, encoder = stage_one(data)
+    trainer = Trainer(encoder, corpora.audio("development", encoder.backbone), corpora.items("development"), annotated(),
+                      run.parameters, (None, None))
+    trainer.scaler = SimpleNamespace(is_enabled=lambda: True, get_scale=lambda: 2.0 ** -17, scale=lambda loss: loss)
+    with pytest.raises(DivergenceError, match="no scale of the loss gives a finite float16 gradient at step 0"):
+        trainer._train_epoch()
+    run._lock.close()
