@@ -1,5 +1,6 @@
 """The contract of an audio backbone: waveform -> log-mel -> features, and strict loading of published weights."""
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -9,6 +10,8 @@ from torch import nn
 class Backbone(nn.Module):
     """Base of the three networks. A subclass sets `front_end`, `feature_size` and writes `encode`."""
 
+    front_end: Any              # one of corrlib.frontends
+    feature_size: int
     segment_seconds = 10
     published_file = ""
     published_at = ""
@@ -44,7 +47,7 @@ class Backbone(nn.Module):
         Plain layouts, one nested under `model`, and Lightning's `state_dict` are understood. Files are read by
         safetensors or `torch.load(weights_only=True)`: a pickled object is refused, never run.
         """
-        state = source if isinstance(source, dict) else self._read(Path(source))
+        state: dict = source if isinstance(source, dict) else self._read(Path(source))
         for wrapper in ("state_dict", "model"):
             state = state[wrapper] if isinstance(state.get(wrapper), dict) else state
         state, own = self.published_names(state), self.state_dict()

@@ -122,7 +122,8 @@ class LogMelAudio:
 
     def _compute(self, corpus, backbone, batch):
         rows = list(corpus.clips[["path", "start_seconds", "duration_seconds"]].itertuples(index=False))
-        was_training, part, out = backbone.training, self.path.with_suffix(f".{os.getpid()}.part"), None
+        was_training, part = backbone.training, self.path.with_suffix(f".{os.getpid()}.part")
+        out: np.memmap | None = None
         backbone.eval()
         for start in range(0, len(rows), batch):
             waves = [torch.as_tensor(read_clip(p, s, None if np.isnan(d) else d, backbone.sample_rate_hz))
@@ -138,6 +139,7 @@ class LogMelAudio:
             if log_mel.shape[1:] != out.shape[1:]:
                 raise ValueError("cache_log_mel needs clips of one length; set cache_log_mel to false for this corpus")
             out[start:start + len(waves)] = log_mel.numpy()
+        assert out is not None                               # a corpus has clips
         out.flush()
         os.replace(part, self.path)
         backbone.train(was_training)

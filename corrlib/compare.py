@@ -12,7 +12,7 @@ def compare(run_a, run_b, resamples=2000):
     Runs are named `study/run`. 95 % interval by bootstrap over clips, p by randomisation test over clips, corrected
     after Holm over the metrics. ValueError where the two were judged on different captions.
     """
-    one, two = (runs.read_table(*name.split("/", 1), "queries.csv") for name in (run_a, run_b))
+    one, two = (_queries(name) for name in (run_a, run_b))
     if list(one["caption_id"]) != list(two["caption_id"]):
         raise ValueError(f"{run_a} and {run_b} were judged on different captions; compare runs of one split and seed")
     rows = []
@@ -24,3 +24,10 @@ def compare(run_a, run_b, resamples=2000):
                          "high": high, "p": randomisation_test(a, b, clips, resamples)})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p"].tolist()))
+
+
+def _queries(name):
+    study, slash, run = name.partition("/")
+    if not slash:
+        raise ValueError(f"'{name}' names no run; write study/run")
+    return runs.read_table(study, run, "queries.csv")

@@ -103,7 +103,8 @@ def top_correspondences(clip_embeddings, caption_embeddings, temperature, k, blo
 
 
 def _top_of_block(clip_embeddings, caption_embeddings, columns, temperature, k, block, weights):
-    best = where = logsum = None
+    best: torch.Tensor | None = None
+    where = logsum = torch.empty(0)
     for rows in torch.arange(len(clip_embeddings[0])).split(block):
         logits = ensemble_similarity(clip_embeddings, caption_embeddings, rows, columns, weights).T / temperature
         index = rows.to(logits.device).expand(len(columns), -1)
@@ -114,6 +115,7 @@ def _top_of_block(clip_embeddings, caption_embeddings, columns, temperature, k, 
         logsum = total
         best, order = logits.topk(min(k, logits.shape[1]), dim=1)
         where = index.gather(1, order)
+    assert best is not None                                  # there is at least one clip
     return (best - logsum[:, None]).exp(), where
 
 
@@ -192,7 +194,7 @@ def calibration(estimated, truth, bins=10):
     guess, right = np.asarray(estimated, np.float64).ravel(), np.asarray(truth, np.float64).ravel()
     if not len(guess) or len(guess) != len(right):
         raise ValueError(f"{len(guess)} estimates but {len(right)} truths; give one truth an estimate, at least one")
-    edges = np.unique(np.quantile(guess, np.linspace(0, 1, bins + 1)) if np.isscalar(bins) else bins)
+    edges = np.unique(np.quantile(guess, np.linspace(0, 1, bins + 1)) if isinstance(bins, int) else bins)
     if guess.min() < edges[0] or guess.max() > edges[-1]:
         raise ValueError(f"estimates reach from {guess.min():.4g} to {guess.max():.4g} but the edges from "
                          f"{edges[0]:.4g} to {edges[-1]:.4g}; widen the edges so that no pair is left out")

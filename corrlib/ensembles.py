@@ -24,14 +24,15 @@ def choose_weights(members, clip_of_caption, rounds=ROUNDS):
     """
     similarities = [clips @ captions.T for clips, captions in members]
     relevance = (torch.arange(len(similarities[0]))[:, None] == clip_of_caption[None, :]).float()
-    total, counts, best = torch.zeros_like(similarities[0]), np.zeros(len(members)), (-1.0, None)
+    total, counts = torch.zeros_like(similarities[0]), np.zeros(len(members))
+    best, weights = -1.0, counts
     for _ in range(rounds):
         scores = [float(per_query(total + s, relevance)["ap@10"].mean()) for s in similarities]
         chosen = int(np.argmax(scores))
         total, counts[chosen] = total + similarities[chosen], counts[chosen] + 1
-        if scores[chosen] > best[0] + 1e-9:
-            best = scores[chosen], counts / counts.sum()
-    return best[1]
+        if scores[chosen] > best + 1e-9:
+            best, weights = scores[chosen], counts / counts.sum()
+    return weights
 
 
 def groups(names):

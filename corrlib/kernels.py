@@ -20,7 +20,8 @@ class ForkedKernel:
 
     def __init__(self):
         reading, self._writing = os.pipe()
-        self.pid, self.returncode = os.fork(), None
+        self.returncode: int | None = None
+        self.pid = os.fork()
         if self.pid == 0:
             _become_kernel(reading)
         os.close(reading)
@@ -79,12 +80,13 @@ def _become_kernel(reading):
 class ForkedProvisioner(LocalProvisioner):
     """Starts a kernel by telling the waiting process to become one."""
 
-    waiting = None
+    waiting: ForkedKernel
 
     async def launch_kernel(self, cmd, **kwargs):
         folder = kwargs.get("cwd") or Path.cwd()
         self.waiting.launch(cmd[cmd.index("-f"):], dict(kwargs["env"]), folder)
-        self.process, self.pid, self.pgid, self.cwd = self.waiting, self.waiting.pid, None, folder
+        self.process, self.pid = self.waiting, self.waiting.pid  # pyrefly: ignore[bad-override-mutable-attribute]
+        self.pgid, self.cwd = None, folder
         return self.connection_info
 
 

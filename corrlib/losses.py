@@ -84,7 +84,8 @@ def stage_loss(similarity, annotated, temperature, teacher_similarity=None, w_su
     if w_sup:
         loss = loss + w_sup * contrastive_loss(similarity, annotated, temperature)
     if w_dist and estimated is not None:
-        loss = loss + w_dist * symmetric_cross_entropy(similarity, *estimated, temperature)
+        clip_given_caption, caption_given_clip = estimated
+        loss = loss + w_dist * symmetric_cross_entropy(similarity, clip_given_caption, caption_given_clip, temperature)
     elif w_dist:
         loss = loss + w_dist * distillation_loss(similarity, teacher_similarity, temperature, teacher_temperature)
     return loss

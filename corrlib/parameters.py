@@ -4,7 +4,7 @@ A notebook hands over its own globals: papermill injects values without checking
 parameter would otherwise be ignored. Every field's default is what the notebook's `parameters` cell shows.
 """
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -18,8 +18,9 @@ Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-TARGETS = ("annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform")
-COMBINE = ("mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best", "chosen_weights")
+Target = Literal["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"]
+Combine = Literal["mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best", "chosen_weights"]
+TARGETS, COMBINE = get_args(Target), get_args(Combine)
 BACKBONES = ("passt_s16", "passt_s10", "atst_base", "mn10", "mn20", "mn40", "passt_tiny", "atst_tiny", "mn_tiny")
 
 
@@ -161,12 +162,12 @@ class StageTwoParameters(TrainingParameters):
     warmup_epochs: Weight = 0.5
     learning_rate: Positive = 2e-3
     student: Name = "stage1-passt_tiny-seed1"
-    target: Literal[TARGETS] = "ensemble"
+    target: Target = "ensemble"
     teachers: list[Name] = []
     w_sup: Weight = 0.0
     w_dist: Weight = 1.0
     target_temperature: Positive | None = None
-    combine: Literal[COMBINE] = "mean_similarity"
+    combine: Combine = "mean_similarity"
 
     def default_name(self):
         setting = "continued" if self.target == "annotated" else self.target
@@ -186,7 +187,7 @@ class EstimateParameters(CorpusParameters):
 
     teachers: list[Name] = []
     temperature: Positive = 0.05
-    combine: Literal[COMBINE] = "mean_similarity"
+    combine: Combine = "mean_similarity"
     split: Literal["development", "validation", "evaluation"] = "evaluation"
 
     def default_name(self):

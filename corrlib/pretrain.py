@@ -56,7 +56,7 @@ class Pretrained:
         content = [recipe, backbone.front_end.settings(), {k: list(v.shape) for k, v in backbone.state_dict().items()}]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         for name in (type(backbone).__module__, "corrlib.transformer", "corrlib.frontends", "corrlib.pretrain"):
-            digest.update(Path(sys.modules[name].__file__).read_bytes())             # other code, other weights
+            digest.update(Path(str(sys.modules[name].__file__)).read_bytes())             # other code, other weights
         for path in clips["path"]:
             digest.update(Path(path).read_bytes())
         digest.update(np.ascontiguousarray(tags).tobytes())

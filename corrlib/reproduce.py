@@ -40,7 +40,7 @@ def execute(study, run, kernel=None):
     kernel: a corrlib.kernels.ForkedKernel that waits for it; a new process, where there is none.
     """
     # jsonschema would build a grammar of URIs for a format check that notebooks do not use: two seconds a run
-    sys.modules.setdefault("rfc3987_syntax", None)
+    sys.modules.setdefault("rfc3987_syntax", None)  # pyrefly: ignore[no-matching-overload]
     import papermill
     from traitlets.config import Config
 
@@ -122,8 +122,7 @@ def warm_start(wanted):
         try:
             yield {**os.environ, "CORRLIB_WARM": address}
         finally:
-            server.stdin.close()
-            server.wait()
+            server.communicate()                             # closes its standard input, at which it ends
 
 
 def reproduce(study, cores, dry_run=False, only=()):

@@ -250,8 +250,8 @@ def answer(differences, reached=None):
         lines += [f"- {row.backbone}: `{row.setting}` is {verdict(row)} `continued`: {points(row)}, p = "
                   f"{row.p_holm:.2g}, above in {row.seeds_above} of {row.seeds} seeds" for row in part.itertuples()]
         lines.append("")
-    best = reached[reached["metric"] == "true mAP@10"] if reached is not None else []
-    if len(best):
+    if reached is not None and (reached["metric"] == "true mAP@10").any():
+        best = reached[reached["metric"] == "true mAP@10"]
         top = best.loc[best["share mean"].idxmax()]
         lines.append(f"Of the oracle's true mAP@10, `{top['setting']}` of {top['backbone']} reaches most: "
                      f"{100 * top['share mean']:.0f} %.")

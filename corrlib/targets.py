@@ -82,9 +82,12 @@ def build_target(parameters, items, embeddings_of, truth=None, validation=None):
     if combine == "best":
         weights = [best_validation_score(parameters.study, n) for n in names]
     elif combine == "chosen_weights":
+        if validation is None:
+            raise ValueError("combine 'chosen_weights' needs a validation split to choose them on")
         found, held_out = validation
-        weights, combine = choose_weights([found(n) for n in names], held_out.clip_of_caption), "mean_similarity"
-        print("weights chosen on validation: " + ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True)))
+        chosen = choose_weights([found(n) for n in names], held_out.clip_of_caption)
+        print("weights chosen on validation: " + ", ".join(f"{n} {w:.2f}" for n, w in zip(names, chosen, strict=True)))
+        weights, combine = chosen, "mean_similarity"
     if kind == "shuffled":
         order = torch.randperm(items.clips, generator=torch.Generator().manual_seed(parameters.seed))
     return estimated([embeddings_of(name) for name in names], temperature, combine, weights, order)

@@ -47,7 +47,8 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=parameters.precision == "float16")
         self.tokens = encoder.text.tokenize(items.texts)
         self.steps_an_epoch = steps_an_epoch(items, parameters.batch_clips, parameters.captions_per_clip)
-        self.epoch, self.best, self.best_state, self.log = 0, -1.0, None, []
+        self.epoch, self.best, self.log = 0, -1.0, []
+        self.best_state: dict | None = None
 
     def run_all(self):
         """Train every epoch, resuming after the last finished one; leaves the best epoch's weights loaded."""

@@ -403,3 +403,9 @@ def test_float16_that_never_gets_finite_gradients_stops(data):
     with pytest.raises(DivergenceError, match="no scale of the loss gives a finite float16 gradient at step 0"):
         trainer._train_epoch()
     run._lock.close()
+
+
+def test_runs_to_be_compared_are_named_whole():
+    from corrlib.compare import compare
+    with pytest.raises(ValueError, match="'ensemble-mn_tiny-seed1' names no run; write study/run"):
+        compare("ensemble-mn_tiny-seed1", "t/two")

@@ -26,9 +26,9 @@ class Corpus:
     def fingerprint(self):
         """Short hash of ids, captions and file sizes: equal for equal data, whatever folder it lies in."""
         digest = hashlib.sha256()
-        for row in self.clips.itertuples(index=False):
-            size = Path(row.path).stat().st_size if row.path else "-"
-            digest.update(f"{row.clip_id}\t{size}\n".encode())
+        for clip_id, path in zip(self.clips["clip_id"], self.clips["path"], strict=True):
+            size = Path(path).stat().st_size if path else "-"
+            digest.update(f"{clip_id}\t{size}\n".encode())
         digest.update("\n".join(self.captions["text"]).encode())
         return digest.hexdigest()[:16]
 

@@ -21,15 +21,14 @@ def read_csv(path, columns):
     need(path, "table", "put the corpus there or set `data` to its folder")
     if not Path(path).stat().st_size:
         raise ValueError(f"{path} is empty; restore the published file")
-    for encoding in ("utf-8-sig", "latin-1"):
+    try:
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
-            break
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         except UnicodeDecodeError:
-            continue
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise ValueError(f"{path} is not a well-formed CSV ({shown(str(error).strip().splitlines()[-1])}); "
-                             "mend that line") from None
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="latin-1")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{path} is not a well-formed CSV ({shown(str(error).strip().splitlines()[-1])}); "
+                         "mend that line") from None
     for column in columns:
         if column not in table:
             raise ValueError(f"{path} has no column '{column}', only {shown(', '.join(table.columns))}; rename the column")

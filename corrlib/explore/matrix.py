@@ -50,8 +50,8 @@ def heat_map(session, rows, columns, kind="clip"):
     hover = [[f"{text}<br>clip {name}" for name in names] for text in texts]
     scale = {"title": {"text": KINDS[kind], "side": "right"}}
     low, high = min(0.0, float(shown.min())), float(np.quantile(shown, 0.98)) or 1.0
-    figure = go.FigureWidget(go.Heatmap(z=shown, zmin=low, zmax=high, colorscale="Blues", text=hover, colorbar=scale,
-                                        hovertemplate=f"%{{text}}<br>{KINDS[kind]}: %{{z:.4f}}<extra></extra>"))
+    figure = go.Figure(go.Heatmap(z=shown, zmin=low, zmax=high, colorscale="Blues", text=hover, colorbar=scale,
+                                  hovertemplate=f"%{{text}}<br>{KINDS[kind]}: %{{z:.4f}}<extra></extra>"))
     own = (session.items.clip_of_caption[columns][:, None] == rows[None, :]).nonzero()
     figure.add_scatter(x=own[:, 1].tolist(), y=own[:, 0].tolist(), mode="markers", hoverinfo="skip", showlegend=False,
                        marker={"symbol": "circle-open", "size": 8, "color": "#D55E00"})
@@ -61,7 +61,7 @@ def heat_map(session, rows, columns, kind="clip"):
     figure.update_xaxes(title="clips", showticklabels=False, range=[-0.5, len(rows) - 0.5])
     figure.update_yaxes(range=[len(columns) - 0.5, -0.5], tickvals=list(range(len(texts))), ticktext=short,
                         tickfont={"size": 10})
-    return figure
+    return go.FigureWidget(figure)
 
 
 def _plain(text):

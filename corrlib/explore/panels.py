@@ -94,7 +94,7 @@ def heat_map(session, clips=40):
         rows, columns = matrix.block(session, size.value, draw.value)
         lists.update(rows=rows.tolist(), columns=columns.tolist())
         figure = matrix.heat_map(session, rows, columns, kind.value)
-        figure.data[0].on_click(clicked)
+        figure.data[0].on_click(clicked)  # pyrefly: ignore[missing-attribute]
         holder.children = [figure]
 
     def relist(*_):

@@ -83,11 +83,10 @@ class _Phrases:
         if ("followed by", two["class"], one["class"]) in self.facts:
             one, two = two, one
         (a, first), (b, second) = self.finite(one), self.finite(two)
-        for relation, templates in (("followed by", THEN), ("while", WHILE), (None, ("{a} and {b}",))):
-            claim = (relation, one["class"], two["class"])
-            if relation is None or claim in self.facts:
-                text = _pick(self.rng, templates).format(a=a, b=b)
-                return text, [*first, *second, *([claim] if relation else [])]
+        claims = [(relation, one["class"], two["class"]) for relation in ("followed by", "while")]
+        holds = [claim for claim in claims if claim in self.facts][:1]
+        templates = {"followed by": THEN, "while": WHILE}[holds[0][0]] if holds else ("{a} and {b}",)
+        return _pick(self.rng, templates).format(a=a, b=b), [*first, *second, *holds]
 
     def over(self, text, claims, templates):
         """A clause over the scene's background."""

@@ -2,6 +2,7 @@
 
 `words` are (noun phrase, verb, -ing form), synonyms of one another; an attribute is named in claims by its value.
 """
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from corrlib.soundscapes import events, textures
@@ -19,7 +20,7 @@ class SoundClass:
     role: str
     attributes: tuple
     words: tuple
-    synthesize: object = None
+    synthesize: Callable | None = None
 
 
 def _background(name, *words):

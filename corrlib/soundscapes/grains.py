@@ -47,7 +47,8 @@ class Synthetic:
         name, attributes, variant = key
         kind, values = SYNTHETIC[name], dict(attributes)
         rng = np.random.default_rng([self.seed, SPLITS.index(self.split), _seed(name, attributes), variant])
-        pace, pitch, density = (FACTORS.get(values.get(a), 1.0) for a in ("pace", "pitch", "strength"))
+        pace, pitch, density = (FACTORS.get(values.get(a, ""), 1.0) for a in ("pace", "pitch", "strength"))
+        assert kind.synthesize is not None                   # every class of SYNTHETIC has one
         if kind.role == "background":
             waveform = kind.synthesize(rng, self.rate_hz, self.background_seconds, density)
         else:

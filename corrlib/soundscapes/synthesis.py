@@ -13,9 +13,10 @@ def band(x, rate, low=None, high=None, order=2):
     """Butterworth band-pass, high-pass (high None) or low-pass (low None)."""
     top = 0.49 * rate
     if low and high:
-        return scipy.signal.sosfilt(_butterworth(order, (low, min(high, top)), "band", rate), x)
-    kind, edge = ("high", low) if low else ("low", min(high, top))
-    return scipy.signal.sosfilt(_butterworth(order, edge, kind, rate), x)
+        kind, edge = "band", (low, min(high, top))
+    else:
+        kind, edge = ("high", low) if low else ("low", min(high or top, top))
+    return np.asarray(scipy.signal.sosfilt(_butterworth(order, edge, kind, rate), x))
 
 
 @lru_cache(maxsize=256)             # most filters are of a few fixed kinds

@@ -46,10 +46,11 @@ def write_corpus(folder, seed, sizes=None, sounds="synthetic", rate_hz=16000, sc
         return found
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "corpus.json").unlink(missing_ok=True)
-    scenes, truths = {}, {}
+    scenes, truths, classes = {}, {}, {}
     for split in SPLITS:
         grains = open_grains(table, seed, split, rate_hz, scene_seconds)
         scenes[split] = _describe(grains.classes, split, wanted)
+        classes = {c.name: {"role": c.role, "attributes": list(c.attributes)} for c in grains.classes.values()}
         _render(folder, split, scenes[split], grains, wanted, workers)
         _write_captions(folder, split, scenes[split])
         claims = [c["claims"] for s in scenes[split] for c in s["captions"]]
@@ -57,7 +58,6 @@ def write_corpus(folder, seed, sizes=None, sounds="synthetic", rate_hz=16000, sc
         truths[f"{split}_claims"] = np.array([len(c) for c in claims], np.uint8)
     np.savez_compressed(folder / "true_correspondences.npz", **truths)
     (folder / "scenes.json").write_text(json.dumps(scenes))
-    classes = {c.name: {"role": c.role, "attributes": list(c.attributes)} for c in grains.classes.values()}
     return _finish(folder, wanted | {"classes": classes, "fingerprint": _fingerprint(folder)})
 
 
