@@ -66,8 +66,12 @@ def when_it_helps(gained, strong):
 
 
 def by_share(gained):
-    """Rows of the shares of the training data: `value` and `regime` (equal epochs or equal steps); all of it in both."""
-    parts = []
+    """Rows of the shares of the training data: `value` and `regime` (equal epochs or equal steps); all of it in both.
+
+    Of the backbones that were trained on shares.
+    """
+    parts, shared = [], gained.loc[gained["variant"].str.match(r"^share-"), "backbone"]
+    gained = gained[gained["backbone"].isin(shared)]
     for regime, pattern in (("equal epochs", SHARE), ("equal steps", SHARE_SAME_STEPS)):
         own = gained.assign(value=pd.to_numeric(gained["variant"].str.extract(pattern)[0]))
         own.loc[own["variant"] == WHOLE, "value"] = 1.0
@@ -99,8 +103,8 @@ def answer(table, shares, rounds):
             part = part[part["backbone"] != results.POOLED].sort_values("value")
             lines.append(f"  - Share of the training data, {regime}: " + "; ".join(
                 f"{row.value:g} {results.points(row)}" for row in part.itertuples()) + ".")
-        noisy = own[own["variant"].str.startswith("swapped")]
-        lines += [f"  - {row.variant}: {results.points(row)}." for row in noisy.itertuples()]
+        other = own[own["variant"].str.match("swapped|ambiguity")]
+        lines += [f"  - {row.variant}, {row.backbone}: {results.points(row)}." for row in other.itertuples()]
     lines += [f"- Second round, {row.metric}, `{row.point}` against as much training: {results.points(row)}."
               for row in rounds.itertuples() if row.metric in ("annotated mAP@10", "true mAP@10")]
     return "\n".join(lines)
