@@ -44,5 +44,6 @@ def when_it_helps(table, explained, metrics=("annotated mAP@10", "true mAP@10"))
     first = table[table["metric"] == metrics[0]]
     say(figure, f"Stage 2 raises {metrics[0]} clearly in {int((first['low'] > 0).sum())} of {len(first)} cases",
         f"A dot a variant of the study and backbone; {seeds_text(table['seeds'])}; bars: 95 % bootstrap interval over "
-        "clips; ρ: Spearman's rank correlation. The variants were not drawn at random: correlations describe them, they do not prove a cause.")
+        "clips; ρ: Spearman's rank correlation. The variants were not drawn at random: correlations describe them, "
+        "they do not prove a cause.")
     return figure
