@@ -50,8 +50,7 @@ class AtstFrame(Backbone):
         tokens = self.patch_embed(log_mel)
         count = min(tokens.shape[1], self.pos_embed.shape[1] - 1)
         tokens = tokens[:, :count] + self.pos_embed[:, 1:count + 1]      # position 0 belongs to no frame
-        for block in self.blocks:
-            tokens = block(tokens)
+        tokens = self.through(self.blocks, tokens)
         return self.norm_frame(tokens).mean(1)
 
     def published_names(self, state):

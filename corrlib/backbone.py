@@ -1,10 +1,14 @@
 """The contract of an audio backbone: waveform -> log-mel -> features, and strict loading of published weights."""
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from corrlib.gradient_cache import frozen_statistics
 
 
 class Backbone(nn.Module):
@@ -15,6 +19,7 @@ class Backbone(nn.Module):
     segment_seconds = 10
     published_file = ""
     published_at = ""
+    checkpoint_activations = False      # keep only what enters each block, and compute the rest again backwards
 
     @property
     def sample_rate_hz(self):
@@ -28,6 +33,16 @@ class Backbone(nn.Module):
     def encode(self, log_mel):
         """log-mel (B, mels, frames) -> features (B, D); augments the log-mel in training."""
         raise NotImplementedError
+
+    def through(self, blocks, x):
+        """x after the blocks, one after the other."""
+        for block in blocks:
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False,
+                               context_fn=lambda block=block: (nullcontext(), frozen_statistics(block)))
+            else:
+                x = block(x)
+        return x
 
     def forward(self, waveform):
         """waveform (B, samples of at most a segment) -> features (B, D)."""

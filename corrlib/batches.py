@@ -86,20 +86,35 @@ class WaveformAudio:
         self.rows = list(corpus.clips[["path", "start_seconds", "duration_seconds"]].itertuples(index=False))
         self.rate_hz, self.clip_seconds, self.store = rate_hz, clip_seconds, store
 
-    def embed(self, encoder, clips, generator=None):
-        """clips (B,) row numbers -> embeddings (B, E); `generator` given: training, with random crops."""
-        pieces = [torch.as_tensor(self.read(int(c), generator)) for c in clips]
-        lengths = torch.tensor([len(p) for p in pieces])
-        waveform = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
-        return encoder.embed_audio(waveform.to(next(encoder.parameters()).device), lengths)
+    def places(self, clips, generator=None):
+        """[(clip, offset, seconds or None)] of row numbers: random crops if a generator is given (training)."""
+        return [(c, *crop_seconds(self.rows[c][2], self.clip_seconds, generator)) for c in map(int, clips)]
 
-    def read(self, clip, generator=None):
-        """float32 waveform (samples,) of a clip, cropped to `clip_seconds`: a random part if a generator is given."""
-        path, start, seconds = self.rows[clip]
-        offset, wanted = crop_seconds(seconds, self.clip_seconds, generator)
+    def read(self, place):
+        """float32 waveform (samples,) at one of `places`."""
+        clip, offset, wanted = place
         if self.store is not None:
             return self.store.read(clip, offset, wanted)
+        path, start, _ = self.rows[clip]
         return read_clip(path, start + offset, wanted, self.rate_hz)
+
+    @staticmethod
+    def collate(pieces):
+        """Waveforms -> (waveform (B, samples) padded at the end, lengths (B,))."""
+        pieces = [torch.as_tensor(piece) for piece in pieces]
+        waveform = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
+        return _pinned(waveform), torch.tensor([len(p) for p in pieces])
+
+    @staticmethod
+    def embed(encoder, loaded):
+        """What `collate` gave -> embeddings (B, E)."""
+        waveform, lengths = loaded
+        return encoder.embed_audio(waveform.to(next(encoder.parameters()).device, non_blocking=True), lengths)
+
+
+def _pinned(tensor):
+    """In page-locked memory where there is a GPU, so that the copy to it runs beside the computation."""
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor
 
 
 class LogMelAudio:
@@ -154,10 +169,26 @@ class LogMelAudio:
             raise OSError(f"could not write {self.path} ({error.strerror}); free some space, or set cache_log_mel to "
                           "false") from None
 
-    def embed(self, encoder, clips, generator=None):
-        """clips (B,) row numbers -> embeddings (B, E)."""
-        return encoder.embed_log_mel(self.log_mel(clips, next(encoder.parameters()).device))
+    @staticmethod
+    def places(clips, generator=None):
+        """Row numbers as they are: every clip is used whole."""
+        return [int(c) for c in clips]
+
+    @staticmethod
+    def read(place):
+        """A place is read together with its batch: the file is mapped into memory."""
+        return place
+
+    def collate(self, pieces):
+        """Row numbers -> float16 log-mels (B, mels, frames)."""
+        clips = np.asarray(pieces)
+        return _pinned(torch.from_numpy(self.log_mels[clips if self.rows is None else self.rows[clips]]))
+
+    @staticmethod
+    def embed(encoder, loaded):
+        """What `collate` gave -> embeddings (B, E)."""
+        return encoder.embed_log_mel(loaded.to(next(encoder.parameters()).device, non_blocking=True).float())
 
     def log_mel(self, clips, device="cpu"):
-        clips = np.asarray(clips)
-        return torch.from_numpy(self.log_mels[clips if self.rows is None else self.rows[clips]]).to(device).float()
+        """float32 log-mels (B, mels, frames) of row numbers."""
+        return self.collate(clips).to(device).float()

@@ -5,26 +5,32 @@ import torch
 from safetensors.torch import save_file
 
 from corrlib import runs
+from corrlib.ahead import load_ahead
 from corrlib.atomic import replace_with
 from corrlib.checkpoints import read_tensors
+from corrlib.distributed import gather, share
 from corrlib.metrics import per_query, retrieval_metrics, summarise
 
 
 @torch.no_grad()
-def embed(encoder, audio, items, batch=128, precision="float32"):
-    """All embeddings of a corpus: clips (N, E) and captions (C, E), float32 on the CPU, unit length."""
+def embed(encoder, audio, items, batch=128, precision="float32", workers=0):
+    """All embeddings of a corpus: clips (N, E) and captions (C, E), float32 on the CPU, unit length.
+
+    workers: threads that read audio ahead. Several processes share the clips and end with the same embeddings.
+    """
     was_training = encoder.training
     encoder.eval()
     device = next(encoder.parameters()).device
     with autocast(device, precision):
-        clips = [audio.embed(encoder, part).float().cpu() for part in torch.arange(items.clips).split(batch)]
+        requests = ((None, [audio.places(part)]) for part in share(torch.arange(items.clips)).split(batch))
+        clips = torch.cat([audio.embed(encoder, part).float() for _, (part,) in load_ahead(audio, requests, workers)])
         tokens = encoder.text.tokenize(items.texts)
         order = np.argsort([len(t) for t in tokens], kind="stable")      # like lengths together: little padding
         captions = torch.empty(items.captions, encoder.embedding_size)
         for part in np.array_split(order, max(1, len(order) // (2 * batch))):
             captions[torch.as_tensor(part)] = encoder.embed_tokens([tokens[i] for i in part]).float().cpu()
     encoder.train(was_training)
-    return torch.cat(clips), captions
+    return gather(clips).cpu(), captions
 
 
 def autocast(device, precision):
@@ -38,9 +44,9 @@ def annotated_relevance(items, captions=slice(None)):
     return (torch.arange(items.clips)[:, None] == items.clip_of_caption[captions][None, :]).float()
 
 
-def validation_score(encoder, audio, items, precision="float32"):
+def validation_score(encoder, audio, items, precision="float32", workers=0):
     """Annotated caption-to-clip metrics of the encoder as it stands, and the standard deviation of its similarities."""
-    clips, captions = embed(encoder, audio, items, precision=precision)
+    clips, captions = embed(encoder, audio, items, precision=precision, workers=workers)
     similarity = clips @ captions.T
     return retrieval_metrics(similarity, annotated_relevance(items)) | {"spread": float(similarity.std())}
 

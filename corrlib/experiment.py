@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from corrlib import runs, soundscapes
+from corrlib import distributed, runs, soundscapes
 from corrlib.backbones import build_backbone
 from corrlib.batches import Batch, Items, LogMelAudio, WaveformAudio
 from corrlib.clips import load_corpus
@@ -157,7 +157,9 @@ def train_stage_two(run, corpora, encoder):
     target = build_target(p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth,
                           validation)
     if corpora.name == "soundscapes":
-        run.write_json("target.json", target_quality(target, corpora, **weights))
+        quality = target_quality(target, corpora, **weights)
+        if distributed.rank() == 0:
+            run.write_json("target.json", quality)
     return _train(run, corpora, encoder, target, weights)
 
 
@@ -203,8 +205,11 @@ def teacher_embeddings(study, name, corpora):
 
 
 def _train(run, corpora, encoder, target, weights):
+    p = run.parameters
     audio = {split: corpora.audio(split, encoder.backbone) for split in ("development", "validation")}
-    trainer = Trainer(encoder, audio["development"], corpora.items("development"), target, run.parameters,
+    if p.processes > 1 and not distributed.active():         # they end with the last checkpoint, which is resumed here
+        distributed.launch(p.processes, p.study, p.run_name())
+    trainer = Trainer(encoder, audio["development"], corpora.items("development"), target, p,
                       (audio["validation"], corpora.items("validation")), run, **weights)
     return trainer.run_all()
 
@@ -213,8 +218,8 @@ def report(run, corpora, encoder, setting):
     """Embed the splits once, judge the held-out one, write model, embeddings and metrics; finishes the run."""
     split, p = run.parameters.evaluate_on, run.parameters
     splits = ["development"] if setting == "stage1" else []      # of a teacher; others embed it when they become one
-    embeddings = {s: embed(encoder, corpora.audio(s, encoder.backbone), corpora.items(s), precision=p.precision)
-                  for s in dict.fromkeys((*splits, "validation", split))}
+    embeddings = {s: embed(encoder, corpora.audio(s, encoder.backbone), corpora.items(s), precision=p.precision,
+                           workers=p.workers) for s in dict.fromkeys((*splits, "validation", split))}
     metrics, queries = judge(*embeddings[split], corpora.items(split), corpora.truth(split))
     if p.relevance:
         metrics |= judge_beyond(run, corpora.corpus(split), encoder, embeddings[split][0])

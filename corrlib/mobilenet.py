@@ -98,7 +98,7 @@ class MobileNet(Backbone):
     def encode(self, log_mel):
         """log-mel (B, mels, frames) -> features (B, D)."""
         x = log_mel[:, None].contiguous(memory_format=torch.channels_last)
-        return self.features(x).mean((2, 3))
+        return self.through(self.features, x).mean((2, 3))
 
     def token_count(self, samples, training=False):
         """Positions of the last map (frequency x time)."""

@@ -82,7 +82,9 @@ class TrainingParameters(CorpusParameters):
     """What both stages share: what of the training split is used, the optimiser's path, the batch, the machine.
 
     development_share: of the training clips; swapped_captions: the share of training captions that are given to other
-    clips (label noise). Both are drawn by `seed`.
+    clips (label noise). Both are drawn by `seed`. part_clips: a batch is embedded in parts of so many clips, in the
+    memory of one part, with the gradient of the whole batch (0: all at once); accumulate_batches: so many batches a step
+    of the optimiser, each with its own loss; workers: threads that read audio ahead; processes: that share a batch.
     """
 
     development_share: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -102,6 +104,12 @@ class TrainingParameters(CorpusParameters):
     cache_log_mel: bool = True
     cache_audio: bool = False
     threads: Count = 1
+    workers: Natural = 0
+    processes: Count = 1
+    part_clips: Natural = 0
+    accumulate_batches: Count = 1
+    checkpoint_activations: bool = False
+    compile_backbone: bool = False
     evaluate_on: Literal["evaluation", "validation"] = "evaluation"
     relevance: str = ""
 

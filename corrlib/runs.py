@@ -37,30 +37,13 @@ def enter_repository():
             return
 
 
-class Run:
-    """A run in progress: its checked parameters and its folder, locked against a second process."""
+class RunFolder:
+    """The folder of a run in progress, and its checked parameters."""
 
-    def __init__(self, parameters, notebook):
-        self.parameters, self.notebook = parameters, notebook
+    def __init__(self, parameters):
+        self.parameters = parameters
         self.folder = root() / parameters.study / parameters.run_name()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / ".lock", "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RuntimeError(f"{self.folder} is being written by another process; wait for it or stop it") from None
-        self._started = time.time()
-        (self.folder / "manifest.json").unlink(missing_ok=True)
-        for left in self.folder.glob(".*.part*"):           # of a process that was killed as it wrote
-            left.unlink(missing_ok=True)
-        self._forget_other_parameters()
-
-    def _forget_other_parameters(self):
-        """A checkpoint is resumed only under the very parameters that wrote it."""
-        record, now = self.folder / "parameters.json", self.parameters.model_dump_json(indent=1)
-        if not record.is_file() or record.read_text() != now:
-            self.forget_checkpoints()
-            write_atomically(record, now)
 
     def checkpoints(self):
         """Paths of the checkpoints of this run in progress, newest first."""
@@ -79,6 +62,31 @@ class Run:
 
     def write_table(self, name, table):
         write_atomically(self.path(name), table.to_csv(index=False))
+
+
+class Run(RunFolder):
+    """A run that this process alone may write, from its start to its manifest."""
+
+    def __init__(self, parameters, notebook):
+        super().__init__(parameters)
+        self.notebook = notebook
+        self._lock = open(self.folder / ".lock", "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RuntimeError(f"{self.folder} is being written by another process; wait for it or stop it") from None
+        self._started = time.time()
+        (self.folder / "manifest.json").unlink(missing_ok=True)
+        for left in self.folder.glob(".*.part*"):           # of a process that was killed as it wrote
+            left.unlink(missing_ok=True)
+        self._forget_other_parameters()
+
+    def _forget_other_parameters(self):
+        """A checkpoint is resumed only under the very parameters that wrote it."""
+        record, now = self.folder / "parameters.json", self.parameters.model_dump_json(indent=1)
+        if not record.is_file() or record.read_text() != now:
+            self.forget_checkpoints()
+            write_atomically(record, now)
 
     def finish(self, **facts):
         """Write manifest.json, which says that the run is complete, and hand the folder back."""
@@ -203,6 +211,19 @@ def _manifest(path):
     if not isinstance(found, dict) or not isinstance(found.get("parameters", {}), dict):
         raise ValueError(f"{path} is damaged; remove its folder and run the study again") from None
     return found
+
+
+def started(study, run, models):
+    """RunFolder of a run that was begun and not yet finished; of `models`, its parameters are one's.
+
+    FileNotFoundError where it was never begun.
+    """
+    path = root() / study / run / "parameters.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"run '{run}' of study '{study}' was never begun ({path} does not exist); begin it by its "
+                                "notebook")
+    values = json.loads(path.read_text())
+    return RunFolder(check(next(m for m in models if set(values) == set(m.model_fields)), values))
 
 
 def read_parameters(study, run, model):

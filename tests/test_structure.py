@@ -8,7 +8,8 @@ ROOT = Path(__file__).parents[1]
 # each layer may import from those before it and from itself
 LAYERS = [
     ["audio", "clips", "losses", "metrics", "intervals", "correspondence", "frontends", "transformer", "soundscapes",
-     "figures", "atomic"],
+     "figures", "atomic",
+     "distributed", "gradient_cache", "ahead", "search"],
     ["parameters", "decoded", "batches", "backbone", "passt", "atst", "mobilenet", "text", "sentences", "relevance"],
     ["backbones", "dual_encoder", "runs", "study", "ratings", "kernels"],
     ["evaluate", "plan", "checkpoints"],
@@ -18,10 +19,11 @@ LAYERS = [
     ["pretrain"],
     ["variants"],
     ["experiment"],
-    ["tasks", "explore"],
+    ["tasks", "explore", "rank", "benchmarks"],
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
-ALONE = {"audio", "clips", "losses", "metrics", "figures", "frontends", "transformer"}          # import nothing of ours
+ALONE = {"audio", "clips", "losses", "metrics", "figures", "frontends", "transformer", "distributed", "gradient_cache",
+         "ahead", "search"}          # import nothing of ours
 WITHOUT_TORCH = {"clips", "figures", "soundscapes", "parameters", "study", "plan", "runs", "reproduce", "results",
                  "intervals"}
 

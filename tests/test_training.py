@@ -276,7 +276,8 @@ def test_stage_two_at_its_own_estimate_starts_at_the_least_loss(data, student):
     from corrlib.losses import stage_loss
     batch = next(epoch_batches(items, 8, 5, 1, 0))
     target = target_of(parameters, corpora)(batch)
-    clips = corpora.audio("development", encoder.backbone).embed(encoder, batch.clips)
+    audio = corpora.audio("development", encoder.backbone)
+    clips = audio.embed(encoder, audio.collate(audio.places(batch.clips)))
     captions = encoder.embed_captions([items.texts[i] for i in batch.captions])
     loss = stage_loss(clips @ captions.T, batch.annotated, 0.05, estimated=target, w_sup=0, w_dist=1)
     entropy = sum(-(t * t.log()).sum(axis).mean() / 2 for axis, t in enumerate(target))
