@@ -1,6 +1,7 @@
 """A study: one small YAML, checked, that `corrlib.plan` turns into a graph of runs."""
 import os
 import re
+import string
 from pathlib import Path
 
 import yaml
@@ -87,10 +88,24 @@ def load_study(name, folder="studies"):
         for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
             if backbone not in study.backbones:
                 raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")
+        _check_template("data_folder", study.data_folder, ("data", "study", "seed"))
+        _check_template("figures", study.figures, ("study", "runs"))
         _check_points(study)
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None
     return study
+
+
+def _check_template(name, text, known):
+    """Braces in a path of a study hold one of the `known` names, and nothing else."""
+    try:
+        parts = list(string.Formatter().parse(text))
+    except ValueError:
+        parts = [("", "", "", None)]
+    for _, field, spec, conversion in parts:
+        if field is not None and (field not in known or spec or conversion):
+            raise ParameterError(f"{name} '{text}' is no path; of what stands in braces, only "
+                                 f"{', '.join(f'{{{k}}}' for k in known)} is known")
 
 
 def _check_points(study):
