@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from corrlib.audio import crop_seconds, read_clip
@@ -25,9 +26,9 @@ class Items:
     """A corpus as integers: which clip each caption belongs to, in the order of the corpus's tables."""
 
     def __init__(self, corpus):
-        order = {clip_id: row for row, clip_id in enumerate(corpus.clips["clip_id"])}
         self.seconds = torch.tensor(corpus.clips["duration_seconds"].to_numpy(float))
-        self.clip_of_caption = torch.tensor([order[c] for c in corpus.captions["clip_id"]])
+        self.clip_of_caption = torch.from_numpy(
+            pd.Index(corpus.clips["clip_id"]).get_indexer(corpus.captions["clip_id"]).astype(np.int64))
         self.clips, self.captions = len(corpus.clips), len(corpus.captions)
         self.texts = corpus.captions["text"].tolist()
         self.clip_ids, self.caption_ids = corpus.clips["clip_id"].tolist(), corpus.captions["caption_id"].tolist()

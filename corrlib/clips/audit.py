@@ -11,6 +11,7 @@ from corrlib.clips import audiocaps, clotho, wavcaps
 
 PROBLEMS = ("missing", "unreadable", "zero-length", "duplicated")
 MANY = 5000             # files from which on what was found is kept on disk, for the next time
+KEY = ["path", "size", "changed"]
 LONGEST_SECONDS = 48 * 3600.0
 RATES_HZ = (1000, 768000)      # as corrlib.audio reads
 EXPECTED = {"clotho": clotho.EXPECTED, "audiocaps": audiocaps.EXPECTED,
@@ -69,23 +70,30 @@ def _tolerate(clips, excluded, tolerance):
 
 def _probe(paths, cache):
     """seconds, rate_hz, problem of each path ("" is missing), from the cache where nothing changed."""
-    known, path = {}, None
+    table = pd.DataFrame([_state(name) for name in paths], columns=["size", "changed"], index=paths.index)
+    table.insert(0, "path", paths)
+    found = pd.DataFrame({"seconds": np.nan, "rate_hz": np.nan, "problem": "missing"}, index=paths.index)
+    there, path = table["size"] >= 0, None
     if cache is not None and len(paths) > MANY:
         path = Path(cache) / "probed.csv"
-        known = _known(path)
-    rows = []
-    for name in paths:
-        try:
-            state = os.stat(name) if name else None
-        except OSError:
-            state = None
-        key = (name, state.st_size, state.st_mtime_ns) if state else None
-        rows.append((known[key] if key in known else probe(name, state.st_size)) if state else (np.nan, np.nan, "missing"))
-        if key and path is not None:
-            known[key] = rows[-1]
-    if path is not None:
-        _remember(path, known)
-    return pd.DataFrame(rows, columns=["seconds", "rate_hz", "problem"], index=paths.index)
+        known = table.merge(_known(path), how="left", on=KEY).set_axis(paths.index)
+        same = known["problem"].notna() & there
+        found.loc[same] = known.loc[same, list(found.columns)]
+        there &= ~same
+    fresh = [probe(name, size) for name, size in zip(table["path"][there], table["size"][there], strict=True)]
+    found.loc[there] = pd.DataFrame(fresh, columns=found.columns, index=paths.index[there])
+    if path is not None and fresh:
+        _remember(path, pd.concat([table, found], axis=1)[table["size"] >= 0])
+    return found
+
+
+def _state(name):
+    """(size, time of change in ns) of a file, -1 where there is none."""
+    try:
+        state = os.stat(name) if name else None
+    except OSError:
+        state = None
+    return (state.st_size, state.st_mtime_ns) if state else (-1, -1)
 
 
 def probe(path, size):
@@ -103,22 +111,21 @@ def probe(path, size):
 
 
 def _known(path):
+    """What was found before: path, size, changed, seconds, rate_hz, problem; without rows where there is nothing."""
+    kinds = {"path": str, "size": np.int64, "changed": np.int64, "seconds": float, "rate_hz": float, "problem": str}
     try:
-        table = pd.read_csv(path, dtype={"path": str, "problem": str}, keep_default_na=False,
-                            na_values={"seconds": [""], "rate_hz": [""]})
-        keys = zip(table["path"], table["size"], table["changed"], strict=True)
-        return dict(zip(keys, zip(table["seconds"], table["rate_hz"], table["problem"], strict=True), strict=True))
+        table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={"seconds": [""], "rate_hz": [""]})
+        return table[list(kinds)].drop_duplicates(KEY)
     except (OSError, ValueError, KeyError):
-        return {}
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
 
 
-def _remember(path, known):
-    """Keep what was found; a folder that cannot be written only costs time."""
-    rows = [(*key, *value) for key, value in known.items()]
+def _remember(path, found):
+    """Keep what was found, beside what is known of other files; a folder that cannot be written only costs time."""
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows, columns=["path", "size", "changed", "seconds", "rate_hz", "problem"]).to_csv(part, index=False)
+        pd.concat([found, _known(path)], ignore_index=True).drop_duplicates("path").to_csv(part, index=False)
         os.replace(part, path)
     except OSError:
         part.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The two tables that every corpus becomes."""
 import hashlib
+import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pandas as pd
 
@@ -27,7 +27,7 @@ class Corpus:
         """Short hash of ids, captions and file sizes: equal for equal data, whatever folder it lies in."""
         digest = hashlib.sha256()
         for clip_id, path in zip(self.clips["clip_id"], self.clips["path"], strict=True):
-            size = Path(path).stat().st_size if path else "-"
+            size = os.stat(path).st_size if path else "-"
             digest.update(f"{clip_id}\t{size}\n".encode())
         digest.update("\n".join(self.captions["text"]).encode())
         return digest.hexdigest()[:16]

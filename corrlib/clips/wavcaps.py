@@ -48,17 +48,23 @@ def _first(folder, what, places):
 
 
 def _entries(path):
+    """DataFrame id, caption. Of an entry nothing else is kept in memory: the files tell much more."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=_slim)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); download it again") from None
     except RecursionError:
         raise ValueError(f"{path} is not valid JSON of clips (it is nested without end); download it again") from None
     data = content.get("data") if isinstance(content, dict) else content
-    if not isinstance(data, list) or not data or not all(isinstance(e, dict) for e in data):
+    if not isinstance(data, list) or not data or not all(isinstance(e, tuple) for e in data):
         raise ValueError(f"{path} holds no list of clips under 'data'; download it again")
     for number, entry in enumerate(data):
-        for name in ("id", "caption"):
-            if not isinstance(entry.get(name), str | int):
+        for name, value in zip(("id", "caption"), entry, strict=True):
+            if not isinstance(value, str | int):
                 raise ValueError(f"{path} has no {name} in its entry {number + 1}; download it again")
-    return pd.DataFrame({"id": [str(e["id"]) for e in data], "caption": [str(e["caption"]) for e in data]})
+    return pd.DataFrame({"id": [str(i) for i, _ in data], "caption": [str(c) for _, c in data]})
+
+
+def _slim(entry):
+    """(id, caption) of an entry; the object that holds them all stays a dict."""
+    return entry if "data" in entry else (entry.get("id"), entry.get("caption"))
