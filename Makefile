@@ -1,4 +1,4 @@
-# make reproduce [STUDY=builtin] [ONLY=run] [DATA=folder] | make test | make lab | make verify | make fuzz     (each does all of its own set-up)
+# make reproduce [STUDY=builtin] [ONLY=run] [DATA=folder] [PROFILE=slurm] | make test | make lab | make verify | make fuzz     (each does all of its own set-up)
 STUDY ?= builtin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 ifneq ($(CONDA_PREFIX),)
@@ -9,6 +9,7 @@ endif
 PYTHON := $(ENV)/bin/python
 STAMP := $(ENV)/.corrlib-installed
 TESTS := $(ENV)/.corrlib-tests-installed
+CLUSTER := $(ENV)/.corrlib-cluster-installed
 # pip compiles on one core, and the packages' tests, too
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile --editable
 COMPILE := -m compileall -qq -j 0 -x '/tests/' $(ENV)/lib
@@ -20,8 +21,8 @@ export SOUNDS
 endif
 export PYTHONUNBUFFERED = 1
 
-reproduce: $(STAMP)
-	$(PYTHON) -m corrlib.reproduce $(STUDY) --cores $(CORES) $(if $(ONLY),--only $(ONLY))
+reproduce: $(if $(PROFILE),$(CLUSTER),$(STAMP))
+	$(PYTHON) -m corrlib.reproduce $(STUDY) --cores $(CORES) $(if $(ONLY),--only $(ONLY)) $(if $(PROFILE),--profile $(PROFILE))
 
 test: $(TESTS)
 	$(PYTHON) -m ruff check .
@@ -53,5 +54,9 @@ $(TESTS): pyproject.toml | $(PYTHON)
 	$(PYTHON) $(INSTALL) '.[test]'
 	-$(PYTHON) $(COMPILE)
 	touch $(STAMP) $(TESTS)
+
+$(CLUSTER): pyproject.toml | $(PYTHON)
+	$(PYTHON) $(INSTALL) '.[cluster]'
+	touch $(STAMP) $(CLUSTER)
 
 .PHONY: reproduce test fuzz verify lab

@@ -18,4 +18,5 @@ rule run:
     params: parameters=lambda wildcards: json.dumps(PLANS[wildcards.run].parameters, sort_keys=True)
     wildcard_constraints: run="[^/]+"
     threads: 1
+    resources: gpu=lambda wildcards: int(PLANS[wildcards.run].kind in ("stage1", "stage2"))
     shell: "{sys.executable} -m corrlib.warm {STUDY} {wildcards.run}"

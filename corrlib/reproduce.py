@@ -125,10 +125,25 @@ def warm_start(wanted):
             server.communicate()                             # closes its standard input, at which it ends
 
 
-def reproduce(study, cores, dry_run=False, only=()):
+def profiles():
+    """{name: folder} of the Snakemake profiles that send runs to a cluster."""
+    return {p.parent.name: str(p.parent) for p in Path("studies/profiles").glob("*/config.yaml")}
+
+
+def _where(cores, profile):
+    """Snakemake's arguments that say where runs are done: on this machine, or as a profile says."""
+    if not profile:
+        return ["--cores", str(cores)]
+    if profile not in profiles() and not Path(profile, "config.yaml").is_file():
+        raise ParameterError(f"there is no profile '{profile}'{nearest(profile, profiles())}")
+    return ["--workflow-profile", profiles().get(profile, profile)]
+
+
+def reproduce(study, cores, dry_run=False, only=(), profile=""):
     """Run what is not finished yet, in parallel; name the runs that failed. Returns a process exit status.
 
-    only: runs to which this is restricted, with what they need; all, if none is named.
+    only: runs to which this is restricted, with what they need; all, if none is named. profile: of studies/profiles, or
+    a folder: the cluster to which runs are sent.
     """
     plans = plan_runs(study)
     if only:
@@ -138,11 +153,11 @@ def reproduce(study, cores, dry_run=False, only=()):
     todo = [name for name in plans if not runs.is_finished(study, name)]
     print(f"study '{study}': {len(plans)} runs, {len(plans) - len(todo)} finished"
           + (f" ({len(taken)} taken over from another study)" if taken else ""), flush=True)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(cores), "--keep-going",
-               "--rerun-incomplete", "--nolock", "--quiet", "all", "--rerun-triggers", "mtime", "params", "input",
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", *_where(cores, profile), "--keep-going",
+               "--scheduler", "greedy", "--rerun-incomplete", "--nolock", "--quiet", "all", "--rerun-triggers", "mtime", "params", "input",
                "--config", f"study={study}", f"only={' '.join(only)}"]
     started = time.time()
-    with warm_start(len(todo) > 1 and not dry_run) as environment:
+    with warm_start(len(todo) > 1 and not dry_run and not profile) as environment:
         result = subprocess.run(command + (["--dry-run"] if dry_run else []), env=environment)
     failed = [name for name in plans if not runs.is_finished(study, name)]
     if failed and not dry_run:
@@ -165,12 +180,13 @@ def main():
     parser.add_argument("--run", help="only this run, in this process")
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     parser.add_argument("--only", nargs="+", default=[], help="only these runs, and what they need")
+    parser.add_argument("--profile", default="", help="the cluster to which runs are sent: one of studies/profiles")
     parser.add_argument("--dry-run", action="store_true")
     arguments = parser.parse_args()
     try:
         if arguments.run:
             return execute(arguments.study, arguments.run)
-        return reproduce(arguments.study, arguments.cores, arguments.dry_run, arguments.only)
+        return reproduce(arguments.study, arguments.cores, arguments.dry_run, arguments.only, arguments.profile)
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

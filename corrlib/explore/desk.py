@@ -1,5 +1,6 @@
 """What the notebook talks to: the chosen study and model, and each view as widgets or, in a headless run, as figures."""
 
+import gc
 import os
 
 import ipywidgets as w
@@ -32,6 +33,8 @@ class Desk:
     def _open(self, study, model):
         self.session = Session(study, model)
         self.session.warm_up()
+        gc.collect()
+        gc.freeze()                                          # else a search waits 0.3 s for it now and then
         self.verdicts = Verdicts(runs.root() / study / "explore" / "verdicts.csv")
 
     def chooser(self):

@@ -11,6 +11,7 @@ from corrlib.evaluate import load_embeddings
 from corrlib.experiment import Corpora, rebuild_encoder
 from corrlib.explore.phrases import contributions
 from corrlib.parameters import StageOneParameters, StageTwoParameters
+from corrlib.search import nearest
 
 BEST_FIRST = ("ensemble", "stage1", "self", "continued")
 
@@ -104,12 +105,9 @@ class Session:
         """The most similar clips of any text: DataFrame clip (row), similarity, estimated (p(clip | text)), best first."""
         if not text.strip():
             raise ValueError("the caption is empty; type what should be heard")
-        similarity = self.clips @ self._embed(self.encoder, [text])[0]
-        estimated = self.estimate_of([text])[:, 0]
-        best = similarity.topk(min(count, len(similarity))).indices
-        return pd.DataFrame(
-            {"clip": best.numpy(), "similarity": similarity[best].numpy(), "estimated": estimated[best].numpy()}
-        )
+        (similarity,), (best,) = nearest(self._embed(self.encoder, [text]), self.clips, min(count, len(self.clips)))
+        estimated = self.estimate_of([text])[best, 0]
+        return pd.DataFrame({"clip": best.numpy(), "similarity": similarity.numpy(), "estimated": estimated.numpy()})
 
     @torch.no_grad()
     def estimate_of(self, texts):
