@@ -27,13 +27,17 @@ def estimate(teacher_similarities, temperature, combine="mean_similarity", weigh
     members = torch.as_tensor(teacher_similarities)
     if members.ndim != 3:
         raise ValueError(f"teacher_similarities is {tuple(members.shape)}; it must be (members, clips, captions)")
-    members = members if members.dtype == torch.float64 else members.float()
+    members = _full(members)
     if combine == "best":
         if weights is None:
             raise ValueError("combine 'best' needs weights, such as each member's validation mAP@10")
         members, combine, weights = members[_shares(weights, members).argmax()][None], "mean_similarity", None
     shares = _shares(weights, members)[:, None, None]
     return tuple(_combined(members, temperature, combine, shares, axis) for axis in (1, 2))
+
+
+def _full(x):
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _shares(weights, members):
@@ -90,33 +94,42 @@ def top_correspondences(clip_embeddings, caption_embeddings, temperature, k, blo
     """For every caption the k most probable clips under mean-similarity estimation, block by block.
 
     Returns (probability (captions, k), clip (captions, k)), most probable first. The probabilities are normalised
-    over all clips, although no more than M x block x block similarities exist at a time: a running log-sum-exp keeps
+    over all clips, although no more than block x (block + k) similarities exist at a time: a running log-sum-exp keeps
     the normaliser and each block's best are merged with the best so far, so the result is exact.
     """
     _check_members(clip_embeddings, caption_embeddings)
     clips, captions = len(clip_embeddings[0]), len(caption_embeddings[0])
     if not 1 <= k <= clips:
         raise ValueError(f"k is {k}; with {clips} clips it must be from 1 to {clips}")
-    found = [_top_of_block(clip_embeddings, caption_embeddings, columns, temperature, k, block, weights)
-             for columns in torch.arange(captions).split(block)]
+    shares = _shares(weights, [_full(members[:1]) for members in clip_embeddings]) / temperature
+    found = [_top_of_block(clip_embeddings, [share * _full(members[start:start + block]) for share, members in
+                                             zip(shares, caption_embeddings, strict=True)], k, block)
+             for start in range(0, captions, block)]
     return torch.cat([p for p, _ in found]), torch.cat([i for _, i in found])
 
 
-def _top_of_block(clip_embeddings, caption_embeddings, columns, temperature, k, block, weights):
-    best: torch.Tensor | None = None
-    where = logsum = torch.empty(0)
-    for rows in torch.arange(len(clip_embeddings[0])).split(block):
-        logits = ensemble_similarity(clip_embeddings, caption_embeddings, rows, columns, weights).T / temperature
-        index = rows.to(logits.device).expand(len(columns), -1)
-        total = logits.logsumexp(1)
-        if best is not None:
-            total = torch.logaddexp(logsum, total)
-            logits, index = torch.cat([best, logits], 1), torch.cat([where, index], 1)
-        logsum = total
-        best, order = logits.topk(min(k, logits.shape[1]), dim=1)
-        where = index.gather(1, order)
-    assert best is not None                                  # there is at least one clip
+def _top_of_block(clip_embeddings, caption_parts, k, block):
+    """(probability (captions, k), clip (captions, k)) of some captions, whose parts are scaled to give logits."""
+    captions = torch.cat(caption_parts, 1)                   # the mean of inner products is one of the members side by side
+    best, where = captions.new_empty(len(captions), 0), torch.empty(len(captions), 0, dtype=torch.long)
+    logsum = captions.new_full((len(captions),), -torch.inf)
+    for start in range(0, len(clip_embeddings[0]), block):
+        logits = captions @ torch.cat([_full(members[start:start + block]) for members in clip_embeddings], 1).T
+        logsum = torch.logaddexp(logsum, logits.logsumexp(1))
+        rows = torch.arange(start, start + logits.shape[1]).expand(len(logits), -1)
+        if best.shape[1] < k:
+            best, where = _merge(best, where, logits, rows, k)
+            continue
+        better = (logits.amax(1) > best[:, -1]).nonzero()[:, 0]        # fewer and fewer, the more was seen
+        best[better], where[better] = _merge(best[better], where[better], logits[better], rows[better], k)
     return (best - logsum[:, None]).exp(), where
+
+
+def _merge(best, where, logits, rows, k):
+    """The k greatest of two sets a row, and where they are."""
+    everything = torch.cat([best, logits], 1)
+    best, order = everything.topk(min(k, everything.shape[1]), dim=1)
+    return best, torch.cat([where, rows], 1).gather(1, order)
 
 
 def agreement(estimated, truth, annotated, bins=10):

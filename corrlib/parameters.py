@@ -250,9 +250,26 @@ class ExploreParameters(ResultsParameters):
         return self.run or "explore"
 
 
+class BenchmarkParameters(Parameters):
+    """90: which backbones are timed, on batches of `clips` segments; the largest N of estimation and search."""
+
+    study: Name = "benchmark"
+    figures: str = "figures/benchmark"
+    backbones: list[str] = ["passt_s16", "atst_base", "mn10"]
+    clips: Count = 2
+    repeats: Count = 3
+    largest: Annotated[int, Field(ge=1000)] = 32000
+    dense_up_to: Natural = 16000
+    compiled: bool = True
+    threads: Count = 2
+
+    def run_name(self):
+        return self.run or "benchmark"
+
+
 KINDS = {"data": DataParameters, "stage1": StageOneParameters, "estimate": EstimateParameters,
          "stage2": StageTwoParameters, "results": ResultsParameters, "ablation": AblationParameters,
-         "tasks": TaskParameters, "explore": ExploreParameters}
+         "tasks": TaskParameters, "explore": ExploreParameters, "benchmark": BenchmarkParameters}
 
 
 def nearest(name, known):

@@ -154,8 +154,8 @@ def reproduce(study, cores, dry_run=False, only=(), profile=""):
     print(f"study '{study}': {len(plans)} runs, {len(plans) - len(todo)} finished"
           + (f" ({len(taken)} taken over from another study)" if taken else ""), flush=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", *_where(cores, profile), "--keep-going",
-               "--scheduler", "greedy", "--rerun-incomplete", "--nolock", "--quiet", "all", "--rerun-triggers", "mtime", "params", "input",
-               "--config", f"study={study}", f"only={' '.join(only)}"]
+               "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--quiet", "all", "--rerun-triggers", "mtime",
+               "params", "input", "--config", f"study={study}", f"only={' '.join(only)}"]
     started = time.time()
     with warm_start(len(todo) > 1 and not dry_run and not profile) as environment:
         result = subprocess.run(command + (["--dry-run"] if dry_run else []), env=environment)

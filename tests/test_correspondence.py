@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from corrlib.correspondence import (
     COMBINE,
@@ -112,18 +113,32 @@ def test_top_correspondences_equal_the_dense_matrix(block, k):
         torch.testing.assert_close(probability.sum(1), torch.ones(50, dtype=torch.float64))
 
 
-def test_top_correspondences_never_hold_more_than_a_block(monkeypatch):
-    from corrlib import correspondence
-    seen, original = [], correspondence.member_similarities
+class Largest(TorchDispatchMode):
+    """Watches every operation of torch for the largest tensor that it makes."""
 
-    def watched(*arguments):
-        seen.append(original(*arguments).shape)
-        return original(*arguments)
+    numel = 0
 
-    monkeypatch.setattr(correspondence, "member_similarities", watched)
-    clips, captions = embeddings([3, 3], 45, 60)
-    top_correspondences(clips, captions, TAU, 2, block=20)
-    assert len(seen) == 9 and max(shape.numel() for shape in seen) == 2 * 20 * 20
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        made = function(*arguments, **(options or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return made
+
+
+def test_top_correspondences_never_hold_more_than_a_block():
+    clips, captions = embeddings([3, 3], 450, 600)
+    with Largest() as watched:
+        top_correspondences(clips, captions, TAU, 2, block=20)
+    assert 0 < watched.numel <= 600 * 3                      # of 270,000 pairs: the embeddings are the largest
+
+
+def test_half_precision_embeddings_are_enough_for_top_correspondences():
+    clips, captions = embeddings([4, 7], 33, 50)
+    halves = [[e.half() for e in members] for members in (clips, captions)]
+    exact, found = top_correspondences(clips, captions, 1.0, 5), top_correspondences(*halves, 1.0, 5)
+    assert found[0].dtype == torch.float32
+    torch.testing.assert_close(found[0].double(), exact[0], rtol=2e-3, atol=0)
 
 
 def test_bad_members_name_the_culprit():

@@ -13,13 +13,12 @@ from transformers import RobertaConfig, RobertaModel
 from corrlib import distributed, experiment, runs, soundscapes
 from corrlib.ahead import load_ahead
 from corrlib.backbones import build_backbone
-from corrlib.batches import Batch, Items, WaveformAudio
+from corrlib.batches import Items, WaveformAudio
 from corrlib.clips import load_corpus
 from corrlib.dual_encoder import DualEncoder
 from corrlib.gradient_cache import Parts
-from corrlib.losses import stage_loss
 from corrlib.parameters import StageOneParameters, StageTwoParameters, check
-from corrlib.targets import annotated, estimated
+from corrlib.targets import estimated
 from corrlib.text import TINY, TextEncoder, train_tokenizer
 from corrlib.train import Trainer
 

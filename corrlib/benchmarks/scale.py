@@ -1,0 +1,72 @@
+"""Growth with the number of clips and captions: estimation and search."""
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+
+from corrlib.benchmarks.measure import in_turns, installed, memory, seconds
+from corrlib.correspondence import estimate, member_similarities, top_correspondences
+from corrlib.search import FaissIndex, nearest, recall
+
+MEMBERS, SIZE, K = 3, 256, 50
+
+
+def unit(rows, seed, size=SIZE):
+    """Unit embeddings in clusters, as trained ones are: a caption's clips are near one another."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(max(1, rows // 100), size, generator=torch.Generator().manual_seed(0))
+    near = centres[torch.randint(len(centres), (rows,), generator=generator)]
+    return torch.nn.functional.normalize(near + torch.randn(rows, size, generator=generator), dim=-1)
+
+
+def _dense(clips, captions, temperature):
+    probability = estimate(member_similarities(clips, captions, slice(None), slice(None)), temperature)[0]
+    return probability.topk(K, dim=0)
+
+
+def estimation(sizes, dense_up_to, temperature=0.05):
+    """Best 50 clips of every caption by an ensemble of three, N x N: block by block, beside the dense matrix."""
+    rows = []
+    for n in sizes:
+        clips, captions = ([unit(n, seed + m) for m in range(MEMBERS)] for seed in (1, 7))
+        calls = {"block by block": partial(top_correspondences, clips, captions, temperature, K)}
+        if n <= dense_up_to:
+            calls["dense"] = partial(_dense, clips, captions, temperature)
+        for way, call in calls.items():
+            gib = memory(call) if n > 1000 else (call(), memory(call))[1]
+            rows.append({"work": "estimation", "way": way, "n": n, "seconds": seconds(call), "gib": max(gib, 0.0)})
+    return pd.DataFrame(rows)
+
+
+def extrapolated(table, n=400_000, bytes_each=4):
+    """Seconds and GiB of block-by-block estimation N x N, from the largest that was measured.
+
+    Work is proportional to N x N: `exponent` is the slope of log seconds over log N of the three largest, 2 if linear in
+    the product. Memory is that of the embeddings, N x 2 x members x size, and of one block.
+    """
+    own = table[(table["work"] == "estimation") & (table["way"] == "block by block")].sort_values("n")
+    last, tail = own.iloc[-1], own.tail(3)
+    slope = np.polyfit(np.log(tail["n"]), np.log(tail["seconds"]), 1)[0] if len(tail) > 1 else np.nan
+    embeddings = 2 * n * MEMBERS * SIZE * bytes_each / 2**30
+    return {"n": n, "hours": last["seconds"] * (n / last["n"]) ** 2 / 3600, "exponent": slope,
+            "gib": embeddings + last["gib"] + 2 * n * K * 8 / 2**30}
+
+
+def searching(sizes, queries=64, probes=(4, 16, 64)):
+    """Ten best of N for some queries: exactly, by sorting everything, and through faiss, with what it finds of the exact."""
+    rows, asked = [], unit(queries, 5)
+    for n in sizes:
+        embeddings = unit(n, 1)
+        exact = nearest(asked, embeddings, 10)[1]
+        calls = {"exact": lambda e=embeddings: nearest(asked, e, 10),
+                 "sort everything": lambda e=embeddings: (asked @ e.T).argsort(dim=1, descending=True)[:, :10]}
+        found = {way: (s, 1.0) for way, s in in_turns(calls, 3).items()}
+        if installed("faiss"):
+            index = FaissIndex(embeddings)
+            for number in probes:
+                index.probes = number
+                call = {"x": lambda i=index: i.nearest(asked, 10)}
+                found[f"faiss, {number} probes"] = (in_turns(call, 3)["x"], recall(index.nearest(asked, 10)[1], exact))
+        rows += [{"work": "search", "way": way, "n": n, "seconds": s, "recall": share} for way, (s, share) in found.items()]
+    return pd.DataFrame(rows)

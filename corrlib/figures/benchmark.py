@@ -1,0 +1,44 @@
+"""How much faster than what is usual, and growth with the number of clips."""
+import matplotlib.pyplot as plt
+from matplotlib.ticker import ScalarFormatter
+
+from corrlib.figures.style import PALETTE, legend, say, use_style
+
+
+def speedups(table):
+    """A dot a row that has something to be compared with. table: rows of corrlib.benchmarks.measure.row."""
+    use_style()
+    shown = table[table["times_faster"].notna()].iloc[::-1].reset_index(drop=True)
+    figure, axis = plt.subplots(figsize=(7.2, 1.4 + 0.34 * len(shown)), layout="constrained")
+    axis.axvline(1, color="0.6", lw=1)
+    faster = shown["times_faster"] >= 1
+    axis.scatter(shown["times_faster"], shown.index, c=[PALETTE[0] if f else PALETTE[1] for f in faster], zorder=3)
+    for place, row in shown.iterrows():
+        axis.annotate(f"{row.times_faster:.2g}", (row.times_faster, place), xytext=(6, 0), textcoords="offset points",
+                      va="center", fontsize=8)
+    axis.set_yticks(shown.index, [f"{r.part}: {r.work}\nagainst {r.usual}" for r in shown.itertuples()], fontsize=7)
+    axis.set(xscale="log", xlabel="times faster (logarithmic)", ylim=(-0.6, len(shown) - 0.4))
+    axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.margins(x=0.12)
+    say(figure, f"{int(faster.sum())} of {len(shown)} parts take no longer than what is usual",
+        "Median of calls made in turns, on one machine; left of the line: slower.")
+    return figure
+
+
+def growth(table):
+    """Seconds and memory of estimation, seconds of search, over N, all logarithmic. table: columns work, way, n, ..."""
+    use_style()
+    panels = [("estimation", "seconds", "seconds"), ("estimation", "gib", "memory (GiB)"), ("search", "seconds", "seconds")]
+    figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.2), layout="constrained")
+    ways = list(dict.fromkeys(table["way"]))
+    colours = dict(zip(ways, (PALETTE * 3)[:len(ways)], strict=True))
+    for axis, (work, value, label) in zip(axes, panels, strict=True):
+        for way, own in table[table["work"] == work].groupby("way", sort=False):
+            axis.plot(own["n"], own[value], marker="o", ms=3.5, color=colours[way], label=way)
+        axis.set(xscale="log", yscale="log", xlabel="clips and captions" if work == "estimation" else "clips",
+                 ylabel=label, title=work)
+    handles = [plt.Line2D([], [], marker="o", ms=3.5, color=colours[w], label=w) for w in ways]
+    legend(figure, handles)
+    say(figure, "Estimation block by block needs the memory of the embeddings, not that of the matrix",
+        "Best 50 clips of every caption by three members of size 256; search: ten best for 64 queries.")
+    return figure
