@@ -67,7 +67,8 @@ class _Gather(torch.autograd.Function):
     everywhere, so this is already the whole gradient."""
 
     @staticmethod
-    def forward(ctx, own):
+    def forward(ctx, *given):
+        own, = given
         counts = [torch.zeros(1, dtype=torch.long, device=own.device) for _ in range(world())]
         dist.all_gather(counts, torch.tensor([len(own)], device=own.device))
         sizes = [int(c) for c in counts]
@@ -79,8 +80,8 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
-    def backward(ctx, gradient):
-        return gradient[ctx.rows].contiguous()
+    def backward(ctx, *gradients):
+        return gradients[0][ctx.rows].contiguous()
 
 
 def gather(own):
@@ -92,14 +93,14 @@ class _Sum(torch.autograd.Function):
     """Sum over processes; so is its gradient, as every process's loss depends on the sum."""
 
     @staticmethod
-    def forward(ctx, value):
-        total = value.clone()
+    def forward(ctx, *given):
+        total = given[0].clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx, gradient):
-        total = gradient.contiguous().clone()
+    def backward(ctx, *gradients):
+        total = gradients[0].contiguous().clone()
         dist.all_reduce(total)
         return total
 
@@ -131,7 +132,8 @@ def _sum_bucket(gradients):
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation in training by the statistics of all processes' maps, on any device."""
 
-    def forward(self, x):
+    def forward(self, input):
+        x = input
         if not (self.training and active()):
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -148,9 +150,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _follow(self, mean, variance):
+        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
         self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        weight = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean, weight)
+        self.running_var.lerp_(variance, weight)
 
 
 def share_statistics(model):

@@ -61,13 +61,12 @@ class Parts:
 @contextmanager
 def frozen_statistics(model):
     """BatchNorm's running means stand still: what is computed twice counts once."""
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.num_batches_tracked is not None]
-    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
-    for norm in norms:
+    before = [(m, m.momentum, m.num_batches_tracked.clone()) for m in model.modules()
+              if isinstance(m, nn.BatchNorm2d) and m.num_batches_tracked is not None]
+    for norm, _, _ in before:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, (momentum, batches) in zip(norms, before, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
+        for norm, momentum, batches in before:
+            norm.momentum, norm.num_batches_tracked = momentum, batches

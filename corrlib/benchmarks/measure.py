@@ -55,8 +55,10 @@ def memory(function):
     # what a process holds says little: freed memory stays with it, and is used again
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as watched:
         function()
+    assert watched.profiler is not None and watched.profiler.kineto_results is not None
     events = [e for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+    ordered = sorted(events, key=lambda e: e.start_ns())
+    held = itertools.accumulate(e.nbytes() for e in ordered)  # pyrefly: ignore[missing-attribute]
     return max(held, default=0) / 2**30
 
 

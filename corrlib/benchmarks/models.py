@@ -1,6 +1,7 @@
 """Front ends, backbones, text encoder and the options of a training step."""
 import contextlib
 import io
+from collections.abc import Callable
 
 import pandas as pd
 import torch
@@ -26,8 +27,8 @@ def sounds(clips, rate_hz, seconds=10):
 
 def published_passt(patchout):
     """The package hear21passt's front end and PaSST-S of 16 x 16 patches without overlap, with random weights."""
-    from hear21passt.models.passt import get_model
-    from hear21passt.models.preprocess import AugmentMelSTFT
+    from hear21passt.models.passt import get_model  # pyrefly: ignore[missing-import]
+    from hear21passt.models.preprocess import AugmentMelSTFT  # pyrefly: ignore[missing-import]
     with contextlib.redirect_stdout(io.StringIO()):          # it prints the whole model
         mel = AugmentMelSTFT(n_mels=128, sr=32000, win_length=800, hopsize=320, n_fft=1024, freqm=0, timem=0,
                              fmin_aug_range=10, fmax_aug_range=2000)
@@ -43,7 +44,8 @@ def front_ends(names, clips, repeats):
     for name in names:
         backbone = build_backbone(name).to(DEVICE).train()
         waveform = sounds(clips, backbone.sample_rate_hz)
-        calls, usual = {"ours": lambda b=backbone, w=waveform: b.log_mel(w)}, ""
+        usual, calls = "", dict[str, Callable]()
+        calls["ours"] = lambda b=backbone, w=waveform: b.log_mel(w)
         if installed("hear21passt", "timm") and backbone.front_end.settings()["kind"] == "kaldi" \
                 and backbone.sample_rate_hz == 32000:
             mel, usual = published_passt((0, 0))[0].train(), "hear21passt"
@@ -96,7 +98,8 @@ def _gflop(backbone, log_mel, training):
 
 def clap(clips, repeats):
     """Embedding of segments by transformers' CLAP (HTSAT): another network, to be read beside the backbones."""
-    model = ClapAudioModelWithProjection(ClapAudioConfig()).eval().to(DEVICE)
+    model = ClapAudioModelWithProjection(ClapAudioConfig()).eval()
+    model.to(device=DEVICE)  # pyrefly: ignore[missing-argument]
     spectrogram = torch.randn(clips, 1, 1001, 64, device=DEVICE)
     with torch.no_grad():
         found = in_turns({"ours": lambda: model(input_features=spectrogram)}, repeats)
