@@ -1,4 +1,5 @@
-# make reproduce [STUDY=builtin] [ONLY=run] [DATA=folder] [PROFILE=slurm] | make test | make lab | make verify | make fuzz     (each does all of its own set-up)
+# make reproduce [STUDY=builtin] [ONLY=run] [DATA=folder] [PROFILE=slurm] | make test | make lab
+# make verify [STUDY=builtin] | make fuzz | make benchmark          each does all of its own set-up
 STUDY ?= builtin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 ifneq ($(CONDA_PREFIX),)
@@ -9,6 +10,7 @@ endif
 PYTHON := $(ENV)/bin/python
 STAMP := $(ENV)/.corrlib-installed
 TESTS := $(ENV)/.corrlib-tests-installed
+BENCHMARK := $(ENV)/.corrlib-benchmark-installed
 CLUSTER := $(ENV)/.corrlib-cluster-installed
 # pip compiles on one core, and the packages' tests, too
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile --editable
@@ -38,6 +40,11 @@ fuzz: $(TESTS)
 	end=$$(($$(date +%s) + 600)); while [ $$(date +%s) -lt $$end ]; do \
 	FUZZ_EXAMPLES=300 $(PYTHON) -m pytest tests/test_fuzz.py || exit 1; done
 
+# every part of the work beside what one would pick instead, on this machine: figures/benchmark/
+benchmark: $(BENCHMARK)
+	mkdir -p runs
+	$(PYTHON) -m papermill notebooks/90_benchmark.ipynb runs/benchmark.ipynb --cwd .
+
 lab: $(STAMP)
 	-$(PYTHON) -m jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
 	$(PYTHON) -m jupyterlab notebooks
@@ -55,8 +62,12 @@ $(TESTS): pyproject.toml | $(PYTHON)
 	-$(PYTHON) $(COMPILE)
 	touch $(STAMP) $(TESTS)
 
+$(BENCHMARK): pyproject.toml | $(PYTHON)
+	$(PYTHON) $(INSTALL) '.[benchmark]'
+	touch $(STAMP) $(BENCHMARK)
+
 $(CLUSTER): pyproject.toml | $(PYTHON)
 	$(PYTHON) $(INSTALL) '.[cluster]'
 	touch $(STAMP) $(CLUSTER)
 
-.PHONY: reproduce test fuzz verify lab
+.PHONY: reproduce test fuzz verify benchmark lab

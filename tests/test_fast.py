@@ -273,6 +273,12 @@ def test_a_failure_of_one_process_is_said(tmp_path, monkeypatch, capfd):
     assert "run 'nothing' of study 't' was never begun" in capfd.readouterr().out
 
 
+def test_another_launcher_takes_the_place_of_torchrun(monkeypatch, capfd):
+    monkeypatch.setenv("CORRLIB_LAUNCHER", "echo torchrun --nnodes 2")
+    distributed.launch(8, "t", "one")
+    assert capfd.readouterr().out == "torchrun --nnodes 2 -m corrlib.rank t one\n"
+
+
 # reading ahead
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,22 @@
-"""One training step at published size, random weights: `pytest -m full_size` (minutes and up to 16 GB; not in the suite)."""
+"""At published size: `pytest -m full_size` (minutes and up to 16 GB; not in the suite).
+
+A training step of each network with random weights, and a corpus as large as WavCaps.
+"""
+import json
+import os
 import resource
+import subprocess
+import sys
 import time
 
 import pytest
+import soundfile
 import torch
 from transformers import RobertaConfig, RobertaModel
 
 from corrlib.backbones import build_backbone
 from corrlib.batches import Batch
+from corrlib.clips import wavcaps
 from corrlib.dual_encoder import DualEncoder
 from corrlib.parameters import StageOneParameters, check
 from corrlib.targets import annotated
@@ -25,9 +34,10 @@ CLIPS, SECONDS, PRECISION = (64, 30, "bfloat16") if ON_GPU else (2, 10, "float32
 class Noise:
     """Clips of noise instead of files."""
 
-    def embed(self, encoder, clips, generator=None):
+    @staticmethod
+    def embed(encoder, clips):
         device = next(encoder.parameters()).device
-        waveform = 0.1 * torch.randn(len(clips), SECONDS * 32000, device=device)
+        waveform = 0.1 * torch.randn(clips, SECONDS * 32000, device=device)
         return encoder.embed_audio(waveform, torch.full((len(clips),), waveform.shape[1]))
 
 
@@ -51,10 +61,45 @@ def test_a_training_step_of_published_size(name):
     batch = Batch(torch.arange(CLIPS), torch.arange(CLIPS), torch.eye(CLIPS).bool())
     before = encoder.audio_projection.weight.detach().clone()
     losses, started = [], time.time()
-    for step in range(2):
-        losses.append(trainer._step(batch, step + 1, None))
+    for _ in range(2):
+        losses.append(trainer._step(batch, [CLIPS], 0))
     seconds = (time.time() - started) / 2
     peak = torch.cuda.max_memory_allocated() if ON_GPU else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{name}: {seconds:.1f} s a step of {CLIPS} x {SECONDS} s, peak {peak / 2**30:.1f} GiB, losses {losses}")
     assert all(torch.isfinite(torch.tensor(losses))) and not torch.equal(before, encoder.audio_projection.weight)
     assert ON_GPU or peak < 16 * 2**30
+
+
+OPEN = """
+import resource, sys, time
+from corrlib.batches import Items
+from corrlib.clips import load_corpus
+started = time.time()
+corpus = load_corpus("wavcaps", sys.argv[1], "development")
+items = Items(corpus)
+print(items.clips, time.time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.full_size
+def test_a_corpus_of_the_size_of_wavcaps_opens_in_seconds(tmp_path):
+    """403,050 clips: every header is read once, in a minute or more; from then on 10 s and 1 GiB are enough."""
+    words = " ".join(CAPTIONS).split()
+    for source, count in wavcaps.EXPECTED.items():
+        audio = tmp_path / f"{source}_flac"
+        audio.mkdir()
+        for number in range(count):
+            if number % 60000 == 0:                           # a file system allows that many names of one file
+                original = tmp_path / f"{source}-{number}.flac"
+                soundfile.write(original, 0.1 * torch.randn(1600).numpy(), 16000)
+            os.link(original, audio / f"{number}.flac")
+        entries = [{"id": str(n), "caption": " ".join(words[n % 7:n % 7 + 9]), "duration": 10.0, "description": "text " * 20,
+                    "href": "https://example.org/x", "author": "somebody"} for n in range(count)]
+        json_file = tmp_path / "json_files" / source / wavcaps.SOURCES[source]
+        json_file.parent.mkdir(parents=True)
+        json_file.write_text(json.dumps({"data": entries}))
+    for _ in range(2):
+        result = subprocess.run([sys.executable, "-c", OPEN, str(tmp_path)], capture_output=True, text=True, check=True)
+        clips, seconds, gib = map(float, result.stdout.split())
+        print(f"{clips:,.0f} clips open in {seconds:.1f} s, peak {gib:.2f} GiB")
+    assert clips == 403050 and seconds < 10 and gib < 1
