@@ -26,7 +26,7 @@ class DualEncoder(nn.Module):
         enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)   # its new name
         enable({"use_reentrant": False})
 
-    def compile(self):
+    def compile_backbone(self):
         """Let `torch.compile` make kernels for the backbone; its first step takes a minute or more."""
         self.backbone.encode = torch.compile(self.backbone.encode, dynamic=True)
 

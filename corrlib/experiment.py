@@ -199,7 +199,8 @@ def teacher_embeddings(study, name, corpora):
         print(f"embedding the training split with teacher {name}", flush=True)
         encoder = rebuild_encoder(study, name)
         audio = corpora.audio("development", encoder.backbone)
-        found = embed(encoder, audio, corpora.items("development"), precision=corpora.parameters.precision)
+        found = embed(encoder, audio, corpora.items("development"), precision=corpora.parameters.precision,
+                      workers=corpora.parameters.workers)
         save_embeddings(path, {"development": found})
     return load_embeddings(study, name, "development", path.name)
 

@@ -21,7 +21,7 @@ PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "pandas", "soundfile
 CHECKPOINT = "checkpoint-*.pt"
 # what only looks at finished runs, or starts them, changes no numbers of a run
 LOOKING = {"figures", "explore", "views", "results", "surveys", "ensembles", "ablations", "variants", "tasks", "compare",
-           "intervals", "reproduce", "warm", "kernels", "plan", "study", "verify"}
+           "intervals", "reproduce", "warm", "kernels", "plan", "study", "verify", "search", "benchmarks"}
 
 
 def root():

@@ -48,7 +48,7 @@ class Trainer:
         if parameters.checkpoint_activations:
             encoder.save_memory()
         if parameters.compile_backbone:
-            encoder.compile()
+            encoder.compile_backbone()
         distributed.share_statistics(encoder)
         self.trained = [p for p in encoder.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, lr=parameters.learning_rate, weight_decay=parameters.weight_decay,

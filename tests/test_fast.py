@@ -2,6 +2,7 @@
 import os
 import socket
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -155,6 +156,17 @@ def test_checkpointed_activations_change_nothing_but_memory(name):
     assert found == losses and difference(plain, saved) < 1e-6
     for key in statistics:
         torch.testing.assert_close(statistics[key], again[key])
+
+
+def test_a_compiled_backbone_is_the_same(monkeypatch):
+    """Traced as it would be compiled; the kernels themselves take a minute to make (90_benchmark makes them)."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    items = Pairs(6)
+    losses, plain, _ = gradient(trainer_of("passt_tiny", items))
+    trainer = trainer_of("passt_tiny", items, compile_backbone=True)
+    assert "encode" in vars(trainer.encoder.backbone)
+    found, compiled, _ = gradient(trainer)
+    assert found == pytest.approx(losses, rel=1e-6) and difference(plain, compiled) < 1e-6
 
 
 def test_checkpointed_activations_take_less_memory():

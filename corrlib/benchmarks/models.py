@@ -146,7 +146,7 @@ def training_options(name, clips, repeats, compiled=True):
     found = {option: (in_turns({"x": call}, repeats)["x"], memory(call)) for option, call in calls.items()}
     encode = encoder.backbone.encode
     if compiled:
-        encoder.compile()
+        encoder.compile_backbone()
         found["compiled"] = (in_turns({"x": calls["plain"]}, repeats)["x"], memory(calls["plain"]))
         encoder.backbone.encode = encode
     encoder.save_memory()
