@@ -31,6 +31,7 @@ def test_the_slurm_profile_plans_every_run(tmp_path):
     assert planned
 
 
+@pytest.mark.full_size                                       # half a minute of waiting for a job
 def test_a_run_that_is_submitted_as_a_job_finishes(tmp_path):
     pytest.importorskip("snakemake_executor_plugin_cluster_generic")
     (tmp_path / "cluster").mkdir()
