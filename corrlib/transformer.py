@@ -20,8 +20,7 @@ class _NormLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *gradients):
-        gradient, = gradients
+    def backward(ctx, gradient):  # pyrefly: ignore[bad-override]
         x, mean, deviation, norm_weight, norm_bias, weight = ctx.saved_tensors
         normed = torch.native_layer_norm(x, x.shape[-1:], norm_weight, norm_bias, ctx.eps)[0]
         rows, kind = gradient.flatten(0, -2), gradient.dtype             # half precision under autocast
