@@ -10,11 +10,14 @@ from corrlib.atomic import replace_with
 from corrlib.checkpoints import read_tensors
 from corrlib.distributed import gather, share
 from corrlib.metrics import per_query, retrieval_metrics, summarise
+from corrlib.text import distinct
 
 
 @torch.no_grad()
 def embed(encoder, audio, items, batch=128, precision="float32", workers=0):
     """All embeddings of a corpus: clips (N, E) and captions (C, E), float32 on the CPU, unit length.
+
+    Each clip is embedded once, and so is a caption that several clips share.
 
     workers: threads that read audio ahead. Several processes share the clips and end with the same embeddings.
     """
@@ -24,13 +27,13 @@ def embed(encoder, audio, items, batch=128, precision="float32", workers=0):
     with autocast(device, precision):
         requests = ((None, [audio.places(part)]) for part in share(torch.arange(items.clips)).split(batch))
         clips = torch.cat([audio.embed(encoder, part).float() for _, (part,) in load_ahead(audio, requests, workers)])
-        tokens = encoder.text.tokenize(items.texts)
+        tokens, index = distinct(encoder.text.tokenize(items.texts))
         order = np.argsort([len(t) for t in tokens], kind="stable")      # like lengths together: little padding
-        captions = torch.empty(items.captions, encoder.embedding_size)
+        captions = torch.empty(len(tokens), encoder.embedding_size)
         for part in np.array_split(order, max(1, len(order) // (2 * batch))):
             captions[torch.as_tensor(part)] = encoder.embed_tokens([tokens[i] for i in part]).float().cpu()
     encoder.train(was_training)
-    return gather(clips).cpu(), captions
+    return gather(clips).cpu(), captions[index]
 
 
 def autocast(device, precision):

@@ -73,8 +73,9 @@ class PaSST(Backbone):
         tokens = x.flatten(2).transpose(1, 2)
         special = torch.cat([self.cls_token, self.dist_token], 1) + self.new_pos_embed
         tokens = torch.cat([special.expand(len(tokens), -1, -1), tokens], 1)
-        tokens = self.through(self.blocks, tokens)
-        return self.norm(tokens[:, :2]).mean(1)
+        *blocks, last = self.blocks
+        tokens = last(self.through(blocks, tokens), first=2)             # nothing comes after the others
+        return self.norm(tokens).mean(1)
 
     def patchout_draw(self, x):
         """Leave out random columns, then rows; the same for the whole batch, order kept."""

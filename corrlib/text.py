@@ -8,6 +8,8 @@ from tokenizers.processors import RobertaProcessing
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
+from corrlib import roberta
+
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
 DROPOUT_NAMES = {"hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"}     # by family
@@ -16,6 +18,13 @@ DROPOUT_NAMES = {"hidden_dropout_prob", "attention_probs_dropout_prob", "dropout
 def clean(caption):
     """Lower case, punctuation removed, single spaces (the published recipe)."""
     return " ".join(re.sub(r"[^\w\s]", " ", caption.lower().replace("'", "").replace("’", "")).split())
+
+
+def distinct(token_ids):
+    """list of B id lists -> (the different ones, index (B,) of each among them)."""
+    places: dict = {}
+    index = [places.setdefault(tuple(ids), len(places)) for ids in token_ids]
+    return [list(ids) for ids in places], torch.tensor(index)
 
 
 class TextEncoder(nn.Module):
@@ -42,12 +51,27 @@ class TextEncoder(nn.Module):
         return [i if len(i) <= self.max_tokens else [*i[:self.max_tokens - 1], end] for i in ids]
 
     def forward(self, token_ids):
-        """list of B id lists -> features (B, D); captions of like length together, each part padded to its longest."""
+        """list of B id lists -> features (B, D).
+
+        RoBERTa is computed without padding (see corrlib.roberta); other encoders get captions of like length together,
+        each part padded to its longest. Without dropout a caption that occurs several times is computed once.
+        """
+        index = None
+        if not self._draws():
+            token_ids, index = distinct(token_ids)
         order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
-        size = max(16, -(-len(order) // 4))
-        parts = [order[i:i + size] for i in range(0, len(order), size)]
-        features = torch.cat([self._first_token([token_ids[i] for i in part]) for part in parts])
-        return features[torch.tensor(order, device=features.device).argsort()]
+        ordered = [token_ids[i] for i in order]
+        if roberta.fits(self.model):
+            features = roberta.first_tokens(self.model, ordered)
+        else:
+            size = max(16, -(-len(order) // 4))
+            features = torch.cat([self._first_token(ordered[i:i + size]) for i in range(0, len(order), size)])
+        place = torch.tensor(order).argsort()
+        return features[(place if index is None else place[index]).to(features.device)]
+
+    def _draws(self):
+        """Whether equal captions differ in their dropout."""
+        return self.training and any(m.p > 0 for m in self.model.modules() if isinstance(m, nn.Dropout))
 
     def _first_token(self, token_ids):
         device = next(self.parameters()).device

@@ -31,13 +31,17 @@ class _NormLinear(torch.autograd.Function):
         return of_x, of_norm_weight, of_norm_bias, None, of_weight, rows.sum(0) if ctx.biased else None
 
 
-def norm_linear(norm, linear, x):
-    """linear(norm(x)) of a LayerNorm and a Linear module: x (..., D) -> (..., outputs)."""
-    return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, linear.weight, linear.bias)
+def norm_linear(norm, linear, x, rows=slice(None)):
+    """linear(norm(x)) of a LayerNorm and a Linear module, or some `rows` of its outputs: x (..., D) -> (..., outputs)."""
+    bias = None if linear.bias is None else linear.bias[rows]
+    return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, linear.weight[rows], bias)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention of norm(x): (B, T, D) -> (B, T, D), by scaled-dot-product attention."""
+    """Multi-head self-attention of norm(x): (B, T, D) -> (B, T, D), by scaled-dot-product attention.
+
+    first: only so many tokens ask, all answer: -> (B, first, D).
+    """
 
     def __init__(self, width, heads, qkv_bias):
         super().__init__()
@@ -45,11 +49,19 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x, norm):
-        batch, tokens, width = x.shape
-        query, key, value = norm_linear(norm, self.qkv, x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+    def forward(self, x, norm, first=None):
+        width = x.shape[-1]
+        if first is None:
+            query, key, value = self._heads(norm_linear(norm, self.qkv, x), 3)
+        else:
+            query, = self._heads(norm_linear(norm, self.qkv, x[:, :first], slice(width)), 1)
+            key, value = self._heads(norm_linear(norm, self.qkv, x, slice(width, None)), 2)
         mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, x, kinds):
+        """(B, T, kinds * D) -> (kinds, B, heads, T, D / heads)."""
+        return x.view(*x.shape[:2], kinds, self.heads, -1).permute(2, 0, 3, 1, 4)
 
 
 class Mlp(nn.Module):
@@ -64,7 +76,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); of the `first` tokens alone, where no others are wanted after it."""
 
     def __init__(self, width, heads, mlp_ratio=4, qkv_bias=True):
         super().__init__()
@@ -73,6 +85,6 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
-    def forward(self, x):
-        x = x + self.attn(x, self.norm1)
+    def forward(self, x, first=None):
+        x = x[:, :first] + self.attn(x, self.norm1, first)
         return x + self.mlp(x, self.norm2)

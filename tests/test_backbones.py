@@ -238,7 +238,21 @@ def test_a_warped_row_is_a_stretched_band():
     torch.testing.assert_close(warp_frequency(ramp, 1.0), ramp, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name, expected", [("passt_s16", 93.9), ("atst_base", 44.9), ("mn10", 1.08)])
+@pytest.mark.parametrize("name, expected", [("passt_s16", 93.9 * 0.93), ("atst_base", 44.9), ("mn10", 1.08)])
 def test_cost_of_a_segment(name, expected):
+    """As published, but of PaSST's last block only what its two special tokens need: 7 % less."""
     from corrlib.views import gigaflops
     assert gigaflops(full_size(name)) == pytest.approx(expected, rel=0.02)
+
+
+def test_the_last_block_of_passt_computes_two_tokens_as_if_it_computed_all():
+    torch.manual_seed(0)
+    model = build_backbone("passt_tiny", patchout=(0, 0)).double()
+    log_mel, found = torch.randn(3, 64, 100, dtype=torch.float64), []
+    last = model.blocks[-1].forward
+    for forward in (last, lambda x, first: last(x)[:, :first]):
+        model.blocks[-1].forward = forward
+        features = model.encode(log_mel)
+        found.append([features, *torch.autograd.grad(features.square().sum(), list(model.parameters()))])
+    for ours, usual in zip(*found, strict=True):
+        torch.testing.assert_close(ours, usual)

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["audio", "clips", "losses", "metrics", "intervals", "correspondence", "frontends", "transformer", "soundscapes",
      "figures", "atomic",
-     "distributed", "gradient_cache", "ahead", "search"],
+     "distributed", "gradient_cache", "ahead", "search", "roberta"],
     ["parameters", "decoded", "batches", "backbone", "passt", "atst", "mobilenet", "text", "sentences", "relevance"],
     ["backbones", "dual_encoder", "runs", "study", "ratings", "kernels"],
     ["evaluate", "plan", "checkpoints"],
@@ -23,7 +23,7 @@ LAYERS = [
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 ALONE = {"audio", "clips", "losses", "metrics", "figures", "frontends", "transformer", "distributed", "gradient_cache",
-         "ahead", "search"}          # import nothing of ours
+         "ahead", "search", "roberta"}          # import nothing of ours
 WITHOUT_TORCH = {"clips", "figures", "soundscapes", "parameters", "study", "plan", "runs", "reproduce", "results",
                  "intervals"}
 

@@ -1,0 +1,98 @@
+"""RoBERTa without padding: the tokens of all captions lie side by side, and only attention knows which belong together.
+
+The modules are those of transformers' RobertaModel, in the same order and with the same names; what differs is that nothing
+is computed of padding, nor in the last layer of any token but the first, which alone becomes the caption's features.
+"""
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers import RobertaModel
+
+LEAST = {"cpu": 16, "cuda": 64}      # captions worth an attention of their own: on a GPU few take as long as many
+
+
+@dataclass
+class Group:
+    """Captions whose attention is computed together: their tokens are rows start..stop of all tokens.
+
+    padded (captions, longest): the row of each token, and real: whether it is one; None where all are equally long.
+    """
+
+    start: int
+    stop: int
+    captions: int
+    padded: torch.Tensor | None
+    real: torch.Tensor | None
+
+
+def fits(model):
+    """Whether an encoder can be computed here: an encoder-only RobertaModel."""
+    return type(model) is RobertaModel and not model.config.is_decoder
+
+
+def first_tokens(model, token_ids):
+    """RobertaModel, list of B id lists ordered by length -> (B, D), what it makes of each first token."""
+    device, lengths = next(model.parameters()).device, [len(ids) for ids in token_ids]
+    stops = list(accumulate(lengths))
+    ids = torch.tensor([token for ids in token_ids for token in ids], device=device)[None]
+    positions = torch.tensor([p for n in lengths for p in range(n)], device=device)[None] + model.config.pad_token_id + 1
+    x = model.embeddings(input_ids=ids, position_ids=positions, token_type_ids=torch.zeros_like(ids))[0]
+    groups = _groups(lengths, stops, LEAST.get(device.type, 64), device)
+    *layers, last = model.encoder.layer
+    for layer in layers:
+        save = getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled()
+        x = checkpoint(_through, layer, x, groups, None, use_reentrant=False) if save else _through(layer, x, groups, None)
+    return _through(last, x, groups, torch.tensor([0, *stops[:-1]], device=device))
+
+
+def _groups(lengths, stops, least, device):
+    """Groups of captions of one length; rare lengths are put together with longer ones, until there are `least`."""
+    edges, groups = [0], []
+    for place in range(1, len(lengths)):
+        if lengths[place] != lengths[place - 1] and place - edges[-1] >= least:
+            edges.append(place)
+    for first, end in pairwise([*edges, len(lengths)]):
+        own, longest, start = lengths[first:end], lengths[end - 1], stops[first] - lengths[first]
+        real = padded = None
+        if own[0] != longest:
+            own, last, steps = torch.tensor(own)[:, None], torch.tensor(stops[first:end])[:, None], torch.arange(longest)
+            real, padded = (steps < own).to(device), (last - own + steps.minimum(own - 1)).to(device)
+        groups.append(Group(start, stops[end - 1], end - first, padded, real))
+    return groups
+
+
+def _through(layer, x, groups, firsts):
+    """One layer: tokens (N, D) -> (N, D), or -> (B, D) of the rows `firsts` alone."""
+    asking = x if firsts is None else x[firsts]
+    mixed = _attention(layer.attention.self, x, asking, groups, firsts is not None)
+    return layer.feed_forward_chunk(layer.attention.output(mixed, asking))
+
+
+def _attention(attention, x, asking, groups, first_only):
+    """Attention of the tokens `asking`, all or each caption's first, to their own caption's: (their number, D)."""
+    def heads(rows):
+        return rows.unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
+
+    query, key, value = attention.query(asking), attention.key(x), attention.value(x)
+    dropout, found, done = attention.dropout.p if attention.training else 0.0, [], 0
+    for group in groups:
+        asked, answers = _padded(key, group), _padded(value, group)
+        if first_only:
+            questions, done = query[done:done + group.captions, None], done + group.captions
+        else:
+            questions = _padded(query, group)
+        mask = None if group.real is None else group.real[:, None, None]
+        mixed = F.scaled_dot_product_attention(heads(questions), heads(asked), heads(answers), mask, dropout)
+        mixed = mixed.transpose(1, 2).flatten(2)
+        found.append(mixed.flatten(0, 1) if first_only or group.real is None else mixed[group.real])
+    return torch.cat(found)
+
+
+def _padded(rows, group):
+    """(tokens, D) -> (captions, longest, D); what is beyond a caption's end repeats its last token."""
+    if group.padded is None:
+        return rows[group.start:group.stop].unflatten(0, (group.captions, -1))
+    return rows[group.padded]
