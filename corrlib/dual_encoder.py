@@ -9,15 +9,16 @@ from torch import nn
 class DualEncoder(nn.Module):
     """Embeddings of unit length; their inner product is the similarity (cosine) of clip and caption.
 
-    backbone: see corrlib.backbones; text: corrlib.text.TextEncoder; embedding_size: E.
+    backbone: see corrlib.backbones; text: corrlib.text.TextEncoder; embedding_size: E; whole_segments: whether the last
+    part of a clip longer than a segment is padded to one, as published, or to whole seconds only.
     """
 
-    def __init__(self, backbone, text, embedding_size=1024):
+    def __init__(self, backbone, text, embedding_size=1024, whole_segments=True):
         super().__init__()
         self.backbone, self.text = backbone, text
         self.audio_projection = nn.Linear(backbone.feature_size, embedding_size)
         self.caption_projection = nn.Linear(text.feature_size, embedding_size)
-        self.embedding_size = embedding_size
+        self.embedding_size, self.whole_segments = embedding_size, whole_segments
 
     def save_memory(self):
         """Activation checkpointing: a third more time for most of the memory of training."""
@@ -33,8 +34,8 @@ class DualEncoder(nn.Module):
     def embed_audio(self, waveform, lengths):
         """waveform (B, samples) padded at the end, lengths (B,) in samples -> (B, E) unit length.
 
-        A clip longer than a segment is cut into segments, its tail padded to one; features are the mean over
-        the segments that hold audio, and no other is computed. A shorter clip is padded to whole seconds only.
+        A clip longer than a segment is cut into segments, its tail padded to one (see `whole_segments`); features are the
+        mean over the segments that hold audio, and no other is computed. A shorter clip is padded to whole seconds only.
         So a clip's embedding does not depend on its neighbours in the batch.
         """
         groups = self._segments(waveform.shape[1], lengths)
@@ -76,7 +77,9 @@ class DualEncoder(nn.Module):
             if not 0 < length <= width:
                 raise ValueError(f"clip {clip} of the batch has length {length} samples in a batch {width} wide; "
                                  "lengths must lie between 1 and the batch's width")
-            padded = whole if length > whole else min(whole, math.ceil(length / rate) * rate)
             for start in range(0, length, whole):
-                groups.setdefault(padded, []).append((clip, start, min(start + whole, length)))
+                stop = min(start + whole, length)
+                recipe = self.whole_segments and length > whole
+                padded = whole if recipe else min(whole, math.ceil((stop - start) / rate) * rate)
+                groups.setdefault(padded, []).append((clip, start, stop))
         return groups

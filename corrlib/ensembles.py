@@ -8,7 +8,7 @@ import torch
 
 from corrlib import results, runs
 from corrlib.correspondence import agreement, ensemble_similarity, estimate, top_correspondences
-from corrlib.evaluate import annotated_relevance, load_embeddings
+from corrlib.evaluate import annotated_relevance, load_embeddings, stored_embeddings
 from corrlib.metrics import per_query
 from corrlib.study import load_study
 
@@ -82,7 +82,8 @@ def cost(study, seed, names, temperature, k=50):
     Seconds of the members' training (wall time of their runs), bytes of their stored embeddings, seconds of finding
     the `k` most probable clips of every caption from them (this machine, now).
     """
-    found, rows, training = members_of(study, seed, names, "development"), [], 0.0
+    found = {name: stored_embeddings(study, f"stage1-{name}-seed{seed}", "development") for name in names}
+    rows, training = [], 0.0
     for count in range(1, len(names) + 1):
         used = [found[name] for name in names[:count]]
         training += runs.read_manifest(study, f"stage1-{names[count - 1]}-seed{seed}")["wall_seconds"]
@@ -90,7 +91,7 @@ def cost(study, seed, names, temperature, k=50):
         started = time.perf_counter()
         top_correspondences(clips, captions, temperature, min(k, len(clips[0])))
         rows.append({"members": count, "added": names[count - 1], "training seconds": training,
-                     "bytes": sum(e.numel() * e.element_size() for pair in used for e in pair),
+                     "bytes": sum(e.nbytes for pair in used for e in pair),
                      "estimating seconds": time.perf_counter() - started})
     return pd.DataFrame(rows)
 

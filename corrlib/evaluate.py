@@ -2,6 +2,7 @@
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from corrlib import runs
@@ -92,3 +93,35 @@ def load_embeddings(study, run, split, file="embeddings.safetensors"):
         known = sorted({k.split("/")[0] for k in found})
         raise ValueError(f"run '{run}' of study '{study}' holds no embeddings of split '{split}', only of {known}")
     return found[f"{split}/clips"], found[f"{split}/captions"]
+
+
+class StoredEmbeddings:
+    """Embeddings (N, E) in a safetensors file, of which only the rows asked for are read: `stored[start:stop]`, `len`.
+
+    What `correspondence.top_correspondences` needs of embeddings that do not fit into memory. KeyError names what the file
+    holds instead of `name`, `<split>/clips` or `<split>/captions`.
+    """
+
+    def __init__(self, path, name):
+        self.path, self.name = path, name
+        with safe_open(path, "pt") as file:
+            if name not in file.keys():
+                raise KeyError(f"{path} holds no '{name}', only {sorted(file.keys())}")
+            self.shape = tuple(file.get_slice(name).get_shape())
+
+    def __len__(self):
+        return self.shape[0]
+
+    @property
+    def nbytes(self):
+        return len(self) * self[:1].nbytes
+
+    def __getitem__(self, rows):
+        with safe_open(self.path, "pt") as file:             # opened anew: pages of a kept map would count as memory
+            return file.get_slice(self.name)[rows].clone()
+
+
+def stored_embeddings(study, run, split):
+    """As `load_embeddings`, but read block by block: (clips, captions), each a StoredEmbeddings."""
+    path = runs.folder_of(study, run) / "embeddings.safetensors"
+    return StoredEmbeddings(path, f"{split}/clips"), StoredEmbeddings(path, f"{split}/captions")

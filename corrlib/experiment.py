@@ -102,7 +102,7 @@ def build_encoder(parameters, corpora):
     text = build_text_encoder(parameters.text_encoder, corpora.items("development").texts, parameters.text_weights,
                               parameters.text_dropout, max_tokens=parameters.max_tokens,
                               clean_captions=parameters.clean_captions)
-    return DualEncoder(backbone, text, parameters.embedding_size).to(DEVICE)
+    return DualEncoder(backbone, text, parameters.embedding_size, parameters.whole_segments).to(DEVICE)
 
 
 def rebuild_encoder(study, run):
@@ -111,7 +111,8 @@ def rebuild_encoder(study, run):
     parameters = runs.read_parameters(study, root, StageOneParameters)
     text = load_text_encoder(runs.folder_of(study, root) / "text", max_tokens=parameters.max_tokens,
                              clean_captions=parameters.clean_captions)
-    encoder = DualEncoder(build_backbone(parameters.backbone), text, parameters.embedding_size).to(DEVICE)
+    backbone = build_backbone(parameters.backbone)
+    encoder = DualEncoder(backbone, text, parameters.embedding_size, parameters.whole_segments).to(DEVICE)
     load_weights(encoder, study, run)
     return encoder
 

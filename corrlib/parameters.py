@@ -132,8 +132,8 @@ class TrainingParameters(CorpusParameters):
 class StageOneParameters(TrainingParameters):
     """02-04: one backbone and text encoder, trained on annotated pairs.
 
-    initialisation: which of the models of a seed this is: projections, text encoder and order are drawn anew for each,
-    while data and pretrained backbone stay the same.
+    initialisation: which of the models of a seed this is: projections, text encoder and order are drawn anew, data and
+    pretrained backbone stay. whole_segments: the last part of a long clip is padded to a segment, or to whole seconds.
     """
 
     initialisation: Natural = 0
@@ -145,6 +145,7 @@ class StageOneParameters(TrainingParameters):
     max_tokens: Count = 32
     clean_captions: bool = True
     embedding_size: Count = 128
+    whole_segments: bool = True
     pretraining_epochs: Natural = 12
     pretraining_learning_rate: Positive = 4e-3
     pretraining_batch_clips: Count = 16
@@ -158,9 +159,9 @@ class StageOneParameters(TrainingParameters):
     @field_validator("backbone")
     @classmethod
     def _backbone_is_known(cls, name):
-        if name not in BACKBONES:
-            raise ValueError(f"no such backbone{nearest(name, BACKBONES)}")
-        return name
+        if name in BACKBONES:
+            return name
+        raise ValueError(f"no such backbone{nearest(name, BACKBONES)}")
 
 
 class StageTwoParameters(TrainingParameters):
@@ -287,8 +288,7 @@ def check(model, values):
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        where, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise ParameterError(f"parameter '{where}' = {first['input']!r}: {message}" if where else message) from None
 
 

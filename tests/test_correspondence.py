@@ -14,6 +14,7 @@ from corrlib.correspondence import (
     member_similarities,
     top_correspondences,
 )
+from corrlib.evaluate import StoredEmbeddings, save_embeddings
 from corrlib.losses import distillation_loss, symmetric_cross_entropy
 
 TAU = 0.05
@@ -242,3 +243,20 @@ def test_calibration_keeps_equal_estimates_together_and_every_pair():
     assert constant["pairs"].tolist() == [5] and constant["truth"].tolist() == [0.5]
     with pytest.raises(ValueError, match="widen the edges"):
         calibration(np.array([0.1, 0.9]), np.array([0, 1]), bins=[0, 0.5])
+
+
+def test_embeddings_on_disk_give_the_same_correspondences(tmp_path):
+    draw = torch.Generator().manual_seed(0)
+    clips, captions = ([torch.nn.functional.normalize(torch.randn(n, size, generator=draw), dim=-1) for size in (8, 12)]
+                       for n in (50, 30))
+    stored = []
+    for member, (own, texts) in enumerate(zip(clips, captions, strict=True)):
+        path = tmp_path / f"{member}.safetensors"
+        save_embeddings(path, {"development": (own, texts)})
+        stored.append([StoredEmbeddings(path, f"development/{kind}") for kind in ("clips", "captions")])
+        assert (len(stored[-1][0]), stored[-1][1].nbytes) == (50, texts.nbytes)
+    found = top_correspondences(*zip(*stored, strict=True), TAU, 5, block=7)
+    for ours, expected in zip(found, top_correspondences(clips, captions, TAU, 5), strict=True):
+        torch.testing.assert_close(ours, expected)
+    with pytest.raises(KeyError, match="holds no 'test/clips'"):
+        StoredEmbeddings(path, "test/clips")

@@ -51,6 +51,20 @@ def test_a_long_clip_is_the_mean_of_its_segments_tail_included(encoder):
 
 
 @torch.no_grad()
+def test_a_tail_may_be_padded_to_whole_seconds_only(encoder, monkeypatch):
+    seen, forward = [], encoder.backbone.forward
+    monkeypatch.setattr(encoder.backbone, "forward", lambda x: seen.append(tuple(x.shape)) or forward(x))
+    monkeypatch.setattr(encoder, "whole_segments", False)
+    batch, lengths, _ = clips(22.3, 4.0)
+    found = encoder.embed_audio(batch, lengths)
+    assert sorted(seen) == [(1, 3 * RATE), (1, 4 * RATE), (2, 10 * RATE)]
+    tail = torch.nn.functional.pad(batch[:1, 20 * RATE:int(lengths[0])], (0, 23 * RATE - int(lengths[0])))
+    parts = [encoder.backbone(part) for part in (batch[:1, :10 * RATE], batch[:1, 10 * RATE:20 * RATE], tail)]
+    expected = torch.nn.functional.normalize(encoder.audio_projection(torch.cat(parts).mean(0)), dim=0)
+    torch.testing.assert_close(found[0], expected, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
 def test_padding_is_never_computed(encoder, monkeypatch):
     seen, forward = [], encoder.backbone.forward
     monkeypatch.setattr(encoder.backbone, "forward", lambda x: seen.append(tuple(x.shape)) or forward(x))

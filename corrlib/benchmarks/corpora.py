@@ -1,4 +1,6 @@
 """Evaluation of a corpus, decoding, and the cost of an epoch on the published corpora."""
+import math
+import statistics
 import tempfile
 from pathlib import Path
 
@@ -12,15 +14,16 @@ from corrlib.audio import read_clip
 from corrlib.backbones import build_backbone
 from corrlib.batches import Items, WaveformAudio
 from corrlib.benchmarks.measure import DEVICE, in_turns, row
-from corrlib.benchmarks.models import WORDS, _roberta
+from corrlib.benchmarks.models import WORDS, _roberta, training_gflop
 from corrlib.clips.corpus import build
 from corrlib.dual_encoder import DualEncoder
 from corrlib.evaluate import embed
 
-# published facts: clips and mean seconds (WavCaps' card; ClothoV2 and AudioCaps as published), captions a clip
-PUBLISHED = {"ClothoV2": (3839, 22.4, 5), "AudioCaps": (49838, 9.9, 1), "WavCaps: AudioSet": (108317, 10.0, 1),
-             "WavCaps: SoundBible": (1232, 13.12, 1), "WavCaps: BBC": (31201, 115.04, 1),
-             "WavCaps: FreeSound": (262300, 85.98, 1)}
+# published facts: clips and captions a clip (ClothoV2 and AudioCaps as published, WavCaps' card)
+PUBLISHED = {"ClothoV2": (3839, 5), "AudioCaps": (49838, 1), "WavCaps: AudioSet": (108317, 1),
+             "WavCaps: SoundBible": (1232, 1), "WavCaps: BBC": (31201, 1), "WavCaps: FreeSound": (262300, 1)}
+# of FreeSound's clips in WavCaps: the mean, the share of up to ten seconds, and the mean of these
+FREESOUND_MEAN, FREESOUND_SHORT, FREESOUND_SHORT_MEAN = 85.98, 0.351, 4.09
 
 
 def _corpus(folder, clips, seconds, rate_hz, captions=5):
@@ -70,22 +73,54 @@ def decoding(clips, repeats, workers=2, rate_hz=44100, to_hz=32000):
                          row("decoding", f"the same by {workers} threads", threads, "no threads")])
 
 
-def merged_epoch(crop_seconds=30.0, short_share=0.351, short_seconds=4.09):
-    """Seconds of audio that an epoch of ClothoV2 + AudioCaps + WavCaps computes, beside every item padded to the crop.
+def freesound_seconds(quantiles=2000):
+    """Lengths of FreeSound's clips in WavCaps (quantiles,), as far as they are published.
 
-    A clip is padded to whole seconds (half a second more on average) and encoded once for all of its captions. How long
-    FreeSound's clips are beyond their mean is published only in part: of its clips `short_share` have no more than 10 s
-    (`short_seconds` on average). The rest is taken as at least the crop (`at_most`, an upper bound) and as 10 s
-    (`at_least`). Returns one row a corpus and `all`, with both as shares of the padded epoch.
+    The log-normal distribution with the published mean and the published share of short clips; it gives these a mean of
+    4.3 s, published is 4.09 s.
     """
+    normal = statistics.NormalDist()
+    z = -normal.inv_cdf(FREESOUND_SHORT)
+    # mu + sigma**2 / 2 = log mean and mu - z sigma = log 10
+    sigma = -z + math.sqrt(z * z + 2 * math.log(FREESOUND_MEAN / 10))
+    mu = math.log(10) + z * sigma
+    return np.exp([mu + sigma * normal.inv_cdf((i + 0.5) / quantiles) for i in range(quantiles)])
+
+
+def _lengths(corpus, long_seconds=None):
+    """Seconds of a corpus's clips, each standing for equally many; long_seconds: of FreeSound's clips beyond ten."""
+    if corpus.endswith("FreeSound"):
+        found = freesound_seconds()
+        return found if long_seconds is None else np.where(found > 10, long_seconds, found)
+    return {"ClothoV2": np.linspace(15, 30, 301), "WavCaps: BBC": np.array([115.04]),
+            "WavCaps: SoundBible": np.array([13.12])}.get(corpus, np.array([10.0]))
+
+
+def merged_epoch(name="passt_s16", crop_seconds=30):
+    """GFLOP of the audio in a training epoch of ClothoV2 + AudioCaps + WavCaps, beside every item padded to the crop.
+
+    Padded: every caption's clip as three segments of 10 s, of which the backbone computes every token to the end. Ours: a
+    clip up to a segment is padded to whole seconds, a longer one to whole segments; once for all of its captions. How long
+    FreeSound's clips are is published in part: `expected` takes `freesound_seconds`, `at_least` and `at_most` take all that
+    are beyond ten seconds as ten and as the crop; `whole_seconds` is as expected, with `whole_segments` off. Returns one
+    row a corpus and `all`; these four as shares of padded.
+    """
+    short = np.array([0.0, *training_gflop(name)])             # of 0, 1, ... 10 s
+    whole, usual = short[-1], training_gflop(name, every_token=True)[-1]
+
+    def ours(seconds, whole_segments=True):
+        seconds = np.minimum(seconds, crop_seconds)
+        full, tail = np.divmod(np.ceil(seconds).astype(int), 10)
+        if whole_segments:
+            return np.where(seconds > 10, whole * np.ceil(seconds / 10), whole * full + short[tail]).mean()
+        return (whole * full + short[tail]).mean()
+
     rows = []
-    for corpus, (clips, mean, captions) in PUBLISHED.items():
-        low = high = clips * min(mean + 0.5, crop_seconds)
-        if mean > crop_seconds and corpus.endswith("FreeSound"):
-            short = short_share * clips * (short_seconds + 0.5)
-            low, high = (short + (1 - short_share) * clips * s for s in (min(10.0, crop_seconds), crop_seconds))
-        rows.append({"corpus": corpus, "padded": clips * captions * crop_seconds, "at_least": low, "at_most": high})
+    for corpus, (clips, captions) in PUBLISHED.items():
+        shares = {"at_least": 10.0, "expected": None, "at_most": crop_seconds}
+        rows.append({"corpus": corpus, "padded": clips * captions * usual * math.ceil(crop_seconds / 10),
+                     **{kind: clips * ours(_lengths(corpus, long)) for kind, long in shares.items()},
+                     "whole_seconds": clips * ours(_lengths(corpus), whole_segments=False)})
     table = pd.DataFrame(rows)
-    total = table.drop(columns="corpus").sum()
-    table.loc[len(table)] = ["all", *total]
-    return table.assign(**{name: table[name] / table["padded"] for name in ("at_least", "at_most")})
+    table.loc[len(table)] = ["all", *table.drop(columns="corpus").sum()]
+    return table.assign(**{kind: table[kind] / table["padded"] for kind in table.columns[2:]})

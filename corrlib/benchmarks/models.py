@@ -2,6 +2,7 @@
 import contextlib
 import io
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,6 +15,7 @@ from corrlib.benchmarks.measure import DEVICE, in_turns, installed, memory, row
 from corrlib.dual_encoder import DualEncoder
 from corrlib.gradient_cache import Parts
 from corrlib.losses import contrastive_loss
+from corrlib.passt import PaSST
 from corrlib.text import TextEncoder, train_tokenizer
 
 WORDS = ("a dog barks while rain falls on the roof", "birds sing near a stream", "people talk in a large hall", "wind blows",
@@ -94,6 +96,22 @@ def _gflop(backbone, log_mel, training):
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         backbone.encode(log_mel)
     return counter.get_total_flops() * (3 if training else 1) / 1e9
+
+
+def training_gflop(name, every_token=False):
+    """GFLOP of a training step's audio for one segment of 1, 2, ... 10 s: a list.
+
+    every_token: as PaSST is usually computed, with all tokens in the last block, too.
+    """
+    backbone, found = build_backbone(name), []
+    if every_token and isinstance(backbone, PaSST):
+        last: Any = backbone.blocks[-1]
+        usual = last.forward
+        last.forward = lambda x, first=None: usual(x)[:, :first]
+    for seconds in range(1, backbone.segment_seconds + 1):
+        log_mel = backbone.eval().log_mel(sounds(1, backbone.sample_rate_hz, seconds).cpu())
+        found.append(_gflop(backbone, log_mel, True))
+    return found
 
 
 def clap(clips, repeats):

@@ -1,15 +1,20 @@
 """Growth with the number of clips and captions: estimation and search."""
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import save_file
 
 from corrlib.benchmarks.measure import in_turns, installed, memory, seconds
 from corrlib.correspondence import estimate, member_similarities, top_correspondences
+from corrlib.evaluate import StoredEmbeddings
 from corrlib.search import FaissIndex, nearest, recall
 
 MEMBERS, SIZE, K = 3, 256, 50
+PUBLISHED_SIZE, CAPTIONS = 1024, 1024        # of an embedding in the published recipe; captions of one block
 
 
 def unit(rows, seed, size=SIZE):
@@ -39,18 +44,33 @@ def estimation(sizes, dense_up_to, temperature=0.05):
     return pd.DataFrame(rows)
 
 
-def extrapolated(table, n=400_000, bytes_each=4):
-    """Seconds and GiB of block-by-block estimation N x N, from the largest that was measured.
+def stored_estimation(sizes, temperature=0.05):
+    """As `estimation`, of embeddings of the published size that stay on disk: one block of captions against N clips."""
+    rows, captions = [], [unit(CAPTIONS, 7 + m, PUBLISHED_SIZE) for m in range(MEMBERS)]
+    for n in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "embeddings.safetensors"
+            save_file({str(m): unit(n, 1 + m, PUBLISHED_SIZE) for m in range(MEMBERS)}, path)
+            clips = [StoredEmbeddings(path, str(m)) for m in range(MEMBERS)]
+            call = partial(top_correspondences, clips, captions, temperature, K)
+            gib = memory(call)
+            rows.append({"work": "estimation from disk", "way": f"{CAPTIONS} captions", "n": n,
+                         "seconds": min(seconds(call) for _ in range(2)), "gib": gib})
+    return pd.DataFrame(rows)
 
-    Work is proportional to N x N: `exponent` is the slope of log seconds over log N of the three largest, 2 if linear in
-    the product. Memory is that of the embeddings, N x 2 x members x size, and of one block.
+
+def extrapolated(table, n=400_000):
+    """Hours and GiB of estimation from disk, n x n, from the largest number of clips that was measured.
+
+    Work is proportional to clips x captions: `exponent` is the slope of log seconds over log clips of the three largest, 1
+    if linear in the product. Memory is that of one block, which does not grow, and of what is found: K probabilities and
+    places a caption, held twice while the blocks are put together.
     """
-    own = table[(table["work"] == "estimation") & (table["way"] == "block by block")].sort_values("n")
+    own = table[table["work"] == "estimation from disk"].sort_values("n")
     last, tail = own.iloc[-1], own.tail(3)
     slope = np.polyfit(np.log(tail["n"]), np.log(tail["seconds"]), 1)[0] if len(tail) > 1 else np.nan
-    embeddings = 2 * n * MEMBERS * SIZE * bytes_each / 2**30
-    return {"n": n, "hours": last["seconds"] * (n / last["n"]) ** 2 / 3600, "exponent": slope,
-            "gib": embeddings + last["gib"] + 2 * n * K * 8 / 2**30}
+    hours = last["seconds"] * (n / last["n"]) * (n / CAPTIONS) / 3600
+    return {"n": n, "hours": hours, "exponent": slope, "gib": last["gib"] + 2 * n * K * 12 / 2**30}
 
 
 def searching(sizes, queries=64, probes=(4, 16, 64)):
