@@ -14,7 +14,7 @@ from corrlib.audio import read_clip
 from corrlib.backbones import build_backbone
 from corrlib.batches import Items, WaveformAudio
 from corrlib.benchmarks.measure import DEVICE, in_turns, row
-from corrlib.benchmarks.models import WORDS, _roberta, training_gflop
+from corrlib.benchmarks.models import _roberta, captions_of, training_gflop
 from corrlib.clips.corpus import build
 from corrlib.dual_encoder import DualEncoder
 from corrlib.evaluate import embed
@@ -33,7 +33,7 @@ def _corpus(folder, clips, seconds, rate_hz, captions=5):
         soundfile.write(Path(folder) / name, 0.1 * draw.standard_normal(int(seconds * rate_hz)), rate_hz)
     files = pd.DataFrame({"key": names, "path": [str(Path(folder) / n) for n in names], "start_seconds": 0.0,
                           "duration_seconds": float(seconds)})
-    texts = pd.DataFrame({"key": np.repeat(names, captions), "text": [WORDS[i % 5] for i in range(clips * captions)]})
+    texts = pd.DataFrame({"key": np.repeat(names, captions), "text": captions_of(clips * captions)})
     return build("noise", "evaluation", files, texts)
 
 

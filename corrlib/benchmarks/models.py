@@ -1,6 +1,7 @@
 """Front ends, backbones, text encoder and the options of a training step."""
 import contextlib
 import io
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,12 @@ from corrlib.text import TextEncoder, train_tokenizer
 
 WORDS = ("a dog barks while rain falls on the roof", "birds sing near a stream", "people talk in a large hall", "wind blows",
          "an engine starts, idles for a while and then stops as a door is closed with a loud bang")
+
+
+def captions_of(count):
+    """Captions as long as WORDS are in turn, of their words in any order: hardly two alike."""
+    words, draw = sorted({word for text in WORDS for word in text.split()}), random.Random(0)
+    return [" ".join(draw.choices(words, k=len(WORDS[i % len(WORDS)].split()))) for i in range(count)]
 
 
 def sounds(clips, rate_hz, seconds=10):
@@ -133,8 +140,8 @@ def _roberta(size):
 
 
 def text(captions, repeats, size=768):
-    """Embedding of captions: like lengths together and padded to their longest, beside all padded to 32 tokens."""
-    encoder, texts = _roberta(size), [WORDS[i % len(WORDS)] for i in range(captions)]
+    """Embedding of captions: tokens side by side, beside all padded to 32 tokens."""
+    encoder, texts = _roberta(size), captions_of(captions)
     tokens = encoder.tokenize(texts)
     padded = torch.tensor([[*i, *[1] * (32 - len(i))] for i in tokens], device=DEVICE)
     with torch.no_grad():
@@ -147,7 +154,7 @@ def training_options(name, clips, repeats, compiled=True):
     """A whole contrastive step (audio, text, loss, gradient) and its memory, plain and with each option."""
     encoder = DualEncoder(build_backbone(name), _roberta(256), 256).to(DEVICE)
     waveform = sounds(clips, encoder.backbone.sample_rate_hz)
-    tokens = encoder.text.tokenize([WORDS[i % len(WORDS)] for i in range(clips)])
+    tokens = encoder.text.tokenize(captions_of(clips))
     pairs = torch.eye(clips, device=DEVICE).bool()
 
     def step(size):

@@ -18,7 +18,8 @@ def speedups(table):
                       va="center", fontsize=8)
     axis.set_yticks(shown.index, [f"{r.part}: {r.work}\nagainst {r.usual}" for r in shown.itertuples()], fontsize=7)
     axis.set(xscale="log", xlabel="times faster (logarithmic)", ylim=(-0.6, len(shown) - 0.4))
-    axis.xaxis.set_major_formatter(ScalarFormatter())
+    for formatted in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        formatted(ScalarFormatter())
     axis.margins(x=0.12)
     say(figure, f"{int(faster.sum())} of {len(shown)} parts take no longer than what is usual",
         "Median of calls made in turns, on one machine; left of the line: slower.")
