@@ -44,8 +44,7 @@ class Noise:
 
     @staticmethod
     def embed(encoder, loaded):
-        return encoder.embed_log_mel(loaded.to(encoder.backbone.features[0][0].weight.dtype
-                                               if hasattr(encoder.backbone, "features") else torch.float32))
+        return encoder.embed_log_mel(loaded.to(next(encoder.backbone.parameters()).dtype))
 
 
 class Pairs:
@@ -70,9 +69,8 @@ def encoder_of(name, items, **options):
     config = RobertaConfig(vocab_size=len(tokenizer), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
                            max_position_embeddings=66, pad_token_id=1, **TINY)
     backbone = build_backbone(name, **{**PLAIN[name], **options})
-    if name == "mn_tiny":
-        backbone.double()                                    # its depth makes of float32's rounding some 1e-6
-    return DualEncoder(backbone, TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer), 32).train()
+    # in float64, as float32's rounding alone is some 1e-6
+    return DualEncoder(backbone, TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer), 32).double().train()
 
 
 def trainer_of(name, items, options=None, **values):

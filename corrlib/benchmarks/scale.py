@@ -1,4 +1,7 @@
 """Growth with the number of clips and captions: estimation and search."""
+import resource
+import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -44,27 +47,38 @@ def estimation(sizes, dense_up_to, temperature=0.05):
     return pd.DataFrame(rows)
 
 
-def stored_estimation(sizes, temperature=0.05):
-    """As `estimation`, of embeddings of the published size that stay on disk: one block of captions against N clips."""
-    rows, captions = [], [unit(CAPTIONS, 7 + m, PUBLISHED_SIZE) for m in range(MEMBERS)]
+def stored_estimation(sizes):
+    """As `estimation`, of embeddings of the published size that stay on disk: one block of captions against N clips.
+
+    GiB are all that a process of its own takes, which does nothing else.
+    """
+    rows = []
     for n in sizes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "embeddings.safetensors"
             save_file({str(m): unit(n, 1 + m, PUBLISHED_SIZE) for m in range(MEMBERS)}, path)
-            clips = [StoredEmbeddings(path, str(m)) for m in range(MEMBERS)]
-            call = partial(top_correspondences, clips, captions, temperature, K)
-            gib = memory(call)
+            call = _stored(path)
+            call()
+            alone = subprocess.run([sys.executable, "-m", "corrlib.benchmarks.scale", path], capture_output=True, text=True,
+                                   check=True)
             rows.append({"work": "estimation from disk", "way": f"{CAPTIONS} captions", "n": n,
-                         "seconds": min(seconds(call) for _ in range(2)), "gib": gib})
+                         "seconds": min(seconds(call) for _ in range(3)), "gib": float(alone.stdout)})
     return pd.DataFrame(rows)
+
+
+def _stored(path, temperature=0.05):
+    """Estimation of CAPTIONS captions from the clips' embeddings in a file."""
+    clips = [StoredEmbeddings(path, str(m)) for m in range(MEMBERS)]
+    captions = [unit(CAPTIONS, 7 + m, clips[0].shape[1]) for m in range(MEMBERS)]
+    return partial(top_correspondences, clips, captions, temperature, K)
 
 
 def extrapolated(table, n=400_000):
     """Hours and GiB of estimation from disk, n x n, from the largest number of clips that was measured.
 
     Work is proportional to clips x captions: `exponent` is the slope of log seconds over log clips of the three largest, 1
-    if linear in the product. Memory is that of one block, which does not grow, and of what is found: K probabilities and
-    places a caption, held twice while the blocks are put together.
+    if linear in the product. Memory is that of a process with one block, which does not grow, and of what is found: K
+    probabilities and places a caption, held twice while the blocks are put together.
     """
     own = table[table["work"] == "estimation from disk"].sort_values("n")
     last, tail = own.iloc[-1], own.tail(3)
@@ -90,3 +104,8 @@ def searching(sizes, queries=64, probes=(4, 16, 64)):
                 found[f"faiss, {number} probes"] = (in_turns(call, 3)["x"], recall(index.nearest(asked, 10)[1], exact))
         rows += [{"work": "search", "way": way, "n": n, "seconds": s, "recall": share} for way, (s, share) in found.items()]
     return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    _stored(sys.argv[1])()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)

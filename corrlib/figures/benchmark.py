@@ -31,15 +31,15 @@ def growth(table):
     use_style()
     panels = [("estimation", "seconds", "seconds"), ("estimation", "gib", "memory (GiB)"), ("search", "seconds", "seconds")]
     figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.2), layout="constrained")
-    ways = list(dict.fromkeys(table["way"]))
-    colours = dict(zip(ways, (PALETTE * 3)[:len(ways)], strict=True))
+    ways = list(dict.fromkeys(table[table["work"].isin([work for work, _, _ in panels])]["way"]))
+    looks = {way: {"color": PALETTE[i % len(PALETTE)], "ls": ("-", "--", ":")[i // len(PALETTE)], "marker": "o", "ms": 3.5}
+             for i, way in enumerate(ways)}
     for axis, (work, value, label) in zip(axes, panels, strict=True):
         for way, own in table[table["work"] == work].groupby("way", sort=False):
-            axis.plot(own["n"], own[value], marker="o", ms=3.5, color=colours[way], label=way)
+            axis.plot(own["n"], own[value], label=way, **looks[way])
         axis.set(xscale="log", yscale="log", xlabel="clips and captions" if work == "estimation" else "clips",
                  ylabel=label, title=work)
-    handles = [plt.Line2D([], [], marker="o", ms=3.5, color=colours[w], label=w) for w in ways]
-    legend(figure, handles)
+    legend(figure, [plt.Line2D([], [], label=way, **looks[way]) for way in ways])
     say(figure, "Estimation block by block needs the memory of the embeddings, not that of the matrix",
         "Best 50 clips of every caption by three members of size 256; search: ten best for 64 queries.")
     return figure
