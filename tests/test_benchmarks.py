@@ -74,12 +74,6 @@ def test_extrapolation_grows_with_the_product():
     assert found["exponent"] == pytest.approx(1) and found["hours"] == pytest.approx(40_000**2 / 1e6 / 3600)
 
 
-def test_the_memory_of_estimation_from_disk_does_not_grow(monkeypatch):
-    monkeypatch.setattr("corrlib.benchmarks.scale.PUBLISHED_SIZE", 256)
-    small, large = benchmarks.stored_estimation([2000, 42_000])["gib"]           # 6 and 123 MB on disk
-    assert 0.1 < large < small + 0.06
-
-
 def test_the_notebook_runs_headlessly(tmp_path):
     given = ("{backbones: [mn_tiny], clips: 1, repeats: 1, largest: 1000, compiled: false, "
              f"figures: {tmp_path / 'figures'}}}")
