@@ -2,10 +2,11 @@
 import json
 import sys
 from corrlib import runs
-from corrlib.plan import plan_runs
+from corrlib.plan import plan_runs, urgency
 
 STUDY = config.get("study", "builtin")
 PLANS = plan_runs(STUDY)
+URGENCY = urgency(PLANS)
 ONLY = str(config.get("only", "") or "").split()
 DONE = str(runs.root() / STUDY / "{run}" / "manifest.json")
 
@@ -17,6 +18,7 @@ rule run:
     output: DONE
     params: parameters=lambda wildcards: json.dumps(PLANS[wildcards.run].parameters, sort_keys=True)
     wildcard_constraints: run="[^/]+"
+    priority: lambda wildcards: URGENCY[wildcards.run]
     threads: 1
     resources: gpu=lambda wildcards: int(PLANS[wildcards.run].kind in ("stage1", "stage2"))
     shell: "{sys.executable} -m corrlib.warm {STUDY} {wildcards.run}"

@@ -132,7 +132,7 @@ def _merge(best, where, logits, rows, k):
     return best, torch.cat([where, rows], 1).gather(1, order)
 
 
-def agreement(estimated, truth, annotated, bins=10):
+def agreement(estimated, truth, annotated, bins=None):
     """How well an estimate agrees with the truth where nothing is annotated.
 
     estimated, truth, annotated: (clips, captions); only pairs that are not annotated count. Returns a dict of
@@ -140,7 +140,7 @@ def agreement(estimated, truth, annotated, bins=10):
     vary counting as 0), `average_precision` (of wholly matching pairs, truth 1, ranked per caption, ties in row
     order; mean over the captions that have any), `chance` (the mean share of wholly matching clips of those captions:
     about what a random estimate's average precision is), the number of `captions` in each of the two means as
-    `captions_correlated` and `captions_matched`, and `calibration`, the table of `calibration`.
+    `captions_correlated` and `captions_matched`, and, where `bins` is given, `calibration`, its table of these pairs.
     A mean over no captions is nan.
     """
     estimated, truth, annotated = np.asarray(estimated), np.asarray(truth), np.asarray(annotated, bool)
@@ -157,9 +157,11 @@ def agreement(estimated, truth, annotated, bins=10):
             hits = whole[np.argsort(-guess, kind="stable")]
             precisions.append((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
             chances.append(whole.mean())
-    return {"rank_correlation": _mean(correlations), "average_precision": _mean(precisions),
-            "chance": _mean(chances), "captions_correlated": len(correlations), "captions_matched": len(precisions),
-            "calibration": calibration(estimated[~annotated], truth[~annotated], bins)}
+    found = {"rank_correlation": _mean(correlations), "average_precision": _mean(precisions),
+             "chance": _mean(chances), "captions_correlated": len(correlations), "captions_matched": len(precisions)}
+    if bins is not None:
+        found["calibration"] = calibration(estimated[~annotated], truth[~annotated], bins)
+    return found
 
 
 def probability_mass(estimated, truth, annotated):

@@ -51,7 +51,6 @@ def agreement_table(similarities, truth, annotated, temperature):
     for name, similarity in similarities.items():
         given_caption, _ = estimate(similarity[None], temperature)
         found = agreement(given_caption, truth, annotated)
-        found.pop("calibration")
         rows.append({"estimate of": name, **found})
     return pd.DataFrame(rows)
 

@@ -181,7 +181,6 @@ def target_quality(target, corpora, w_sup, w_dist, clips=256):
     truth = corpora.truth_of("development", chosen.numpy(), captions.numpy())
     mixed = (mixed / mixed.sum(0)).numpy()
     found = agreement(mixed, truth, batch.annotated)
-    found.pop("calibration")
     return found | probability_mass(mixed, truth, batch.annotated)
 
 

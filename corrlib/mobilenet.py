@@ -1,4 +1,6 @@
 """MN: MobileNetV3 for audio (Schmid, Koutini and Widmer, ICASSP 2023; Howard et al. 2019)."""
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -54,7 +56,7 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, inputs, kernel, expansion, outputs, gated, activation, stride):
         super().__init__()
-        act = nn.Hardswish if activation == "HS" else nn.ReLU
+        act = nn.Hardswish if activation == "HS" else partial(nn.ReLU, inplace=True)     # BatchNorm does not miss its output
         layers: list[nn.Module] = [] if expansion == inputs else [convolution(inputs, expansion, activation=act)]
         layers.append(convolution(expansion, expansion, kernel, stride, expansion, act))
         if gated:

@@ -33,6 +33,15 @@ def plan_runs(name, folder="studies"):
     return planner.plans
 
 
+def urgency(plans):
+    """{run: priority}: first what the longest chain of other runs waits for; of equals, the one that is planned first."""
+    behind = dict.fromkeys(plans, 0)
+    for run in reversed(plans):
+        for needed in plans[run].needs:
+            behind[needed] = max(behind[needed], behind[run] + 1)
+    return {run: (behind[run] + 1) * len(plans) - place for place, run in enumerate(plans)}
+
+
 class _Planner:
     def __init__(self, name, study, path):
         self.name, self.study, self.path, self.plans = name, study, path, {}

@@ -11,18 +11,17 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import RobertaModel
 
-LEAST = {"cpu": 16, "cuda": 64}      # captions worth an attention of their own: on a GPU few take as long as many
+LEAST = {"cpu": 32, "cuda": 64}      # captions worth an attention of their own: on a GPU few take as long as many
 
 
 @dataclass
 class Group:
-    """Captions whose attention is computed together: their tokens are rows start..stop of all tokens.
+    """Captions whose attention is computed together, with so many `tokens` of their own.
 
-    padded (captions, longest): the row of each token, and real: whether it is one; None where all are equally long.
+    padded (captions, longest): which of these each token is, and real: whether it is one; None where all are equally long.
     """
 
-    start: int
-    stop: int
+    tokens: int
     captions: int
     padded: torch.Tensor | None
     real: torch.Tensor | None
@@ -58,9 +57,10 @@ def _groups(lengths, stops, least, device):
         own, longest, start = lengths[first:end], lengths[end - 1], stops[first] - lengths[first]
         real = padded = None
         if own[0] != longest:
-            own, last, steps = torch.tensor(own)[:, None], torch.tensor(stops[first:end])[:, None], torch.arange(longest)
+            own, last = torch.tensor(own)[:, None], torch.tensor(stops[first:end])[:, None] - start
+            steps = torch.arange(longest)
             real, padded = (steps < own).to(device), (last - own + steps.minimum(own - 1)).to(device)
-        groups.append(Group(start, stops[end - 1], end - first, padded, real))
+        groups.append(Group(stops[end - 1] - start, end - first, padded, real))
     return groups
 
 
@@ -76,23 +76,20 @@ def _attention(attention, x, asking, groups, first_only):
     def heads(rows):
         return rows.unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
 
-    query, key, value = attention.query(asking), attention.key(x), attention.value(x)
-    dropout, found, done = attention.dropout.p if attention.training else 0.0, [], 0
-    for group in groups:
-        asked, answers = _padded(key, group), _padded(value, group)
-        if first_only:
-            questions, done = query[done:done + group.captions, None], done + group.captions
-        else:
-            questions = _padded(query, group)
+    dropout, found = attention.dropout.p if attention.training else 0.0, []
+    sizes = [group.tokens for group in groups]               # split, as slices would each leave a gradient of full size
+    asked = [group.captions for group in groups] if first_only else sizes
+    parts = (attention.query(asking).split(asked), attention.key(x).split(sizes), attention.value(x).split(sizes))
+    for group, query, key, value in zip(groups, *parts, strict=True):
+        questions = query[:, None] if first_only else _padded(query, group)
         mask = None if group.real is None else group.real[:, None, None]
-        mixed = F.scaled_dot_product_attention(heads(questions), heads(asked), heads(answers), mask, dropout)
+        mixed = F.scaled_dot_product_attention(heads(questions), heads(_padded(key, group)), heads(_padded(value, group)),
+                                               mask, dropout)
         mixed = mixed.transpose(1, 2).flatten(2)
         found.append(mixed.flatten(0, 1) if first_only or group.real is None else mixed[group.real])
     return torch.cat(found)
 
 
 def _padded(rows, group):
-    """(tokens, D) -> (captions, longest, D); what is beyond a caption's end repeats its last token."""
-    if group.padded is None:
-        return rows[group.start:group.stop].unflatten(0, (group.captions, -1))
-    return rows[group.padded]
+    """(tokens, D) of a group -> (captions, longest, D); what is beyond a caption's end repeats its last token."""
+    return rows.unflatten(0, (group.captions, -1)) if group.padded is None else rows[group.padded]

@@ -54,7 +54,7 @@ class TextEncoder(nn.Module):
         """list of B id lists -> features (B, D).
 
         RoBERTa is computed without padding (see corrlib.roberta); other encoders get captions of like length together,
-        each part padded to its longest. Without dropout a caption that occurs several times is computed once.
+        each part padded to its longest. Where nothing is drawn, a caption that occurs several times is computed once.
         """
         index = None
         if not self._draws():
@@ -70,8 +70,9 @@ class TextEncoder(nn.Module):
         return features[(place if index is None else place[index]).to(features.device)]
 
     def _draws(self):
-        """Whether equal captions differ in their dropout."""
-        return self.training and any(m.p > 0 for m in self.model.modules() if isinstance(m, nn.Dropout))
+        """Whether equal captions may differ in their dropout; only RoBERTa is known to have no other than its modules."""
+        drops = any(m.p > 0 for m in self.model.modules() if isinstance(m, nn.Dropout))
+        return self.training and (drops or not roberta.fits(self.model))
 
     def _first_token(self, token_ids):
         device = next(self.parameters()).device

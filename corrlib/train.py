@@ -114,7 +114,7 @@ class Trainer:
     def _add_gradient(self, batch, audio_parts, step, together):
         p = self.parameters
         clips = self._in_parts([(self.audio.embed, self.encoder, part) for part in audio_parts])
-        own = distributed.share([self.tokens[i] for i in batch.captions])
+        own = distributed.share([self.tokens[i] for i in batch.captions.tolist()])
         size = -(-len(own) // len(audio_parts))
         captions = self._in_parts([(self.encoder.embed_tokens, own[i:i + size]) for i in range(0, len(own), size)])
         similarity = distributed.gather(clips.embed()) @ distributed.gather(captions.embed()).T

@@ -173,18 +173,18 @@ def known_truth():
 
 def test_agreement_of_the_truth_with_itself_and_its_reverse():
     truth, annotated, _ = known_truth()
-    same, reverse = agreement(truth, truth, annotated), agreement(-truth, truth, annotated)
+    same, reverse = agreement(truth, truth, annotated, bins=10), agreement(-truth, truth, annotated)
     assert same["rank_correlation"] == pytest.approx(1) and same["average_precision"] == 1
     assert reverse["rank_correlation"] == pytest.approx(-1) and reverse["average_precision"] < same["chance"]
-    assert same["captions_correlated"] == same["captions_matched"] == 60
+    assert same["captions_correlated"] == same["captions_matched"] == 60 and "calibration" not in reverse
     np.testing.assert_allclose(same["calibration"]["truth"], same["calibration"]["estimated"])
 
 
 def test_agreement_ignores_annotated_pairs_and_scale():
     truth, annotated, rng = known_truth()
     guess = truth + rng.normal(0, 0.3, truth.shape)
-    found = agreement(guess, truth, annotated)
-    changed = agreement(np.where(annotated, -99, guess), np.where(annotated, 0, truth), annotated)
+    found = agreement(guess, truth, annotated, bins=10)
+    changed = agreement(np.where(annotated, -99, guess), np.where(annotated, 0, truth), annotated, bins=10)
     scaled = agreement(np.exp(guess), truth, annotated)
     for name in ("rank_correlation", "average_precision", "chance"):
         assert found[name] == pytest.approx(changed[name]) == pytest.approx(scaled[name])

@@ -9,7 +9,7 @@ import pytest
 
 from corrlib import parameters as P
 from corrlib import runs
-from corrlib.plan import plan_runs
+from corrlib.plan import plan_runs, urgency
 from corrlib.study import load_study
 
 STUDY = "title: t\nseeds: [1, 2]\nbackbones: [mn_tiny, atst_tiny]\n"
@@ -87,6 +87,16 @@ def test_a_wrong_study_is_one_sentence(tmp_path, text, sentence):
     with pytest.raises(P.ParameterError, match=sentence) as caught:
         plan_runs("mine", study(tmp_path, text))
     assert "mine.yaml" in str(caught.value)
+
+
+def test_what_others_wait_for_is_run_first(tmp_path):
+    plans = plan_runs("mine", study(tmp_path, STUDY + "settings: [continued, ensemble]\n"))
+    priority = urgency(plans)
+    for run, plan in plans.items():
+        assert all(priority[needed] > priority[run] for needed in plan.needs)
+    first = sorted(plans, key=priority.get, reverse=True)
+    assert first[:2] == ["data-seed1", "data-seed2"] and first[-1] == "results"
+    assert [run for run in first if run.startswith("stage1")] == [run for run in plans if run.startswith("stage1")]
 
 
 def test_a_missing_study_names_the_nearest(tmp_path):

@@ -1,7 +1,7 @@
 """RoBERTa without padding against transformers' own, caption by caption."""
 import pytest
 import torch
-from transformers import RobertaConfig, RobertaModel
+from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from corrlib import roberta
 from corrlib.evaluate import embed
@@ -59,6 +59,17 @@ def test_a_caption_that_occurs_often_is_computed_once_unless_dropout_tells_it_ap
         assert seen == [rows]
         assert torch.equal(features[0], features[2]) == (rows == 2)
     assert distinct(token_ids)[1].tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_encoders_of_other_families_may_draw_where_nobody_sees_it():
+    text, seen = encoder(), []
+    config = BertConfig(vocab_size=100, hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=40,
+                        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    text.model = BertModel(config, add_pooling_layer=False)
+    text.model.encoder.layer[-1].intermediate.register_forward_hook(lambda m, i, o: seen.append(len(o)))
+    for training in (True, False):
+        text.train(training)(ids(5, 8) * 3)
+    assert seen == [6, 2]
 
 
 def test_dropout_is_drawn_where_transformers_draws_it():

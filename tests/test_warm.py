@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from corrlib import runs, warm
-from corrlib.reproduce import ONE_THREAD
+from corrlib.reproduce import HEADLESS
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def server(tmp_path_factory):
     """(address, process) of a warm process."""
     address = str(tmp_path_factory.mktemp("w") / "warm")
     process = subprocess.Popen([sys.executable, "-m", "corrlib.warm", "--serve", address], stdin=subprocess.PIPE,
-                               env={**os.environ, **ONE_THREAD})
+                               env={**os.environ, **HEADLESS})
     while not os.path.exists(address):
         assert process.poll() is None
         time.sleep(0.02)

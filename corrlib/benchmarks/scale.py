@@ -61,7 +61,7 @@ def stored_estimation(sizes):
             call()
             alone = subprocess.run([sys.executable, "-m", "corrlib.benchmarks.scale", path], capture_output=True, text=True,
                                    check=True)
-            rows.append({"work": "estimation from disk", "way": f"{CAPTIONS} captions", "n": n,
+            rows.append({"work": "estimation from disk", "way": f"from disk, {CAPTIONS:,} captions", "n": n,
                          "seconds": min(seconds(call) for _ in range(3)), "gib": float(alone.stdout)})
     return pd.DataFrame(rows)
 

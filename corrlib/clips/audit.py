@@ -10,7 +10,7 @@ import soundfile
 from corrlib.clips import audiocaps, clotho, wavcaps
 
 PROBLEMS = ("missing", "unreadable", "zero-length", "duplicated")
-MANY = 5000             # files from which on what was found is kept on disk, for the next time
+MANY = 500              # files from which on what was found is kept on disk, for the next time
 KEY = ["path", "size", "changed"]
 LONGEST_SECONDS = 48 * 3600.0
 RATES_HZ = (1000, 768000)      # as corrlib.audio reads

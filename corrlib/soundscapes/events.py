@@ -4,6 +4,8 @@ An event is `f(rng, rate_hz, seconds, pace, pitch) -> waveform (samples,)` at an
 2 (fast), `pitch` 0.7 (low) or 1.45 (high), and 1 where the class has no such attribute. Intervals are short enough
 for even a slow sound to come twice in its second or more.
 """
+from itertools import cycle
+
 import numpy as np
 
 from corrlib.soundscapes.synthesis import band, clock_seconds, noise, repeat, ring, scatter, tone, wander
@@ -19,31 +21,30 @@ def thunder(rng, rate, seconds, pace, pitch):
 
 def dog(rng, rate, seconds, pace, pitch):
     """Barks: a harsh voiced burst with falling pitch and an open-mouth resonance."""
+    t = clock_seconds(rate, 0.18)
+    hz = 420 * pitch * (1 + 0.5 * np.exp(-t / 0.03) - t)
+    throat, mouth = np.sign(tone(rate, hz)), np.sin(np.pi * t / 0.18) ** 0.6
+
     def bark():
-        t = clock_seconds(rate, 0.18)
-        hz = 420 * pitch * (1 + 0.5 * np.exp(-t / 0.03) - t)
-        voice = np.sign(tone(rate, hz)) + 0.6 * rng.standard_normal(len(t))
-        return band(voice, rate, 500 * pitch, 1900 * pitch) * np.sin(np.pi * t / 0.18) ** 0.6
+        return band(throat + 0.6 * rng.standard_normal(len(t)), rate, 500 * pitch, 1900 * pitch) * mouth
     return repeat(rng, rate, seconds, 0.36 / pace, bark)
 
 
 def bird(rng, rate, seconds, pace, pitch):
     """Song: quick whistled sweeps."""
-    shape = rng.integers(3)
-
-    def note():
-        t, length = clock_seconds(rate, 0.11), 0.11
-        sweep = {0: 1 + 2.5 * t, 1: 1.3 - 2.5 * t, 2: 1 + 0.12 * np.sin(2 * np.pi * 28 * t)}[int(shape)]
-        return tone(rate, 2900 * pitch * sweep) * np.sin(np.pi * t / length)
-    return repeat(rng, rate, seconds, 0.22 / pace, note, 0.15)
+    shape, t, length = rng.integers(3), clock_seconds(rate, 0.11), 0.11
+    sweep = {0: 1 + 2.5 * t, 1: 1.3 - 2.5 * t, 2: 1 + 0.12 * np.sin(2 * np.pi * 28 * t)}[int(shape)]
+    note = tone(rate, 2900 * pitch * sweep) * np.sin(np.pi * t / length)
+    return repeat(rng, rate, seconds, 0.22 / pace, lambda: note, 0.15)
 
 
 def frog(rng, rate, seconds, pace, pitch):
     """Croak: a train of pulses through a throat resonance."""
+    t = clock_seconds(rate, 0.2)
+    open_, throat = np.sin(2 * np.pi * 42 * t) > 0.75, np.sin(np.pi * t / 0.2)
+
     def croak():
-        t = clock_seconds(rate, 0.2)
-        pulses = (np.sin(2 * np.pi * 42 * t) > 0.75) * rng.standard_normal(len(t))
-        return band(pulses, rate, 480 * pitch, 900 * pitch) * np.sin(np.pi * t / 0.2)
+        return band(open_ * rng.standard_normal(len(t)), rate, 480 * pitch, 900 * pitch) * throat
     return repeat(rng, rate, seconds, 0.4 / pace, croak)
 
 
@@ -60,17 +61,14 @@ def bell(rng, rate, seconds, pace, pitch):
     base = 520 * pitch * rng.uniform(0.95, 1.05)
     partials = [(base * r, a, d) for r, a, d in ((0.5, 0.4, 1.2), (1, 1, 0.9), (1.19, 0.5, 0.6), (1.5, 0.4, 0.5),
                                                  (2, 0.5, 0.4), (2.74, 0.3, 0.25), (4.1, 0.15, 0.15))]
-    return repeat(rng, rate, seconds, 0.55 / pace, lambda: ring(rate, seconds, partials))
+    stroke = ring(rate, seconds, partials)
+    return repeat(rng, rate, seconds, 0.55 / pace, lambda: stroke)
 
 
 def clock(rng, rate, seconds, pace, pitch):
     """Tick and tock: two tiny resonant clicks in turn."""
-    turn = iter(range(1000))
-
-    def tick():
-        hz = (2600, 2000)[next(turn) % 2]
-        return ring(rate, 0.06, [(hz, 1, 0.008), (hz * 1.7, 0.6, 0.005)])
-    return repeat(rng, rate, seconds, 0.32 / pace, tick, 0.0)
+    turns = cycle([ring(rate, 0.06, [(hz, 1, 0.008), (hz * 1.7, 0.6, 0.005)]) for hz in (2600, 2000)])
+    return repeat(rng, rate, seconds, 0.32 / pace, lambda: next(turns), 0.0)
 
 
 def phone(rng, rate, seconds, pace, pitch):
@@ -83,10 +81,10 @@ def phone(rng, rate, seconds, pace, pitch):
 
 def knock(rng, rate, seconds, pace, pitch):
     """Knuckles on wood: a short thump with a board's resonances."""
-    board = rng.uniform(0.9, 1.1)
-    return repeat(rng, rate, seconds, 0.26 / pace, lambda: ring(
-        rate, 0.15, [(190 * board, 1, 0.03), (410 * board, 0.7, 0.02), (900 * board, 0.3, 0.01)])
-        + np.pad(0.2 * rng.standard_normal(rate // 400), (0, int(rate * 0.15) - rate // 400)))
+    board, touch = rng.uniform(0.9, 1.1), rate // 400
+    thump = ring(rate, 0.15, [(190 * board, 1, 0.03), (410 * board, 0.7, 0.02), (900 * board, 0.3, 0.01)])
+    return repeat(rng, rate, seconds, 0.26 / pace,
+                  lambda: thump + np.pad(0.2 * rng.standard_normal(touch), (0, len(thump) - touch)))
 
 
 def footsteps(rng, rate, seconds, pace, pitch):
@@ -173,15 +171,14 @@ def hammer(rng, rate, seconds, pace, pitch):
     """Hammer on metal: a bright inharmonic ping."""
     base = 1350 * rng.uniform(0.95, 1.05)
     blow = [(base, 1, 0.09), (base * 1.52, 0.8, 0.06), (base * 2.31, 0.6, 0.05), (base * 3.4, 0.4, 0.03), (180, 1, 0.02)]
-    return repeat(rng, rate, seconds, 0.38 / pace, lambda: ring(rate, 0.4, blow), 0.05)
+    ping = ring(rate, 0.4, blow)
+    return repeat(rng, rate, seconds, 0.38 / pace, lambda: ping, 0.05)
 
 
 def owl(rng, rate, seconds, pace, pitch):
     """Hoots: soft low tones that swell, with a faint overtone."""
     length = 0.3 / pace ** 0.4
-
-    def hoot():
-        t = clock_seconds(rate, length)
-        hz = 420 * pitch * (1 - 0.12 * t / length)
-        return (tone(rate, hz) + 0.15 * tone(rate, 2 * hz)) * np.sin(np.pi * t / length) ** 1.3
-    return repeat(rng, rate, seconds, 0.45 / pace, hoot, 0.05)
+    t = clock_seconds(rate, length)
+    hz = 420 * pitch * (1 - 0.12 * t / length)
+    hoot = (tone(rate, hz) + 0.15 * tone(rate, 2 * hz)) * np.sin(np.pi * t / length) ** 1.3
+    return repeat(rng, rate, seconds, 0.45 / pace, lambda: hoot, 0.05)

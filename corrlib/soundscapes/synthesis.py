@@ -45,11 +45,14 @@ def ring(rate, seconds, partials):
 
 def buzz(phase, harmonics):
     """sum over k = 1..harmonics of sin(k phase) / k, by sin(k x) = 2 cos(x) sin((k - 1) x) - sin((k - 2) x)."""
-    before, now, twice = 0.0, np.sin(phase), 2 * np.cos(phase)
-    out = now.copy()
-    for k in range(2, harmonics + 1):
-        before, now = now, twice * now - before
-        out += now / k
+    first, twice = np.sin(phase), 2 * np.cos(phase)
+    out = first.copy()
+    for start in range(0, len(out), 4096):                   # parts that stay in the processor's cache
+        part = slice(start, start + 4096)
+        before, now = 0.0, first[part]
+        for k in range(2, harmonics + 1):
+            before, now = now, twice[part] * now - before
+            out[part] += now / k
     return out
 
 
@@ -86,4 +89,4 @@ def distance(waveform, rate, rng):
     t = clock_seconds(rate, 0.35)
     echo = rng.standard_normal(len(t)) * np.exp(-t / 0.09) * 0.045 * (16000 / rate) ** 0.5
     echo[0] = 1
-    return band(scipy.signal.fftconvolve(waveform, echo)[:len(waveform)], rate, None, 1500, 2)
+    return band(scipy.signal.oaconvolve(waveform, echo)[:len(waveform)], rate, None, 1500, 2)

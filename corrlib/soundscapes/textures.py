@@ -52,12 +52,15 @@ def fire(rng, rate, seconds, density):
 
 def crickets(rng, rate, seconds, density):
     """Several insects, each a pure high tone chopped into chirps of a few pulses."""
-    t, out = clock_seconds(rate, seconds), 0
+    t = clock_seconds(rate, seconds)
+    out = np.zeros(len(t))
     for _ in range(2 if density < 1 else 6):
         hz, chirps, pulses = rng.uniform(3900, 5200), rng.uniform(1.6, 2.6), rng.uniform(32, 44)
         envelope = np.clip(0.4 - (t * chirps + rng.random()) % 1, 0, 0.03) / 0.03
-        wings = (0.5 - 0.5 * np.cos(2 * np.pi * pulses * t)) * np.sin(2 * np.pi * hz * t)
-        out = out + rng.uniform(0.4, 1) * envelope * wings
+        heard = envelope > 0                                 # less than half of the time
+        at = t[heard]
+        wings = (0.5 - 0.5 * np.cos(2 * np.pi * pulses * at)) * np.sin(2 * np.pi * hz * at)
+        out[heard] += rng.uniform(0.4, 1) * envelope[heard] * wings
     return out + 0.01 * noise(rng, rate, seconds)
 
 

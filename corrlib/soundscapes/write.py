@@ -3,10 +3,12 @@
 corpus.json is written last: a folder without it is half-written, and is written again.
 """
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +58,7 @@ def write_corpus(folder, seed, sizes=None, sounds="synthetic", rate_hz=16000, sc
         claims = [c["claims"] for s in scenes[split] for c in s["captions"]]
         truths[f"{split}_holding"] = holding([facts(s) for s in scenes[split]], claims)
         truths[f"{split}_claims"] = np.array([len(c) for c in claims], np.uint8)
-    np.savez_compressed(folder / "true_correspondences.npz", **truths)
+    _save_compressed(folder / "true_correspondences.npz", truths)
     (folder / "scenes.json").write_text(json.dumps(scenes))
     return _finish(folder, wanted | {"classes": classes, "fingerprint": _fingerprint(folder)})
 
@@ -132,12 +134,22 @@ def _render_some(job):
     pieces = np.load(folder / GRAINS, mmap_mode="r")
     for scene in scenes:
         waveform = mix(scene, lambda sound: pieces[slice(*places[key(sound)])], wanted["rate_hz"], wanted["scene_seconds"])
-        soundfile.write(folder / split / scene["file"], waveform, wanted["rate_hz"], subtype="PCM_16")
+        content = io.BytesIO()                               # soundfile waits for the disk at the end of every file
+        soundfile.write(content, waveform, wanted["rate_hz"], subtype="PCM_16", format="WAV")
+        (folder / split / scene["file"]).write_bytes(content.getbuffer())
 
 
 def _write_captions(folder, split, scenes):
     rows = [{"file_name": s["file"], **{f"caption_{i + 1}": c["text"] for i, c in enumerate(s["captions"])}} for s in scenes]
     pd.DataFrame(rows).to_csv(folder / f"clotho_captions_{split}.csv", index=False)
+
+
+def _save_compressed(path, arrays):
+    """As numpy.savez_compressed, at the quickest level: a quarter of the time for hardly more bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def _fingerprint(folder):
