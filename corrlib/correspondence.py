@@ -149,14 +149,8 @@ def agreement(estimated, truth, annotated, bins=None):
                          "all must be the same (clips, captions)")
     if not (np.isfinite(estimated).all() and np.isfinite(truth).all()):
         raise ValueError("estimated or truth holds a value that is not finite; nothing can be ranked by it")
-    correlations, precisions, chances = _rank_correlations(estimated, truth, ~annotated), [], []
-    for column, keep in enumerate(~annotated.T):
-        guess, right = estimated[keep, column], truth[keep, column]
-        whole = right >= 1
-        if whole.any():
-            hits = whole[np.argsort(-guess, kind="stable")]
-            precisions.append((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
-            chances.append(whole.mean())
+    correlations = _rank_correlations(estimated, truth, ~annotated)
+    precisions, chances = _average_precisions(estimated, truth, ~annotated)
     found = {"rank_correlation": _mean(correlations), "average_precision": _mean(precisions),
              "chance": _mean(chances), "captions_correlated": len(correlations), "captions_matched": len(precisions)}
     if bins is not None:
@@ -197,6 +191,20 @@ def _rank_correlations(guess, right, keep, block=512):
         both = (centred[0] * centred[1]).sum(0)[varies]
         found.append(np.divide(both, scale, out=np.zeros_like(scale), where=guessed[varies] > 1e-9))
     return list(np.concatenate(found))
+
+
+def _average_precisions(guess, right, keep, block=512):
+    """Of each column that has a whole match among the rows to keep: its average precision, and the share of such rows."""
+    precisions, chances, places = [], [], np.arange(1, len(guess) + 1)[:, None]
+    for start in range(0, guess.shape[1], block):
+        part = (slice(None), slice(start, start + block))
+        order = np.argsort(np.where(keep[part], -guess[part], np.inf), axis=0, kind="stable")        # the others behind
+        hits = np.take_along_axis(keep[part] & (right[part] >= 1), order, 0)
+        count = hits.sum(0)
+        some = count > 0
+        precisions.append(((np.cumsum(hits, 0) / places * hits).sum(0) / np.maximum(1, count))[some])
+        chances.append((count / np.maximum(1, keep[part].sum(0)))[some])
+    return list(np.concatenate(precisions)), list(np.concatenate(chances))
 
 
 def calibration(estimated, truth, bins=10):

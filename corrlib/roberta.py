@@ -4,8 +4,9 @@ The modules are those of transformers' RobertaModel, in the same order and with 
 is computed of padding, nor in the last layer of any token but the first, which alone becomes the caption's features.
 """
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
@@ -36,8 +37,10 @@ def first_tokens(model, token_ids):
     """RobertaModel, list of B id lists ordered by length -> (B, D), what it makes of each first token."""
     device, lengths = next(model.parameters()).device, [len(ids) for ids in token_ids]
     stops = list(accumulate(lengths))
-    ids = torch.tensor([token for ids in token_ids for token in ids], device=device)[None]
-    positions = torch.tensor([p for n in lengths for p in range(n)], device=device)[None] + model.config.pad_token_id + 1
+    # through numpy, which reads lists five times as fast as torch
+    ids = torch.from_numpy(np.fromiter(chain.from_iterable(token_ids), np.int64, stops[-1])).to(device)[None]
+    places = np.arange(stops[-1]) - np.repeat(np.array(stops) - lengths, lengths)
+    positions = torch.from_numpy(places).to(device)[None] + model.config.pad_token_id + 1
     x = model.embeddings(input_ids=ids, position_ids=positions, token_type_ids=torch.zeros_like(ids))[0]
     groups = _groups(lengths, stops, LEAST.get(device.type, 64), device)
     *layers, last = model.encoder.layer

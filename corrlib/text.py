@@ -44,11 +44,13 @@ class TextEncoder(nn.Module):
     def tokenize(self, captions):
         """list of n captions -> list of n lists of token ids, each at most `max_tokens` long."""
         texts = [clean(c) for c in captions] if self.clean_captions else list(captions)
-        ids = self.tokenizer(texts, add_special_tokens=True)["input_ids"]
-        self.seen_captions += len(ids)
-        self.cut_captions += sum(len(i) > self.max_tokens for i in ids)
+        own = dict.fromkeys(texts)                           # each once
+        ids = dict(zip(own, self.tokenizer(list(own), add_special_tokens=True)["input_ids"], strict=True)) if own else {}
+        self.seen_captions += len(texts)
+        self.cut_captions += sum(len(ids[text]) > self.max_tokens for text in texts)
         end = self.tokenizer.sep_token_id
-        return [i if len(i) <= self.max_tokens else [*i[:self.max_tokens - 1], end] for i in ids]
+        short = {text: i if len(i) <= self.max_tokens else [*i[:self.max_tokens - 1], end] for text, i in ids.items()}
+        return [short[text] for text in texts]
 
     def forward(self, token_ids):
         """list of B id lists -> features (B, D).
