@@ -151,8 +151,8 @@ def agreement(estimated, truth, annotated, bins=None):
         raise ValueError("estimated or truth holds a value that is not finite; nothing can be ranked by it")
     correlations = _rank_correlations(estimated, truth, ~annotated)
     precisions, chances = _average_precisions(estimated, truth, ~annotated)
-    found = {"rank_correlation": _mean(correlations), "average_precision": _mean(precisions),
-             "chance": _mean(chances), "captions_correlated": len(correlations), "captions_matched": len(precisions)}
+    found: dict = {"rank_correlation": _mean(correlations), "average_precision": _mean(precisions),
+                   "chance": _mean(chances), "captions_correlated": len(correlations), "captions_matched": len(precisions)}
     if bins is not None:
         found["calibration"] = calibration(estimated[~annotated], truth[~annotated], bins)
     return found

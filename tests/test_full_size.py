@@ -72,13 +72,14 @@ def test_a_training_step_of_published_size(name):
 
 
 OPEN = """
-import resource, sys, time
+import sys, time
 from corrlib.batches import Items
+from corrlib.benchmarks.measure import process_peak
 from corrlib.clips import load_corpus
 started = time.time()
 corpus = load_corpus("wavcaps", sys.argv[1], "development")
 items = Items(corpus)
-print(items.clips, time.time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(items.clips, time.time() - started, process_peak())
 """
 
 
@@ -107,8 +108,9 @@ def test_a_corpus_of_the_size_of_wavcaps_opens_in_seconds(tmp_path):
 
 
 ESTIMATE = """
-import resource, sys, time
+import sys, time
 import torch
+from corrlib.benchmarks.measure import process_peak
 from corrlib.correspondence import top_correspondences
 from corrlib.evaluate import StoredEmbeddings
 
@@ -121,7 +123,7 @@ for rows in (100_352, 200_704, 400_000):                       # blocks of 1,024
     clips = [First(f"{sys.argv[1]}/{member}.safetensors", "clips") for member in range(3)]
     started = time.time()
     top_correspondences(clips, captions, 0.05, 50)
-    print(rows, time.time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    print(rows, time.time() - started, process_peak())
 """
 
 

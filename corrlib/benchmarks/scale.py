@@ -1,5 +1,4 @@
 """Growth with the number of clips and captions: estimation and search."""
-import resource
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from corrlib.benchmarks.measure import in_turns, installed, memory, seconds
+from corrlib.benchmarks.measure import in_turns, installed, memory, process_peak, seconds
 from corrlib.correspondence import estimate, member_similarities, top_correspondences
 from corrlib.evaluate import StoredEmbeddings
 from corrlib.search import FaissIndex, nearest, recall
@@ -108,4 +107,4 @@ def searching(sizes, queries=64, probes=(4, 16, 64)):
 
 if __name__ == "__main__":
     _stored(sys.argv[1])()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    print(process_peak())

@@ -14,7 +14,7 @@ def speedups(table):
     faster = shown["times_faster"] >= 1
     axis.scatter(shown["times_faster"], shown.index, c=[PALETTE[0] if f else PALETTE[1] for f in faster], zorder=3)
     for place, row in shown.iterrows():
-        axis.annotate(f"{row.times_faster:.2g}", (row.times_faster, place), xytext=(6, 0), textcoords="offset points",
+        axis.annotate(f"{row.times_faster:.2f}", (row.times_faster, place), xytext=(6, 0), textcoords="offset points",
                       va="center", fontsize=8)
     axis.set_yticks(shown.index, [f"{r.part}: {r.work}\nagainst {r.usual}" for r in shown.itertuples()], fontsize=7)
     axis.set(xscale="log", xlabel="times faster (logarithmic)", ylim=(-0.6, len(shown) - 0.4))
@@ -41,7 +41,7 @@ def growth(table):
         axis.set(xscale="log", yscale="log", ylabel=label, title=work,
                  xlabel="clips, and as many captions" if work == "estimation" else "clips")
     legend(figure, [plt.Line2D([], [], label=way, **looks[way]) for way in ways])
-    say(figure, "Estimation block by block needs no memory for the matrix, from disk not even for the embeddings",
+    say(figure, "Block by block, estimation needs no room for the matrix, from disk none for embeddings",
         "Best 50 clips of a caption by three members of size 256; from disk: of size 1,024, one block of captions, all "
         "memory of the process (else: what is added to that of the embeddings). Search: ten best for 64 queries.")
     return figure

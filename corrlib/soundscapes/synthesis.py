@@ -39,8 +39,8 @@ def wander(rng, rate, seconds, hz, low=0.0, high=1.0):
 def ring(rate, seconds, partials):
     """Sum of decaying sines: partials are (hz, level, decay seconds)."""
     t = clock_seconds(rate, seconds)
-    return sum(level * np.sin(2 * np.pi * hz * t) * np.exp(-t / decay) for hz, level, decay in partials
-               if hz < 0.48 * rate)
+    return sum((level * np.sin(2 * np.pi * hz * t) * np.exp(-t / decay) for hz, level, decay in partials
+                if hz < 0.48 * rate), np.zeros(len(t)))
 
 
 def buzz(phase, harmonics):
