@@ -37,7 +37,7 @@ def first_tokens(model, token_ids):
     """RobertaModel, list of B id lists ordered by length -> (B, D), what it makes of each first token."""
     device, lengths = next(model.parameters()).device, [len(ids) for ids in token_ids]
     stops = list(accumulate(lengths))
-    # through numpy, which reads lists five times as fast as torch
+    # through numpy, which reads lists quicker than torch
     ids = torch.from_numpy(np.fromiter(chain.from_iterable(token_ids), np.int64, stops[-1])).to(device)[None]
     places = np.arange(stops[-1]) - np.repeat(np.array(stops) - lengths, lengths)
     positions = torch.from_numpy(places).to(device)[None] + model.config.pad_token_id + 1

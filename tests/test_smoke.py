@@ -94,7 +94,7 @@ def test_a_failed_run_is_named_with_its_notebook(study):
     assert result.returncode == 1
     assert f"self-atst_tiny-seed1: failed, see {run / 'notebook.ipynb'}" in result.stdout
     assert reproduce(study[1], *only).returncode == 0
-    os.utime(manifest, ns=(finished, finished))              # as if it had never failed: what needs it need not be done again
+    os.utime(manifest, ns=(finished, finished))              # as if it had never failed: its dependants stay
 
 
 def test_manifest_tells_how_to_repeat(study):
