@@ -7,6 +7,8 @@ import pandas as pd
 import scipy  # its parts are loaded when first used: most runs need none
 import torch
 
+from corrlib.losses import full_precision
+
 COMBINE = ("mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best")
 
 
@@ -27,17 +29,13 @@ def estimate(teacher_similarities, temperature, combine="mean_similarity", weigh
     members = torch.as_tensor(teacher_similarities)
     if members.ndim != 3:
         raise ValueError(f"teacher_similarities is {tuple(members.shape)}; it must be (members, clips, captions)")
-    members = _full(members)
+    members = full_precision(members)
     if combine == "best":
         if weights is None:
             raise ValueError("combine 'best' needs weights, such as each member's validation mAP@10")
         members, combine, weights = members[_shares(weights, members).argmax()][None], "mean_similarity", None
     shares = _shares(weights, members)[:, None, None]
     return tuple(_combined(members, temperature, combine, shares, axis) for axis in (1, 2))
-
-
-def _full(x):
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _shares(weights, members):
@@ -101,8 +99,8 @@ def top_correspondences(clip_embeddings, caption_embeddings, temperature, k, blo
     clips, captions = len(clip_embeddings[0]), len(caption_embeddings[0])
     if not 1 <= k <= clips:
         raise ValueError(f"k is {k}; with {clips} clips it must be from 1 to {clips}")
-    shares = _shares(weights, [_full(members[:1]) for members in clip_embeddings]) / temperature
-    found = [_top_of_block(clip_embeddings, [share * _full(members[start:start + block]) for share, members in
+    shares = _shares(weights, [full_precision(members[:1]) for members in clip_embeddings]) / temperature
+    found = [_top_of_block(clip_embeddings, [share * full_precision(members[start:start + block]) for share, members in
                                              zip(shares, caption_embeddings, strict=True)], k, block)
              for start in range(0, captions, block)]
     return torch.cat([p for p, _ in found]), torch.cat([i for _, i in found])
@@ -114,7 +112,7 @@ def _top_of_block(clip_embeddings, caption_parts, k, block):
     best, where = captions.new_empty(len(captions), 0), torch.empty(len(captions), 0, dtype=torch.long)
     logsum = captions.new_full((len(captions),), -torch.inf)
     for start in range(0, len(clip_embeddings[0]), block):
-        logits = captions @ torch.cat([_full(members[start:start + block]) for members in clip_embeddings], 1).T
+        logits = captions @ torch.cat([full_precision(members[start:start + block]) for members in clip_embeddings], 1).T
         logsum = torch.logaddexp(logsum, logits.logsumexp(1))
         rows = torch.arange(start, start + logits.shape[1]).expand(len(logits), -1)
         if best.shape[1] < k:

@@ -5,10 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-
-def _full(x):
-    """Half precision becomes float32; float64 stays."""
-    return x if x.dtype == torch.float64 else x.float()
+from corrlib.losses import full_precision
 
 
 class DualEncoder(nn.Module):
@@ -55,7 +52,7 @@ class DualEncoder(nn.Module):
 
     def embed_log_mel(self, log_mel):
         """log-mel (B, mels, frames) of clips no longer than a segment, as the front end gives it -> (B, E)."""
-        return self._project(self.audio_projection, _full(self.backbone.encode(log_mel)))
+        return self._project(self.audio_projection, full_precision(self.backbone.encode(log_mel)))
 
     def embed_captions(self, captions):
         """list of B captions -> (B, E) unit length."""
@@ -63,11 +60,11 @@ class DualEncoder(nn.Module):
 
     def embed_tokens(self, token_ids):
         """list of B lists of token ids -> (B, E) unit length."""
-        return self._project(self.caption_projection, _full(self.text(token_ids)))
+        return self._project(self.caption_projection, full_precision(self.text(token_ids)))
 
     @staticmethod
     def _project(projection, features):
-        return F.normalize(_full(projection(features)), dim=-1)
+        return F.normalize(full_precision(projection(features)), dim=-1)
 
     def _segment_samples(self):
         return int(self.backbone.segment_seconds * self.backbone.sample_rate_hz)

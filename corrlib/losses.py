@@ -8,7 +8,8 @@ float64 stays float64.
 import torch
 
 
-def _full(x):
+def full_precision(x):
+    """Half precision becomes float32; float64 stays."""
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -31,9 +32,9 @@ def symmetric_cross_entropy(similarity, clip_given_caption, caption_given_clip, 
     """
     _check(similarity, clip_given_caption, "clip_given_caption", temperature)
     _check(similarity, caption_given_clip, "caption_given_clip", temperature)
-    logits = _full(similarity) / temperature
-    to_clips = -(_full(clip_given_caption) * logits.log_softmax(0)).sum(0)
-    to_captions = -(_full(caption_given_clip) * logits.log_softmax(1)).sum(1)
+    logits = full_precision(similarity) / temperature
+    to_clips = -(full_precision(clip_given_caption) * logits.log_softmax(0)).sum(0)
+    to_captions = -(full_precision(caption_given_clip) * logits.log_softmax(1)).sum(1)
     return (to_clips.mean() + to_captions.mean()) / 2
 
 
@@ -48,7 +49,7 @@ def contrastive_loss(similarity, annotated, temperature):
     Raises ValueError where a clip or a caption has no match.
     """
     _check(similarity, annotated, "annotated", temperature)
-    matches = annotated.to(_full(similarity).dtype)
+    matches = annotated.to(full_precision(similarity).dtype)
     per_caption, per_clip = matches.sum(0, keepdim=True), matches.sum(1, keepdim=True)
     if bool((per_caption == 0).any() | (per_clip == 0).any()):
         raise ValueError("annotated has a clip or caption without a match in this batch; every one needs a match")
@@ -65,7 +66,7 @@ def distillation_loss(similarity, teacher_similarity, temperature, teacher_tempe
     """
     teacher_temperature = temperature if teacher_temperature is None else teacher_temperature
     _check(similarity, teacher_similarity, "teacher_similarity", teacher_temperature)
-    soft = _full(teacher_similarity.detach()) / teacher_temperature
+    soft = full_precision(teacher_similarity.detach()) / teacher_temperature
     return symmetric_cross_entropy(similarity, soft.softmax(0), soft.softmax(1), temperature)
 
 
@@ -80,7 +81,7 @@ def stage_loss(similarity, annotated, temperature, teacher_similarity=None, w_su
     if w_dist and (teacher_similarity is None) == (estimated is None):
         raise ValueError("w_dist is not 0, so give either teacher_similarity or estimated (one of them), "
                          "or set w_dist to 0")
-    loss = similarity.new_zeros((), dtype=_full(similarity).dtype)
+    loss = similarity.new_zeros((), dtype=full_precision(similarity).dtype)
     if w_sup:
         loss = loss + w_sup * contrastive_loss(similarity, annotated, temperature)
     if w_dist and estimated is not None:

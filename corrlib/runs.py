@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from corrlib.atomic import write_atomically
+from corrlib.memory import peak_bytes
 from corrlib.parameters import check, from_notebook
 
 PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "pandas", "soundfile")
@@ -95,7 +95,7 @@ class Run(RunFolder):
             "study": self.parameters.study, "run": self.parameters.run_name(), "notebook": self.notebook,
             "parameters": self.parameters.model_dump(), "code": commit(), "packages": {p: version(p) for p in PACKAGES},
             "python": platform.python_version(), "hardware": hardware(), "wall_seconds": round(seconds, 1),
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_memory_bytes": peak_bytes(),
             "repeat": repeat_command(self.notebook, self.parameters), **facts})
         self.forget_checkpoints()
         self._lock.close()

@@ -11,7 +11,8 @@ import torch
 
 from corrlib import benchmarks
 from corrlib.benchmarks.corpora import FREESOUND_MEAN, FREESOUND_SHORT, FREESOUND_SHORT_MEAN, freesound_seconds
-from corrlib.benchmarks.measure import in_turns, memory, process_peak, row
+from corrlib.benchmarks.measure import in_turns, memory, row
+from corrlib.memory import peak_bytes
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,8 +92,8 @@ def test_the_notebook_runs_headlessly(tmp_path):
 
 def test_a_process_is_charged_its_own_memory_not_its_parents():
     held = b"x" * (3 * 2**29)
-    code = "from corrlib.benchmarks.measure import process_peak as p; own = p(); b = b'x' * 2**29; print(own, p() - own)"
+    code = "from corrlib.memory import peak_bytes as p; own = p(); b = b'x' * 2**29; print(own, p() - own)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    own, grown = map(float, result.stdout.split())
-    assert own < 1 < len(held) / 2**30 < process_peak()
+    own, grown = (int(word) / 2**30 for word in result.stdout.split())
+    assert own < 1 < len(held) / 2**30 < peak_bytes() / 2**30
     assert grown == pytest.approx(0.5, abs=0.1)

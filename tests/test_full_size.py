@@ -4,7 +4,6 @@ A training step of each network with random weights, and a corpus as large as Wa
 """
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from corrlib.backbones import build_backbone
 from corrlib.batches import Batch
 from corrlib.clips import wavcaps
 from corrlib.dual_encoder import DualEncoder
+from corrlib.memory import peak_bytes
 from corrlib.parameters import StageOneParameters, check
 from corrlib.targets import annotated
 from corrlib.text import TextEncoder, train_tokenizer
@@ -65,25 +65,21 @@ def test_a_training_step_of_published_size(name):
     for _ in range(2):
         losses.append(trainer._step(batch, [CLIPS], 0))
     seconds = (time.time() - started) / 2
-    peak = torch.cuda.max_memory_allocated() if ON_GPU else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = torch.cuda.max_memory_allocated() if ON_GPU else peak_bytes()
     print(f"{name}: {seconds:.1f} s a step of {CLIPS} x {SECONDS} s, peak {peak / 2**30:.1f} GiB, losses {losses}")
     assert all(torch.isfinite(torch.tensor(losses))) and not torch.equal(before, encoder.audio_projection.weight)
     assert ON_GPU or peak < 16 * 2**30
 
 
-PEAK = """
-def process_peak():                    # as of corrlib.benchmarks.measure, without the memory that its imports take
-    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) / 2**20
-
-"""
-OPEN = PEAK + """
+OPEN = """
 import sys, time
 from corrlib.batches import Items
 from corrlib.clips import load_corpus
+from corrlib.memory import peak_bytes
 started = time.time()
 corpus = load_corpus("wavcaps", sys.argv[1], "development")
 items = Items(corpus)
-print(items.clips, time.time() - started, process_peak())
+print(items.clips, time.time() - started, peak_bytes() / 2**30)
 """
 
 
@@ -111,11 +107,12 @@ def test_a_corpus_of_the_size_of_wavcaps_opens_in_seconds(tmp_path):
     assert clips == 403050 and seconds < 10 and gib < 1
 
 
-ESTIMATE = PEAK + """
+ESTIMATE = """
 import sys, time
 import torch
 from corrlib.correspondence import top_correspondences
 from corrlib.evaluate import StoredEmbeddings
+from corrlib.memory import peak_bytes
 
 class First(StoredEmbeddings):
     def __len__(self):
@@ -126,7 +123,7 @@ for rows in (100_352, 200_704, 400_000):                       # blocks of 1,024
     clips = [First(f"{sys.argv[1]}/{member}.safetensors", "clips") for member in range(3)]
     started = time.time()
     top_correspondences(clips, captions, 0.05, 50)
-    print(rows, time.time() - started, process_peak())
+    print(rows, time.time() - started, peak_bytes() / 2**30)
 """
 
 

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 # each layer may import from those before it and from itself
 LAYERS = [
     ["audio", "clips", "losses", "metrics", "intervals", "correspondence", "frontends", "transformer", "soundscapes",
-     "figures", "atomic",
+     "figures", "atomic", "memory",
      "distributed", "gradient_cache", "ahead", "search", "roberta"],
     ["parameters", "decoded", "batches", "backbone", "passt", "atst", "mobilenet", "text", "sentences", "relevance"],
     ["backbones", "dual_encoder", "runs", "study", "ratings", "kernels"],
@@ -23,9 +23,9 @@ LAYERS = [
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 ALONE = {"audio", "clips", "losses", "metrics", "figures", "frontends", "transformer", "distributed", "gradient_cache",
-         "ahead", "search", "roberta"}          # import nothing of ours
+         "ahead", "search", "roberta", "memory"}          # import nothing of ours
 WITHOUT_TORCH = {"clips", "figures", "soundscapes", "parameters", "study", "plan", "runs", "reproduce", "results",
-                 "intervals"}
+                 "intervals", "memory"}
 
 
 def imported(path):

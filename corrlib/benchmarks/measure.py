@@ -2,11 +2,8 @@
 import gc
 import importlib.util
 import itertools
-import resource
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -63,15 +60,6 @@ def memory(function):
     ordered = sorted(events, key=lambda e: e.start_ns())
     held = itertools.accumulate(e.nbytes() for e in ordered)  # pyrefly: ignore[missing-attribute]
     return max(held, default=0) / 2**30
-
-
-def process_peak():
-    """GiB that this process has held at its peak; not what its parent held, which `resource` counts in after an exec."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**20
-    except (OSError, StopIteration):                         # not Linux
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def peak_gflops(size=3072, repeats=4):

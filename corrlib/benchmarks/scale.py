@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from corrlib.benchmarks.measure import in_turns, installed, memory, process_peak, seconds
+from corrlib.benchmarks.measure import in_turns, installed, memory, seconds
 from corrlib.correspondence import estimate, member_similarities, top_correspondences
 from corrlib.evaluate import StoredEmbeddings
+from corrlib.memory import peak_bytes
 from corrlib.search import FaissIndex, nearest, recall
 
 MEMBERS, SIZE, K = 3, 256, 50
@@ -107,4 +108,4 @@ def searching(sizes, queries=64, probes=(4, 16, 64)):
 
 if __name__ == "__main__":
     _stored(sys.argv[1])()
-    print(process_peak())
+    print(peak_bytes() / 2**30)
