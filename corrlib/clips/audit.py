@@ -70,8 +70,8 @@ def _tolerate(clips, excluded, tolerance):
 
 def _probe(paths, cache):
     """seconds, rate_hz, problem of each path ("" is missing), from the cache where nothing changed."""
-    table = pd.DataFrame([_state(name) for name in paths], columns=["size", "changed"], index=paths.index)
-    table.insert(0, "path", paths)
+    states = np.array([_state(name) for name in paths.tolist()], np.int64).reshape(-1, 2)
+    table = pd.DataFrame({"path": paths, "size": states[:, 0], "changed": states[:, 1]})
     found = pd.DataFrame({"seconds": np.nan, "rate_hz": np.nan, "problem": "missing"}, index=paths.index)
     there, path = table["size"] >= 0, None
     if cache is not None and len(paths) > MANY:
@@ -90,10 +90,10 @@ def _probe(paths, cache):
 def _state(name):
     """(size, time of change in ns) of a file, -1 where there is none."""
     try:
-        state = os.stat(name) if name else None
+        state = os.stat(name)
     except OSError:
-        state = None
-    return (state.st_size, state.st_mtime_ns) if state else (-1, -1)
+        return -1, -1
+    return state.st_size, state.st_mtime_ns
 
 
 def probe(path, size):

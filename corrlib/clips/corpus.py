@@ -47,12 +47,14 @@ def build(name, split, files, captions, metadata=None):
     """
     prefix = f"{name}/{split}/"
     clips = files.assign(clip_id=prefix + files["key"], corpus=name, split=split)[CLIP_COLUMNS].reset_index(drop=True)
+    row, ids = pd.Index(files["key"]), clips["clip_id"]       # equal ids are one object, not one a table
+    clip_id = ids.take(row.get_indexer(pd.Index(captions["key"]))).set_axis(captions.index)
     number = captions.groupby("key", sort=False).cumcount() + 1
-    clip_id = prefix + captions["key"]
     table = pd.DataFrame({"caption_id": clip_id + "#" + number.astype(str), "clip_id": clip_id, "text": captions["text"]})
     if metadata is None:
         metadata = pd.DataFrame({"key": []}, dtype=str)
-    metadata = metadata.assign(clip_id=prefix + metadata["key"].astype(str)).drop(columns="key")
+    clip_id = ids.take(row.get_indexer(pd.Index(metadata["key"]))).set_axis(metadata.index)
+    metadata = metadata.assign(clip_id=clip_id).drop(columns="key")
     return Corpus(clips, table.reset_index(drop=True), metadata.reset_index(drop=True))
 
 

@@ -69,29 +69,35 @@ class Folder:
     def __init__(self, folder):
         self.folder = need(folder, "audio folder", "put the corpus there or set `data` to its folder")
         with os.scandir(self.folder) as entries:             # no question to the disk for each of 400,000 files
-            kinds = {e.name: e.is_symlink() for e in entries if e.is_file()}
-        self.names = {name: kinds[name] for name in sorted(kinds)}            # whether it is a link
-        self._text, self.by_stem = str(self.folder), {}
-        for name in self.names:
-            stem, _, suffix = name.rpartition(".")
-            if "." + suffix.lower() in AUDIO_SUFFIXES:
-                self.by_stem.setdefault(stem, []).append(name)
+            self.names = {e.name: e.is_symlink() for e in entries if e.is_file()}
+        self._text = str(self.folder)
+
+    @cached_property
+    def by_stem(self):
+        """{name without suffix: name of the audio file}, "" where several share it."""
+        found = {}
+        for name in self._audio():
+            stem = name[:name.rindex(".")]
+            found[stem] = "" if stem in found else name
+        return found
 
     @cached_property
     def by_plain(self):
         """{plain name: names}; only needed for names that are not there as the tables write them."""
         found = {}
-        for name in self.names:
+        for name in sorted(self.names):
             found.setdefault(plain(name), []).append(name)
         return found
 
     @cached_property
     def by_plain_stem(self):
         found = {}
-        for names in self.by_stem.values():
-            for name in names:
-                found.setdefault(plain(name).rpartition(".")[0], []).append(name)
+        for name in sorted(self._audio()):
+            found.setdefault(plain(name).rpartition(".")[0], []).append(name)
         return found
+
+    def _audio(self):
+        return (name for name in self.names if name.lower().endswith(AUDIO_SUFFIXES))
 
     def find(self, name):
         """Path of the file that a table calls `name`, or "". ValueError where the name leaves the folder or is unclear."""
@@ -108,8 +114,8 @@ class Folder:
     def find_stem(self, *stems):
         """Path of the file whose name without suffix is one of `stems`, or ""."""
         for stem in stems:
-            if len(self.by_stem.get(stem, ())) == 1:
-                return self._inside(self.by_stem[stem][0])
+            if self.by_stem.get(stem):
+                return self._inside(self.by_stem[stem])
             for wanted in (plain(stem), stem.casefold()):
                 if wanted in self.by_plain_stem:
                     return self._inside(self._only(stem, self.by_plain_stem[wanted]))

@@ -27,15 +27,16 @@ def _source(folder, source, split, audio):
     path = _first(folder, f"WavCaps' {SOURCES[source]}",
                   [f"json_files/{source}/{SOURCES[source]}", f"json_files/{SOURCES[source]}", SOURCES[source]])
     entries = _entries(path)
-    key = source + "/" + entries["id"].astype(str).str.removesuffix(".wav")
+    stems = [name.removesuffix(".wav") for name in entries["id"].tolist()]
+    key = pd.Series([f"{source}/{stem}" for stem in stems], dtype=str)
     refuse(path, entries["id"][key.duplicated()], "lists the clip '{}' more than once")
     refuse_empty_captions(path, entries["id"], entries["caption"])
     places = [f"{root}{source}{end}" for root in ("", "waveforms/", "audio/", "Zip_files/", "flac/")
               for end in ("_flac", "", "/flac")]
     found = Folder(_first(folder, f"audio folder of {source}", places)) if audio else NoAudio()
-    files = pd.DataFrame({"key": key, "path": [found.find_stem(k.split("/", 1)[1]) for k in key],
+    files = pd.DataFrame({"key": key, "path": [found.find_stem(stem) for stem in stems],
                           "start_seconds": 0.0, "duration_seconds": np.nan})
-    metadata = pd.DataFrame({"key": key, "source": source, "id": entries["id"].astype(str).str.removesuffix(".wav")})
+    metadata = pd.DataFrame({"key": key, "source": source, "id": pd.Series(stems, dtype=str)})
     return build("wavcaps", split, files, pd.DataFrame({"key": key, "text": entries["caption"]}), metadata)
 
 
@@ -56,13 +57,14 @@ def _entries(path):
     except RecursionError:
         raise ValueError(f"{path} is not valid JSON of clips (it is nested without end); download it again") from None
     data = content.get("data") if isinstance(content, dict) else content
-    if not isinstance(data, list) or not data or not all(isinstance(e, tuple) for e in data):
+    if not isinstance(data, list) or not data or set(map(type, data)) != {tuple}:
         raise ValueError(f"{path} holds no list of clips under 'data'; download it again")
-    for number, entry in enumerate(data):
-        for name, value in zip(("id", "caption"), entry, strict=True):
-            if not isinstance(value, str | int):
-                raise ValueError(f"{path} has no {name} in its entry {number + 1}; download it again")
-    return pd.DataFrame({"id": [str(i) for i, _ in data], "caption": [str(c) for _, c in data]})
+    columns = dict(zip(("id", "caption"), zip(*data, strict=True), strict=True))
+    for name, values in columns.items():
+        if not set(map(type, values)) <= {str, int}:
+            number = next(n for n, value in enumerate(values, 1) if type(value) not in (str, int))
+            raise ValueError(f"{path} has no {name} in its entry {number}; download it again")
+    return pd.DataFrame({name: list(map(str, values)) for name, values in columns.items()}, dtype=str)
 
 
 def _slim(entry):
