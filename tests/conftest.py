@@ -1,14 +1,38 @@
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 matplotlib.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
+
+
+class ByFile(LoadScopeScheduling):
+    """For several workers: a file's tests stay together, as do all files with tests of the finished study."""
+
+    study = {p.name for p in Path(__file__).parent.glob("test_*.py")
+             if re.search(r"def test\w+\(.*\bstudy\b", p.read_text(encoding="utf-8"))}
+
+    def _split_scope(self, nodeid):
+        file = nodeid.split("::")[0]
+        return "study" if Path(file).name in self.study else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """The study first: it takes longest."""
+    items.sort(key=lambda item: item.path.name not in ByFile.study)
 
 
 @pytest.fixture(autouse=True)
