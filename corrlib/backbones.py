@@ -21,7 +21,7 @@ PRESETS = {
     "mn20": (MobileNet, {"width": 2.0}),
     "mn40": (MobileNet, {"width": 4.0}),
     "passt_tiny": (PaSST, {"width": 64, "depth": 3, "heads": 4, "mlp_ratio": 2, "patch": (64, 4), "stride": (64, 4),
-                           "mels": 64, "frames": 500, "patchout": (12, 0), "tags": None, "front_end": TINY_MEL}),
+                           "mels": 64, "frames": 500, "patchout": (30, 0), "tags": None, "front_end": TINY_MEL}),
     "atst_tiny": (AtstFrame, {"width": 80, "depth": 3, "heads": 4, "mlp_ratio": 2, "positions": 125, "warp": 1.0,
                               "front_end": {"rate_hz": 16000, "hop": 320, "decibels": (-27.5, 7.7)}}),
     "mn_tiny": (MobileNet, {"width": 1.0, "blocks": TINY_BLOCKS, "mels": 64, "tags": None, "last": 6,

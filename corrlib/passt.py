@@ -30,7 +30,8 @@ class PaSST(Backbone):
     """Patches with time and frequency positions, patchout in training, class and distillation tokens.
 
     patch, stride: (mel bands, frames); frames: log-mel frames of a whole segment, which fix the number of time
-    positions; patchout: (time columns, frequency rows) left out in training; tags: classes of the published heads,
+    positions; patchout: (time columns, frequency rows) of a whole segment left out in training, of a shorter clip as
+    great a share; tags: classes of the published heads,
     which load but play no part in the features (None: no heads).
     """
 
@@ -79,11 +80,17 @@ class PaSST(Backbone):
 
     def patchout_draw(self, x):
         """Leave out random columns, then rows; the same for the whole batch, order kept."""
-        for axis, dropped in ((3, self.patchout[0]), (2, self.patchout[1])):
-            if 0 < dropped < x.shape[axis]:
-                kept = torch.randperm(x.shape[axis])[:x.shape[axis] - dropped].sort().values
+        for axis, count in zip((3, 2), self._kept(*x.shape[:1:-1]), strict=True):
+            if count < x.shape[axis]:
+                kept = torch.randperm(x.shape[axis])[:count].sort().values
                 x = x.index_select(axis, kept.to(x.device))
         return x
+
+    def _kept(self, columns, rows):
+        """[columns, rows] that patchout leaves of so many."""
+        whole = self.time_new_pos_embed.shape[3], self.freq_new_pos_embed.shape[2]
+        return [size - round(size * dropped / of) if dropped < of else size
+                for size, dropped, of in zip((columns, rows), self.patchout, whole, strict=True)]
 
     def token_count(self, samples, training=False):
         """Number of tokens for a waveform of `samples`, in evaluation or after patchout."""
@@ -91,5 +98,5 @@ class PaSST(Backbone):
         rows, columns = self.grid(self.front_end.mels, frames)
         columns = min(columns, self.time_new_pos_embed.shape[3])
         if training:
-            columns, rows = columns - self.patchout[0], rows - self.patchout[1]
+            columns, rows = self._kept(columns, rows)
         return rows * columns + 2

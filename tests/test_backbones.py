@@ -221,6 +221,14 @@ def test_patchout_drops_the_stated_tokens_and_is_random():
     assert len(kept) == 282 and (kept[:, 0].diff() > 0).all() and (kept[:, 1].diff() == 1).all()
 
 
+@pytest.mark.parametrize("frames, columns", [(100, 6 - 1), (300, 18 - 4), (640, 40 - 10), (1000, 62 - 15)])
+def test_patchout_leaves_out_of_a_short_clip_as_great_a_share(frames, columns):
+    backbone, seen = build_backbone("passt_s16", width=24, depth=1, heads=2).train(), []
+    backbone.blocks[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[1]))
+    backbone.encode(torch.randn(2, 128, frames))
+    assert seen == [2 + (8 - 2) * columns]
+
+
 def test_frequency_warping_reaches_the_tokens():
     backbone = build_backbone("atst_base", width=24, depth=1, heads=2)
     log_mel, seen = torch.randn(2, 64, 100), []
