@@ -29,7 +29,7 @@ reproduce: $(if $(PROFILE),$(CLUSTER),$(STAMP))
 test: $(TESTS)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pyrefly check --summary=none
-	$(PYTHON) -m pytest --numprocesses auto --no-loadscope-reorder
+	$(PYTHON) -m pytest --numprocesses auto --maxprocesses 8 --no-loadscope-reorder
 
 # a study once more from nothing, held against its committed results.csv
 verify: $(STAMP)

@@ -138,10 +138,10 @@ def test_holm_against_a_worked_example_and_its_definition():
 
 def test_clotho_size_takes_seconds():
     values, groups = corpus(clips=1045)
-    start = time.perf_counter()
+    start = time.process_time()
     bootstrap_interval(values, groups)
     randomisation_test(values, np.zeros_like(values), groups, resamples=2000)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_bad_input_names_the_culprit():

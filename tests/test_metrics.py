@@ -140,9 +140,9 @@ def test_clotho_size_takes_seconds():
     """1,045 clips and 5,225 captions; the limit is several times what one thread needs."""
     relevance = (torch.arange(1045)[:, None] == torch.arange(5225) // 5).float()
     similarity = torch.rand(1045, 5225)
-    start = time.perf_counter()
+    start = time.process_time()
     found = retrieval_metrics(similarity, relevance)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert found["median_rank"] == pytest.approx(523, abs=40)                # half of 1,045
 
 
