@@ -114,7 +114,8 @@ def _known(path):
     """What was found before: path, size, changed, seconds, rate_hz, problem; without rows where there is nothing."""
     kinds = {"path": str, "size": np.int64, "changed": np.int64, "seconds": float, "rate_hz": float, "problem": str}
     try:
-        table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={"seconds": [""], "rate_hz": [""]})
+        table = pd.concat(pd.read_csv(path, dtype=kinds, keep_default_na=False, chunksize=20000,          # in less memory
+                                      na_values={"seconds": [""], "rate_hz": [""]}), ignore_index=True)
         return table[list(kinds)].drop_duplicates(KEY)
     except (OSError, ValueError, KeyError):
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
