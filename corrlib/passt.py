@@ -89,7 +89,8 @@ class PaSST(Backbone):
     def _kept(self, columns, rows):
         """[columns, rows] that patchout leaves of so many."""
         whole = self.time_new_pos_embed.shape[3], self.freq_new_pos_embed.shape[2]
-        return [size - round(size * dropped / of) if dropped < of else size
+        # rounded in integers, of which torch.compile keeps track
+        return [size - (2 * size * dropped + of) // (2 * of) if dropped < of else size
                 for size, dropped, of in zip((columns, rows), self.patchout, whole, strict=True)]
 
     def token_count(self, samples, training=False):
