@@ -40,6 +40,14 @@ def test_clotho(tmp_path, encoding):
     assert corpus.captions["caption_id"].iloc[6] == "clotho/evaluation/b.wav#2"
 
 
+def test_metadata_of_a_file_that_no_caption_names_is_given_to_no_clip(tmp_path):
+    make.clotho(tmp_path, splits=("development",))
+    path = tmp_path / "clotho_metadata_development.csv"
+    path.write_text(path.read_text().replace("b.wav", "other.wav"))
+    metadata = list_corpus("clotho", tmp_path, "development").metadata
+    assert metadata["clip_id"].tolist() == [f"clotho/development/{name}.wav" for name in ("a", "other", "c")]
+
+
 def test_odd_file_names(tmp_path):
     disk = {**make.ODD_NAMES, "decomposed é.wav": unicodedata.normalize("NFD", "decomposed é.wav")}
     make.clotho(tmp_path, names=tuple(disk), splits=("development",), disk=disk)

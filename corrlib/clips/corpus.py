@@ -47,14 +47,18 @@ def build(name, split, files, captions, metadata=None):
     """
     prefix = f"{name}/{split}/"
     clips = files.assign(clip_id=prefix + files["key"], corpus=name, split=split)[CLIP_COLUMNS].reset_index(drop=True)
-    row, ids = pd.Index(files["key"]), clips["clip_id"]       # equal ids are one object, not one a table
-    clip_id = ids.take(row.get_indexer(pd.Index(captions["key"]))).set_axis(captions.index)
-    number = captions.groupby("key", sort=False).cumcount() + 1
+    known = pd.Index(files["key"])
+
+    def ids(table):
+        """Of its rows: the objects that `clips` holds, not as many again; its own for a clip that `files` lacks."""
+        row = known.get_indexer(pd.Index(table["key"]))
+        return clips["clip_id"].take(row).set_axis(table.index).where(row >= 0, prefix + table["key"])
+
+    clip_id, number = ids(captions), captions.groupby("key", sort=False).cumcount() + 1
     table = pd.DataFrame({"caption_id": clip_id + "#" + number.astype(str), "clip_id": clip_id, "text": captions["text"]})
     if metadata is None:
         metadata = pd.DataFrame({"key": []}, dtype=str)
-    clip_id = ids.take(row.get_indexer(pd.Index(metadata["key"]))).set_axis(metadata.index)
-    metadata = metadata.assign(clip_id=clip_id).drop(columns="key")
+    metadata = metadata.assign(clip_id=ids(metadata)).drop(columns="key")
     return Corpus(clips, table.reset_index(drop=True), metadata.reset_index(drop=True))
 
 
