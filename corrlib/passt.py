@@ -31,8 +31,7 @@ class PaSST(Backbone):
 
     patch, stride: (mel bands, frames); frames: log-mel frames of a whole segment, which fix the number of time
     positions; patchout: (time columns, frequency rows) of a whole segment left out in training, of a shorter clip as
-    great a share; tags: classes of the published heads,
-    which load but play no part in the features (None: no heads).
+    great a share; tags: classes of the published heads, which load but play no part in the features (None: no heads).
     """
 
     published_file = "passt-s-f128-p16-s16-ap.468.pt"

@@ -7,21 +7,24 @@ from pathlib import Path
 import matplotlib
 import pytest
 import torch
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadFileScheduling
 
 matplotlib.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
 
-class ByFile(LoadScopeScheduling):
-    """For several workers: a file's tests stay together, as do all files with tests of the finished study."""
+class ByFile(LoadFileScheduling):
+    """For several workers: a file's tests stay together, as do all files with tests of the finished study.
+
+    xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2.
+    """
 
     study = {p.name for p in Path(__file__).parent.glob("test_*.py")
              if re.search(r"def test\w+\(.*\bstudy\b", p.read_text(encoding="utf-8"))}
 
     def _split_scope(self, nodeid):
-        file = nodeid.split("::")[0]
+        file = super()._split_scope(nodeid)
         return "study" if Path(file).name in self.study else file
 
 

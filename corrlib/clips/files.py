@@ -114,8 +114,8 @@ class Folder:
     def find_stem(self, *stems):
         """Path of the file whose name without suffix is one of `stems`, or ""."""
         for stem in stems:
-            if self.by_stem.get(stem):
-                return self._inside(self.by_stem[stem])
+            if name := self.by_stem.get(stem):
+                return self._inside(name)
             for wanted in (plain(stem), stem.casefold()):
                 if wanted in self.by_plain_stem:
                     return self._inside(self._only(stem, self.by_plain_stem[wanted]))
