@@ -253,6 +253,8 @@ def test_in_a_browser(study, tmp_path):
         page.set_default_timeout(120_000)
         page.goto(address)
         page.locator("h1:has-text('Seeing and hearing')").first.wait_for()
+        # JupyterLab loses a run that is asked for while the kernel connects
+        page.wait_for_function("window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.get_by_label("Pair").wait_for()
@@ -300,7 +302,7 @@ class lab:
 
     def __enter__(self):
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
-                   "--IdentityProvider.token=test", str(self.folder)]
+                   "--IdentityProvider.token=test", "--LabApp.expose_app_in_browser=True", str(self.folder)]
         self.server = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(300):
             with socket.socket() as door:
