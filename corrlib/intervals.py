@@ -7,12 +7,14 @@ each seed, and the seeds' means averaged with equal weight. That is right where 
 all seeds are judged on the same clips, say same_clips=True: values are then averaged over seeds first, because
 drawing the same clips anew for each seed would make intervals too narrow.
 
-The seeds themselves are not resampled: an interval is about other clips, not about other seeds.
+The seeds themselves are not resampled: an interval is about other clips, not about other seeds. `interval_over_seeds`
+is about both.
 """
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import scipy  # its parts are loaded when first used: most runs need none
 
 AT_ONCE = 1000                                                               # resamples in memory together
 
@@ -113,6 +115,19 @@ def randomisation_test(a, b, groups, resamples=10_000, seed=0, same_clips=False)
     observed = abs(_observed(strata))
     more = np.abs(np.mean(drawn, axis=0)) >= observed * (1 - 1e-12)          # equal but for rounding counts
     return float((1 + more.sum()) / (1 + resamples))
+
+
+def interval_over_seeds(means, level=0.95):
+    """(low, high) of the mean of one value a seed, by Student's t with seeds - 1 degrees of freedom; nan for one seed.
+
+    Each seed is taken as a repetition of all that it draws: initialisation and order of training, and the corpus where
+    it has its own. So this covers another course of training, of which an interval over clips knows nothing.
+    """
+    means = np.asarray(means, np.float64)
+    if len(means) < 2:
+        return np.nan, np.nan
+    half = scipy.stats.t.ppf((1 + level) / 2, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
+    return float(means.mean() - half), float(means.mean() + half)
 
 
 def holm(p_values):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from corrlib import runs
-from corrlib.intervals import bootstrap_interval, holm, paired_difference, randomisation_test
+from corrlib.intervals import bootstrap_interval, holm, interval_over_seeds, paired_difference, randomisation_test
 
 METRICS = {"annotated mAP@10": "annotated ap@10", "annotated R@1": "annotated r@1", "annotated R@5": "annotated r@5",
            "annotated R@10": "annotated r@10", "annotated nDCG@10": "annotated ndcg@10", "true mAP@10": "true ap@10",
@@ -146,8 +146,9 @@ def compare(judged, resamples, metrics=None):
     """differences.csv: each stage-2 setting minus `continued` and minus `stage1`, paired by query.
 
     Columns study, backbone (and POOLED, the mean over backbones), setting, against, metric, difference, low, high
-    (95 %, bootstrap over clips), p (randomisation test), p_holm (Holm over all rows of the metric), seeds, and
-    seeds_above, the number of seeds whose own difference is above 0. metrics: {name: column}, COMPARED where not given.
+    (95 %, bootstrap over clips), p (randomisation test), p_holm (Holm over all rows of the metric), seeds, seeds_above
+    (the number of seeds whose own difference is above 0), seeds_low, seeds_high (95 %, Student's t over the seeds' own
+    differences). metrics: {name: column}, COMPARED where not given.
     """
     rows = []
     for metric, column in (metrics or {name: METRICS[name] for name in COMPARED}).items():
@@ -164,7 +165,7 @@ def compare(judged, resamples, metrics=None):
         adjusted = holm([row["p"] for row in block]) if block else []
         rows += [{**row, "p_holm": float(p)} for row, p in zip(block, adjusted, strict=True)]
     columns = ["study", "backbone", "setting", "against", "metric", "difference", "low", "high", "p", "p_holm", "seeds",
-               "seeds_above"]
+               "seeds_above", "seeds_low", "seeds_high"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -179,9 +180,11 @@ def holm_within(table, column):
 def _difference(found, resamples, same_clips):
     a, b, clips = (list(side) for side in zip(*found.values(), strict=True))
     difference, low, high = paired_difference(a, b, clips, resamples, same_clips=same_clips)
+    by_seed = [x.mean() - y.mean() for x, y in zip(a, b, strict=True)]
+    seeds_low, seeds_high = interval_over_seeds(by_seed)
     return {"difference": difference, "low": low, "high": high,
             "p": randomisation_test(a, b, clips, resamples, same_clips=same_clips), "seeds": len(found),
-            "seeds_above": sum(bool(x.mean() > y.mean()) for x, y in zip(a, b, strict=True))}
+            "seeds_above": sum(bool(own > 0) for own in by_seed), "seeds_low": seeds_low, "seeds_high": seeds_high}
 
 
 def learning_curves(study, found):
@@ -231,6 +234,11 @@ def points(row):
     return f"{100 * row.difference:+.2f} points [{100 * row.low:+.2f}, {100 * row.high:+.2f}]"
 
 
+def over_seeds(row):
+    """` (-0.10 to +0.90)` of a row of differences; empty for one seed."""
+    return f" ({100 * row.seeds_low:+.2f} to {100 * row.seeds_high:+.2f})" if row.seeds > 1 else ""
+
+
 def verdict(row):
     """Whether the interval leaves zero on one side: `above`, `below` or `not distinguishable from`."""
     return "above" if row.low > 0 else "below" if row.high < 0 else "not distinguishable from"
@@ -246,9 +254,10 @@ def answer(differences, reached=None):
         part = rows[rows["metric"] == metric]
         clear = int(((part["low"] > 0) | (part["high"] < 0)).sum())
         lines.append(f"**{metric}**: {clear} of {len(part)} differences from `continued` exclude zero (95 % intervals "
-                     "over clips; p after Holm).\n")
+                     "over clips, in round brackets over seeds; p after Holm).\n")
         lines += [f"- {row.backbone}: `{row.setting}` is {verdict(row)} `continued`: {points(row)}, p = "
-                  f"{row.p_holm:.2g}, above in {row.seeds_above} of {row.seeds} seeds" for row in part.itertuples()]
+                  f"{row.p_holm:.2g}, above in {row.seeds_above} of {row.seeds} seeds{over_seeds(row)}"
+                  for row in part.itertuples()]
         lines.append("")
     if reached is not None and (reached["metric"] == "true mAP@10").any():
         best = reached[reached["metric"] == "true mAP@10"]

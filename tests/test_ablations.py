@@ -58,6 +58,18 @@ def test_points_are_compared_with_the_control_of_their_backbone(study):
     assert (table["seeds"] == 2).all()
 
 
+def test_the_interval_over_seeds_is_of_their_own_differences(study):
+    """+5 points in one seed and +7 in the other: t(0.975) is 12.706 with one degree of freedom."""
+    path = study / "abl" / "good-mn_tiny-seed2" / "queries.csv"
+    table = pd.read_csv(path)
+    table.assign(**{"annotated ap@10": table["annotated ap@10"] + 0.02}).to_csv(path, index=False)
+    judged, _ = ablations.load("abl", POINTS)
+    row = ablations.against_control(judged, 200).set_index(["point", "metric"]).loc[("good", "annotated mAP@10")]
+    assert row["difference"] == pytest.approx(0.06)
+    assert row[["seeds_low", "seeds_high"]].tolist() == pytest.approx([0.06 - 0.12706, 0.06 + 0.12706], abs=1e-5)
+    assert row["seeds_above"] == 2
+
+
 def test_targets_and_students(study):
     judged, found = ablations.load("abl", POINTS)
     quality, differences = ablations.targets("abl", found), ablations.against_control(judged, 200)

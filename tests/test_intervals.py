@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corrlib.intervals import bootstrap_interval, bootstrap_means, holm, paired_difference, randomisation_test
+from corrlib.intervals import (
+    bootstrap_interval,
+    bootstrap_means,
+    holm,
+    interval_over_seeds,
+    paired_difference,
+    randomisation_test,
+)
 
 
 def corpus(clips=80, captions=5, effect=0.0, seed=0):
@@ -119,6 +126,17 @@ def test_randomisation_test_is_right_where_nothing_differs_and_finds_what_does()
     seeds = [corpus(seed=s, effect=0.3)[0] for s in range(4)]
     zeros = [np.zeros(400)] * 4
     assert randomisation_test(seeds, zeros, groups) < min(randomisation_test(s, zeros[0], groups) for s in seeds[1:3])
+
+
+def test_interval_over_seeds_is_students_and_covers_as_often_as_it_says():
+    """Tabled: t(0.975) is 4.3027 with 2 degrees of freedom, t(0.95) is 2.1318 with 4."""
+    half = 4.3027 / 3 ** 0.5
+    assert interval_over_seeds([1, 2, 3]) == pytest.approx((2 - half, 2 + half), abs=1e-4)
+    half = 2.1318 * 2.5 ** 0.5 / 5 ** 0.5
+    assert interval_over_seeds([5, 1, 4, 2, 3], level=0.9) == pytest.approx((3 - half, 3 + half), abs=1e-4)
+    drawn = [interval_over_seeds(x) for x in np.random.default_rng(0).normal(0.3, 2, (4000, 3))]
+    assert np.mean([low <= 0.3 <= high for low, high in drawn]) == pytest.approx(0.95, abs=0.014)
+    assert np.isnan(interval_over_seeds([0.4])).all()
 
 
 def test_holm_against_a_worked_example_and_its_definition():

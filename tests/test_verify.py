@@ -24,7 +24,8 @@ def test_what_lies_outside_or_is_missing_is_named():
     assert table["within"].tolist() == [True, False, False]
     text = verify.report(table)
     assert "1 of 3" in text and "a, self, annotated mAP@10: committed 30.00 [28.00, 31.00], now 31.01" in text
-    assert "b, self" in text and "a, stage1" not in text
+    assert "b, self" in text and "a, stage1" not in text and "Others round otherwise" in text
+    assert "Others" not in verify.report(verify.compare(COMMITTED, COMMITTED))
 
 
 def test_it_computes_in_a_folder_of_its_own(tmp_path, monkeypatch):

@@ -50,7 +50,8 @@ def _dots(axis, rows, look, settings):
 def differences(table, metrics=("annotated mAP@10", "true mAP@10")):
     """Forest plot of paired differences in percentage points, grouped by comparison; annotated and true side by side.
 
-    table: rows of differences.csv. Filled dots: the 95 % interval excludes zero.
+    table: rows of differences.csv. Thick bars: 95 % interval over clips; thin: over seeds. Filled dots: the thick one
+    excludes zero.
     """
     use_style()
     metrics = [m for m in metrics if m in set(table["metric"])]
@@ -63,7 +64,8 @@ def differences(table, metrics=("annotated mAP@10", "true mAP@10")):
         for row in table[table["metric"] == metric].itertuples():
             shade, marker, _ = look[row.backbone]
             y, clear = places[row.against, row.setting, row.backbone], row.low > 0 or row.high < 0
-            axis.plot([100 * row.low, 100 * row.high], [y, y], color=shade, lw=1.8)
+            axis.plot([100 * row.low, 100 * row.high], [y, y], color=shade, lw=2.2)
+            axis.plot([100 * row.seeds_low, 100 * row.seeds_high], [y, y], "|-", color=shade, lw=0.7, ms=4, zorder=1)
             axis.plot(100 * row.difference, y, marker, color=shade, ms=5.5, mfc=shade if clear else "white", mew=1.3)
         axis.set(title=metric, xlabel="difference (percentage points)")
     names = [f"{key[1]} − {key[0]}" if key[2] is None else look[key[2]][2] for key in places]
@@ -72,8 +74,9 @@ def differences(table, metrics=("annotated mAP@10", "true mAP@10")):
         tick.set_fontweight("bold" if key[2] is None else "normal")
     axes[0, 0].set_ylim(lines - 0.4, -0.6)
     axes[0, 0].tick_params(axis="y", length=0)
-    say(figure, _forest_claim(table, metrics), f"Paired by caption; {seeds_text(table['seeds'])}; bars: 95 % "
-         "bootstrap interval over clips; filled: it excludes zero.")
+    say(figure, _forest_claim(table, metrics), f"Paired by caption; {seeds_text(table['seeds'])}; thick bars: 95 % "
+         "bootstrap interval over clips; filled: it excludes zero. Thin bars: 95 % Student's t interval over seeds, which "
+         "covers other courses of training.")
     return figure
 
 
