@@ -36,6 +36,7 @@ from corrlib.relevance import load_relevance
 @pytest.mark.parametrize("caption, phrases", [
     ("A dog barks while rain falls", ["A dog barks", "while rain falls"]),
     ("Water drips, and then a bell rings in the distance.", ["Water drips,", "and then a bell rings", "in the distance."]),
+    ("A car close by while wind howls close by.", ["A car close by", "while wind howls close by."]),
     ("Rain on leaves", ["Rain", "on leaves"]),
     ("Birds sing loudly", ["Birds", "sing", "loudly"]),
     ("Wind", ["Wind"]),
