@@ -37,6 +37,7 @@ from corrlib.relevance import load_relevance
     ("A dog barks while rain falls", ["A dog barks", "while rain falls"]),
     ("Water drips, and then a bell rings in the distance.", ["Water drips,", "and then a bell rings", "in the distance."]),
     ("A car close by while wind howls close by.", ["A car close by", "while wind howls close by."]),
+    ("A car is close and a dog barks", ["A car is close", "and a dog barks"]),
     ("Rain on leaves", ["Rain", "on leaves"]),
     ("Birds sing loudly", ["Birds", "sing", "loudly"]),
     ("Wind", ["Wind"]),

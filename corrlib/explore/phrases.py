@@ -6,7 +6,8 @@ import torch
 
 # words that join what could stand alone; a phrase begins with its joining word
 JOINTS = r"while|as|and|with|followed by|before|after|then|over|in|on|against|amid|near|from|by|during|behind|beneath|at"
-CUT = re.compile(rf"(?<=[,;.])\s+|(?<!\bclose)\s+(?=(?:{JOINTS})\b)", re.IGNORECASE)           # "close by" joins nothing
+# the "by" of "close by" joins nothing
+CUT = re.compile(rf"(?<=[,;.])\s+|\s+(?!(?<=\bclose\s)by\b)(?=(?:{JOINTS})\b)", re.IGNORECASE)
 
 
 def split_phrases(caption):
