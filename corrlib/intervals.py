@@ -8,7 +8,7 @@ all seeds are judged on the same clips, say same_clips=True: values are then ave
 drawing the same clips anew for each seed would make intervals too narrow.
 
 The seeds themselves are not resampled: an interval is about other clips, not about other seeds. `interval_over_seeds`
-is about both.
+is about other seeds, and about other clips where every seed has its own corpus.
 """
 from functools import lru_cache
 
