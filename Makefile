@@ -24,7 +24,7 @@ endif
 export PYTHONUNBUFFERED = 1
 
 reproduce: $(if $(PROFILE),$(CLUSTER),$(STAMP))
-	$(PYTHON) -m corrlib.reproduce $(STUDY) --cores $(CORES) $(if $(ONLY),--only $(ONLY)) $(if $(PROFILE),--profile $(PROFILE))
+	$(PYTHON) -m corrlib.study.reproduce $(STUDY) --cores $(CORES) $(if $(ONLY),--only $(ONLY)) $(if $(PROFILE),--profile $(PROFILE))
 
 test: $(TESTS)
 	$(PYTHON) -m ruff check .
@@ -33,12 +33,12 @@ test: $(TESTS)
 
 # a study once more from nothing, held against its committed results.csv
 verify: $(STAMP)
-	$(PYTHON) -m corrlib.verify $(STUDY) --cores $(CORES)
+	$(PYTHON) -m corrlib.study.verify $(STUDY) --cores $(CORES)
 
 # the fuzzers with new inputs, again and again until ten minutes are over or one finds something
 fuzz: $(TESTS)
 	end=$$(($$(date +%s) + 600)); while [ $$(date +%s) -lt $$end ]; do \
-	FUZZ_EXAMPLES=300 $(PYTHON) -m pytest tests/test_fuzz.py || exit 1; done
+	FUZZ_EXAMPLES=300 $(PYTHON) -m pytest tests/robustness/test_fuzz.py || exit 1; done
 
 # every part of the work beside what one would pick instead, on this machine: figures/benchmark/
 benchmark: $(BENCHMARK)

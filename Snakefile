@@ -1,8 +1,8 @@
-# A study as a graph: one job a run, each a notebook executed by papermill (see corrlib/study.py for the plan).
+# A study as a graph: one job a run, each a notebook executed by papermill (see corrlib/study/study_file.py for the plan).
 import json
 import sys
-from corrlib import runs
-from corrlib.plan import plan_runs, urgency
+from corrlib.study import runs
+from corrlib.study.plan import plan_runs, urgency
 
 STUDY = config.get("study", "builtin")
 PLANS = plan_runs(STUDY)
@@ -21,4 +21,4 @@ rule run:
     priority: lambda wildcards: URGENCY[wildcards.run]
     threads: 1
     resources: gpu=lambda wildcards: int(PLANS[wildcards.run].kind in ("stage1", "stage2"))
-    shell: "{sys.executable} -m corrlib.warm {STUDY} {wildcards.run}"
+    shell: "{sys.executable} -m corrlib.study.warm {STUDY} {wildcards.run}"

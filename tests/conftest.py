@@ -20,7 +20,7 @@ class ByFile(LoadFileScheduling):
     xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2.
     """
 
-    study = {p.name for p in Path(__file__).parent.glob("test_*.py")
+    study = {p.name for p in Path(__file__).parent.rglob("test_*.py")
              if re.search(r"def test\w+\(.*\bstudy\b", p.read_text(encoding="utf-8"))}
 
     def _split_scope(self, nodeid):
@@ -41,13 +41,13 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def in_repository():
     """Tests run from the repository's root, as notebooks do."""
-    from corrlib import runs
+    from corrlib.study import runs
     runs.enter_repository()
 
 
 def reproduce(environment, *words):
-    return subprocess.run([sys.executable, "-m", "corrlib.reproduce", "smoke", "--cores", "2", *words], env=environment,
-                          capture_output=True, text=True)
+    command = [sys.executable, "-m", "corrlib.study.reproduce", "smoke", "--cores", "2", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from corrlib.parameters import KINDS, check
+from corrlib.study.parameters import KINDS, check
 
 NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
 MODELS = {"01": "data", "02": "stage1", "03": "stage1", "04": "stage1", "05": "estimate", "06": "stage2", "07": "ablation",

@@ -9,15 +9,15 @@ import pandas as pd
 import soundfile
 import torch
 
-from corrlib.ahead import load_ahead
-from corrlib.audio import read_clip
-from corrlib.backbones import build_backbone
-from corrlib.batches import Items, WaveformAudio
 from corrlib.benchmarks.measure import DEVICE, in_turns, row
 from corrlib.benchmarks.models import _roberta, captions_of, training_gflop
-from corrlib.clips.corpus import build
-from corrlib.dual_encoder import DualEncoder
-from corrlib.evaluate import embed
+from corrlib.corpora.ahead import load_ahead
+from corrlib.corpora.audio import read_clip
+from corrlib.corpora.batches import Items, WaveformAudio
+from corrlib.corpora.corpus import build
+from corrlib.evaluation.evaluate import embed
+from corrlib.models.backbones import build_backbone
+from corrlib.models.dual_encoder import DualEncoder
 
 # published facts: clips and captions a clip (ClothoV2 and AudioCaps as published, WavCaps' card)
 PUBLISHED = {"ClothoV2": (3839, 5), "AudioCaps": (49838, 1), "WavCaps: AudioSet": (108317, 1),
@@ -48,7 +48,7 @@ def evaluation(name, clips, repeats):
         def once_a_caption():
             for start in range(0, items.captions, 8):
                 rows = items.clip_of_caption[start:start + 8]
-                audio.embed(encoder, audio.collate([audio.read(p) for p in audio.places(rows)]))
+                encoder.embed_batch(audio.collate([audio.read(p) for p in audio.places(rows)]))
                 encoder.embed_captions(items.texts[start:start + 8])
 
         found = in_turns({"ours": lambda: embed(encoder, audio, items, batch=8), "usual": once_a_caption}, repeats)

@@ -11,13 +11,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ClapAudioConfig, ClapAudioModelWithProjection, RobertaConfig, RobertaModel
 
-from corrlib.backbones import build_backbone
 from corrlib.benchmarks.measure import DEVICE, in_turns, installed, memory, row
-from corrlib.dual_encoder import DualEncoder
-from corrlib.gradient_cache import Parts
-from corrlib.losses import contrastive_loss
-from corrlib.passt import PaSST
-from corrlib.text import TextEncoder, train_tokenizer
+from corrlib.models.backbones import build_backbone
+from corrlib.models.dual_encoder import DualEncoder
+from corrlib.models.gradient_cache import Parts
+from corrlib.models.passt import PaSST
+from corrlib.models.text import TextEncoder, train_tokenizer
+from corrlib.training.losses import contrastive_loss
 
 WORDS = ("a dog barks while rain falls on the roof", "birds sing near a stream", "people talk in a large hall", "wind blows",
          "an engine starts, idles for a while and then stops as a door is closed with a loud bang")

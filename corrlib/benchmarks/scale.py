@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from corrlib.benchmarks.measure import in_turns, installed, memory, seconds
-from corrlib.correspondence import estimate, member_similarities, top_correspondences
-from corrlib.evaluate import StoredEmbeddings
-from corrlib.memory import peak_bytes
-from corrlib.search import FaissIndex, nearest, recall
+from corrlib.correspondence.estimate import estimate, member_similarities, top_correspondences
+from corrlib.evaluation.embeddings import StoredEmbeddings
+from corrlib.evaluation.search import FaissIndex, nearest, recall
+from corrlib.study.memory import peak_bytes
 
 MEMBERS, SIZE, K = 3, 256, 50
 PUBLISHED_SIZE, CAPTIONS = 1024, 1024        # of an embedding in the published recipe; captions of one block

@@ -8,10 +8,11 @@ import matplotlib.pyplot as plt
 from IPython import get_ipython
 from IPython.display import display
 
-from corrlib import figures, runs
+from corrlib import figures
 from corrlib.explore import panels, stills
 from corrlib.explore.session import Session, models
 from corrlib.explore.verdicts import Verdicts
+from corrlib.study import runs
 
 
 def is_interactive():

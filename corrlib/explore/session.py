@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from corrlib import runs, soundscapes
-from corrlib.evaluate import load_embeddings
-from corrlib.experiment import Corpora, rebuild_encoder
+from corrlib import soundscapes
+from corrlib.corpora.splits import open_corpora
+from corrlib.evaluation.embeddings import load_embeddings
+from corrlib.evaluation.search import nearest
 from corrlib.explore.phrases import contributions
-from corrlib.parameters import StageOneParameters, StageTwoParameters
-from corrlib.search import nearest
+from corrlib.models.build import rebuild_encoder
+from corrlib.study import runs
+from corrlib.study.parameters import StageOneParameters, StageTwoParameters
 
 BEST_FIRST = ("ensemble", "stage1", "self", "continued")
 
@@ -44,7 +46,7 @@ class Session:
         self.study, self.model, self.manifest = study, model, manifest
         self.parameters = runs.read_parameters(study, model, kind)
         self.temperature, self.split = self.parameters.temperature, self.parameters.evaluate_on
-        self.corpora = Corpora(self.parameters)
+        self.corpora = open_corpora(self.parameters)
         self.corpus, self.items = self.corpora.corpus(self.split), self.corpora.items(self.split)
         if self.corpus.fingerprint() != manifest["data_fingerprint"]:
             raise ValueError(

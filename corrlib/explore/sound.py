@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 import traitlets
 
-from corrlib.audio import read_clip
+from corrlib.corpora.audio import read_clip
 from corrlib.figures import decibels
 
 RATE_HZ, TOP_HZ, WIDEST = 16000, 8000, 600  # enough to hear what it is; a third of the size of 44.1 kHz

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from corrlib.atomic import write_atomically
-from corrlib.clips.files import read_csv
+from corrlib.corpora.tables import read_csv
+from corrlib.files import write_atomically
 
 COLUMNS = ["caption_id", "query", "audio_filenames", "rejected"]
 

@@ -1,6 +1,0 @@
-"""A corpus as two tables, clips and captions, whatever it looks like on disk."""
-from corrlib.clips.audit import AuditError, audit
-from corrlib.clips.corpus import Corpus
-from corrlib.clips.load import CORPORA, check_name, list_corpus, load_corpus, splits_of
-
-__all__ = ["CORPORA", "AuditError", "Corpus", "audit", "check_name", "list_corpus", "load_corpus", "splits_of"]

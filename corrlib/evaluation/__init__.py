@@ -1,0 +1,1 @@
+"""Clips and captions embedded once, ranked and measured; intervals, relevance, search."""

@@ -1,0 +1,61 @@
+"""Dual encoders of runs: built from parameters, kept in a run's folder, built again from it."""
+import torch
+from safetensors.torch import save_file
+
+from corrlib.files import read_tensors, replace_with
+from corrlib.models.backbones import build_backbone
+from corrlib.models.dual_encoder import DualEncoder
+from corrlib.models.text import build_text_encoder, load_text_encoder
+from corrlib.study import runs
+from corrlib.study.parameters import StageOneParameters
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def build_encoder(parameters, corpora):
+    """The stage-1 dual encoder: published weights where the parameters name them, else seeded random ones."""
+    torch.manual_seed(parameters.seed)
+    backbone = build_backbone(parameters.backbone)
+    if parameters.initialisation:
+        torch.manual_seed(parameters.draw_seed())
+    if parameters.weights:
+        backbone.load_published(parameters.weights)
+    text = build_text_encoder(parameters.text_encoder, corpora.items("development").texts, parameters.text_weights,
+                              parameters.text_dropout, max_tokens=parameters.max_tokens,
+                              clean_captions=parameters.clean_captions)
+    return DualEncoder(backbone, text, parameters.embedding_size, parameters.whole_segments).to(DEVICE)
+
+
+def rebuild_encoder(study, run):
+    """The dual encoder of a finished stage-1 or stage-2 run, with its weights."""
+    root = stage_one_of(study, run)
+    parameters = runs.read_parameters(study, root, StageOneParameters)
+    text = load_text_encoder(runs.folder_of(study, root) / "text", max_tokens=parameters.max_tokens,
+                             clean_captions=parameters.clean_captions)
+    backbone = build_backbone(parameters.backbone)
+    encoder = DualEncoder(backbone, text, parameters.embedding_size, parameters.whole_segments).to(DEVICE)
+    load_weights(encoder, study, run)
+    return encoder
+
+
+def stage_one_of(study, run):
+    """The stage-1 run at which a chain of students begins."""
+    parameters = runs.read_manifest(study, run)["parameters"]
+    return stage_one_of(study, parameters["student"]) if "student" in parameters else run
+
+
+def save_model(run, encoder):
+    """Weights, text configuration and tokenizer of a trained encoder into its run's folder."""
+    state = {k: v.contiguous() for k, v in encoder.state_dict().items()}
+    replace_with(run.path("model.safetensors"), lambda path: save_file(state, path))
+    encoder.text.save(run.path("text"))
+
+
+def load_weights(encoder, study, run):
+    """Load a finished run's weights strictly into an encoder of the same shape."""
+    path = runs.folder_of(study, run) / "model.safetensors"
+    state, own = read_tensors(path), encoder.state_dict()
+    wrong = [k for k in sorted({*state, *own}) if k not in state or k not in own or state[k].shape != own[k].shape]
+    if wrong:
+        raise ValueError(f"{path} does not fit this encoder; the first keys that differ: {wrong[:3]}")
+    encoder.load_state_dict(state)

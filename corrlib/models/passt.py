@@ -1,0 +1,102 @@
+"""PaSST: patchout spectrogram transformer (Koutini et al., Interspeech 2022)."""
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from corrlib.models.backbone import Backbone
+from corrlib.models.frontends import KaldiLogMel
+from corrlib.models.transformer import Block
+
+
+class PatchEmbed(nn.Module):
+    """Spectrogram (B, 1, mels, frames) -> (B, D, F, T) by one strided convolution."""
+
+    def __init__(self, width, patch, stride):
+        super().__init__()
+        self.proj = nn.Conv2d(1, width, patch, stride)
+
+    def forward(self, x):
+        (high, wide), stride = self.proj.kernel_size, self.proj.stride
+        if stride != (high, wide):
+            return self.proj(x)
+        # patches that do not overlap: the same as a matrix product, which is far quicker backwards on a CPU
+        rows, columns = x.shape[2] // high, x.shape[3] // wide
+        x = x[:, 0, :rows * high, :columns * wide].reshape(len(x), rows, high, columns, wide)
+        patches = x.permute(0, 1, 3, 2, 4).reshape(len(x), rows, columns, high * wide)
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias).permute(0, 3, 1, 2)
+
+
+class PaSST(Backbone):
+    """Patches with time and frequency positions, patchout in training, class and distillation tokens.
+
+    patch, stride: (mel bands, frames); frames: log-mel frames of a whole segment, which fix the number of time
+    positions; patchout: (time columns, frequency rows) of a whole segment left out in training, of a shorter clip as
+    great a share; tags: classes of the published heads, which load but play no part in the features (None: no heads).
+    """
+
+    published_file = "passt-s-f128-p16-s16-ap.468.pt"
+    published_at = "releases of kkoutini/PaSST"
+
+    def __init__(self, width=768, depth=12, heads=12, mlp_ratio=4, patch=(16, 16), stride=(16, 16), mels=128,
+                 frames=1000, patchout=(15, 2), tags=527, front_end=None):
+        super().__init__()
+        self.front_end = KaldiLogMel(mels=mels, **(front_end or {}))
+        self.patch, self.stride, self.patchout, self.feature_size = patch, stride, patchout, width
+        rows, columns = self.grid(mels, frames)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.dist_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.new_pos_embed = nn.Parameter(torch.zeros(1, 2, width))
+        self.freq_new_pos_embed = nn.Parameter(torch.zeros(1, width, rows, 1))
+        self.time_new_pos_embed = nn.Parameter(torch.zeros(1, width, 1, columns))
+        self.patch_embed = PatchEmbed(width, patch, stride)
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        if tags:
+            self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, tags))
+            self.head_dist = nn.Linear(width, tags)
+        for name, parameter in self.named_parameters():
+            if "pos_embed" in name or "token" in name:
+                nn.init.trunc_normal_(parameter, std=0.02)
+
+    def grid(self, mels, frames):
+        """[rows, columns] of patches of a log-mel."""
+        return [(size - patch) // stride + 1 for size, patch, stride in
+                zip((mels, frames), self.patch, self.stride, strict=True)]
+
+    def encode(self, log_mel):
+        """log-mel (B, mels, frames) -> features (B, D): mean of class and distillation token, before the heads."""
+        x = self.patch_embed(log_mel[:, None])
+        columns = min(x.shape[3], self.time_new_pos_embed.shape[3])
+        x = x[..., :columns] + self.time_new_pos_embed[..., :columns] + self.freq_new_pos_embed
+        if self.training:
+            x = self.patchout_draw(x)
+        tokens = x.flatten(2).transpose(1, 2)
+        special = torch.cat([self.cls_token, self.dist_token], 1) + self.new_pos_embed
+        tokens = torch.cat([special.expand(len(tokens), -1, -1), tokens], 1)
+        *blocks, last = self.blocks
+        tokens = last(self.through(blocks, tokens), first=2)             # nothing comes after the others
+        return self.norm(tokens).mean(1)
+
+    def patchout_draw(self, x):
+        """Leave out random columns, then rows; the same for the whole batch, order kept."""
+        for axis, count in zip((3, 2), self._kept(*x.shape[:1:-1]), strict=True):
+            if count < x.shape[axis]:
+                kept = torch.randperm(x.shape[axis])[:count].sort().values
+                x = x.index_select(axis, kept.to(x.device))
+        return x
+
+    def _kept(self, columns, rows):
+        """[columns, rows] that patchout leaves of so many."""
+        whole = self.time_new_pos_embed.shape[3], self.freq_new_pos_embed.shape[2]
+        # rounded in integers, of which torch.compile keeps track
+        return [size - (2 * size * dropped + of) // (2 * of) if dropped < of else size
+                for size, dropped, of in zip((columns, rows), self.patchout, whole, strict=True)]
+
+    def token_count(self, samples, training=False):
+        """Number of tokens for a waveform of `samples`, in evaluation or after patchout."""
+        frames = (samples - 1) // self.front_end.hop + 1
+        rows, columns = self.grid(self.front_end.mels, frames)
+        columns = min(columns, self.time_new_pos_embed.shape[3])
+        if training:
+            columns, rows = self._kept(columns, rows)
+        return rows * columns + 2

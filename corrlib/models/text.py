@@ -1,0 +1,145 @@
+"""Captions to features: clean-up, tokenizer, RoBERTa (or any transformers encoder), first token."""
+import re
+from pathlib import Path
+
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from tokenizers.processors import RobertaProcessing
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
+
+from corrlib.models import roberta
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+DROPOUT_NAMES = {"hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"}     # by family
+
+
+def clean(caption):
+    """Lower case, punctuation removed, single spaces (the published recipe)."""
+    return " ".join(re.sub(r"[^\w\s]", " ", caption.lower().replace("'", "").replace("’", "")).split())
+
+
+def distinct(token_ids):
+    """list of B id lists -> (the different ones, index (B,) of each among them)."""
+    places: dict = {}
+    index = [places.setdefault(tuple(ids), len(places)) for ids in token_ids]
+    return [list(ids) for ids in places], torch.tensor(index)
+
+
+class TextEncoder(nn.Module):
+    """Captions -> features (B, D): hidden state of the first token of a transformers encoder.
+
+    `cut_captions` counts captions longer than `max_tokens` among the `seen_captions` so far, so that a
+    truncation is never silent.
+    """
+
+    def __init__(self, model, tokenizer, max_tokens=32, clean_captions=True):
+        super().__init__()
+        self.model, self.tokenizer = model, tokenizer
+        self.max_tokens, self.clean_captions = max_tokens, clean_captions
+        self.feature_size = model.config.hidden_size
+        self.cut_captions = self.seen_captions = 0
+
+    def tokenize(self, captions):
+        """list of n captions -> list of n lists of token ids, each at most `max_tokens` long."""
+        texts = [clean(c) for c in captions] if self.clean_captions else list(captions)
+        own = dict.fromkeys(texts)                           # each once
+        ids = dict(zip(own, self.tokenizer(list(own), add_special_tokens=True)["input_ids"], strict=True)) if own else {}
+        self.seen_captions += len(texts)
+        self.cut_captions += sum(len(ids[text]) > self.max_tokens for text in texts)
+        end = self.tokenizer.sep_token_id
+        short = {text: i if len(i) <= self.max_tokens else [*i[:self.max_tokens - 1], end] for text, i in ids.items()}
+        return [short[text] for text in texts]
+
+    def forward(self, token_ids):
+        """list of B id lists -> features (B, D).
+
+        RoBERTa is computed without padding (see corrlib.models.roberta); other encoders get captions of like length
+        together, each part padded to its longest. Where nothing is drawn, a caption that occurs several times is
+        computed once.
+        """
+        index = None
+        if not self._draws():
+            token_ids, index = distinct(token_ids)
+        order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
+        ordered = [token_ids[i] for i in order]
+        if roberta.fits(self.model):
+            features = roberta.first_tokens(self.model, ordered)
+        else:
+            size = max(16, -(-len(order) // 4))
+            features = torch.cat([self._first_token(ordered[i:i + size]) for i in range(0, len(order), size)])
+        place = torch.tensor(order).argsort()
+        return features[(place if index is None else place[index]).to(features.device)]
+
+    def _draws(self):
+        """Whether equal captions may differ in their dropout; only RoBERTa is known to have no other than its modules."""
+        drops = any(m.p > 0 for m in self.model.modules() if isinstance(m, nn.Dropout))
+        return self.training and (drops or not roberta.fits(self.model))
+
+    def _first_token(self, token_ids):
+        device = next(self.parameters()).device
+        longest, pad = max(len(i) for i in token_ids), self.tokenizer.pad_token_id
+        ids = torch.tensor([[*i, *[pad] * (longest - len(i))] for i in token_ids], device=device)
+        mask = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in token_ids], device=device)
+        return self.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+
+    def save(self, folder):
+        """Configuration and tokenizer (not the weights, which are in the run's model.safetensors)."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.model.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def train_tokenizer(captions, vocabulary=2000, clean_captions=True):
+    """A byte-level BPE tokenizer of RoBERTa's kind, trained on `captions`."""
+    texts = [clean(c) for c in captions] if clean_captions else list(captions)
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(texts, vocab_size=vocabulary, min_frequency=2, special_tokens=SPECIAL, show_progress=False)
+    bpe._tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token="<s>", eos_token="</s>", cls_token="<s>",
+                                   sep_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>")
+
+
+def build_text_encoder(name, captions=(), weights="", dropout=0.1, **options):
+    """A TextEncoder by name.
+
+    `tiny`: a small RoBERTa with random weights and a tokenizer trained on `captions`. Anything else: a
+    transformers encoder by its name (`roberta-large`) or from the local folder `weights`, as published.
+    FileNotFoundError says what is missing and where to put it.
+    """
+    if name == "tiny":
+        tokenizer = train_tokenizer(captions, clean_captions=options.get("clean_captions", True))
+        config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=66, type_vocab_size=1, pad_token_id=1,
+                               bos_token_id=0, eos_token_id=2, hidden_dropout_prob=dropout,
+                               attention_probs_dropout_prob=dropout, **TINY)
+        return TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer, **options)
+    source = weights or name
+    try:
+        config = AutoConfig.from_pretrained(source)
+        for rate in DROPOUT_NAMES & set(config.to_dict()):
+            setattr(config, rate, dropout)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = _without_pooler(AutoModel.from_pretrained, source, config=config)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"text encoder '{source}' is neither a local folder nor in the local cache: download the folder of "
+            f"'{name}' (config.json, model.safetensors, tokenizer.json) and set text_weights to it "
+            f"({str(error).splitlines()[0][:120]})") from None
+    return TextEncoder(model, tokenizer, **options)
+
+
+def _without_pooler(build, *arguments, **options):
+    """A model without the pooling layer that features do not need; some encoders have none and refuse the option."""
+    try:
+        return build(*arguments, add_pooling_layer=False, **options)
+    except TypeError:
+        return build(*arguments, **options)
+
+
+def load_text_encoder(folder, **options):
+    """The TextEncoder whose configuration and tokenizer `save` wrote; weights are random until loaded."""
+    config = AutoConfig.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = _without_pooler(AutoModel.from_config, config)
+    return TextEncoder(model, tokenizer, **options)

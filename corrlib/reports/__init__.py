@@ -1,0 +1,1 @@
+"""From finished runs to the tables and sentences that notebooks show."""

@@ -1,0 +1,300 @@
+"""Parameters of a run, one model a kind of notebook, checked before anything is computed.
+
+A notebook hands over its own globals: papermill injects values without checking their names, so a misspelt
+parameter would otherwise be ignored. Every field's default is what the notebook's `parameters` cell shows.
+"""
+import difflib
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from corrlib.corpora.load import check_name
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*)?$")]         # of a study or a run: one folder
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+Target = Literal["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"]
+Combine = Literal["mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best", "chosen_weights"]
+TARGETS, COMBINE = get_args(Target), get_args(Combine)
+BACKBONES = ("passt_s16", "passt_s10", "atst_base", "mn10", "mn20", "mn40", "passt_tiny", "atst_tiny", "mn_tiny")
+
+
+class ParameterError(ValueError):
+    """A parameter has an unknown name, a wrong type or an impossible value."""
+
+
+class Parameters(BaseModel):
+    """What every run has. `study` and `run` name its folder `runs/<study>/<run>`; an empty `run` is derived."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    study: Name = "scratch"
+    run: Name = ""
+    seed: Seed = 1
+    data: Annotated[str, Field(min_length=1)] = "data/builtin/seed-1"
+
+    def run_name(self):
+        return self.run or f"{self.default_name()}-seed{self.seed}"
+
+    def default_name(self):
+        raise NotImplementedError
+
+
+class CorpusParameters(Parameters):
+    """Which corpus: a name, or several joined by `+`; tolerance: the share of its clips that may be unusable."""
+
+    corpus: str = "soundscapes"
+    tolerance: Share = 0.0
+
+    @field_validator("corpus")
+    @classmethod
+    def _corpus_is_known(cls, name):
+        check_name(name)
+        return name
+
+
+class DataParameters(CorpusParameters):
+    """01_data: which corpus, and for the built-in one how it is composed; text_only: look at its tables alone."""
+
+    sounds: str = "synthetic"
+    leave_out: list[str] | Literal["too few"] = []
+    pretraining_clips: Count = 2048
+    development_clips: Count = 3584
+    validation_clips: Count = 512
+    evaluation_clips: Count = 1000
+    ambiguity: Share = 0.8
+    graded: str = ""
+    text_only: bool = False
+
+    def default_name(self):
+        return "data"
+
+    def sizes(self):
+        return {"pretraining": self.pretraining_clips, "development": self.development_clips,
+                "validation": self.validation_clips, "evaluation": self.evaluation_clips}
+
+
+class TrainingParameters(CorpusParameters):
+    """What both stages share: what of the training split is used, the optimiser's path, the batch, the machine.
+
+    development_share: of the training clips; swapped_captions: the share of training captions that are given to other
+    clips (label noise). Both are drawn by `seed`. part_clips: a batch is embedded in parts of so many clips, in the
+    memory of one part, with the gradient of the whole batch (0: all at once); accumulate_batches: so many batches a step
+    of the optimiser, each with its own loss; workers: threads that read audio ahead; processes: that share a batch.
+    """
+
+    development_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    swapped_captions: Share = 0.0
+    epochs: Count = 5
+    warmup_epochs: Weight = 1.0
+    cosine_epochs: Positive | None = None
+    batch_clips: Count = 64
+    captions_per_clip: Count = 5
+    learning_rate: Positive = 4e-3
+    final_learning_rate: Weight = 1e-6
+    weight_decay: Weight = 0.0
+    temperature: Positive = 0.05
+    clip_seconds: Positive = 30.0
+    like_lengths: bool = True
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    cache_log_mel: bool = True
+    cache_audio: bool = False
+    threads: Count = 1
+    workers: Natural = 0
+    processes: Count = 1
+    part_clips: Natural = 0
+    accumulate_batches: Count = 1
+    checkpoint_activations: bool = False
+    compile_backbone: bool = False
+    evaluate_on: Literal["evaluation", "validation"] = "evaluation"
+    relevance: str = ""
+
+    @model_validator(mode="after")
+    def _schedule_is_possible(self):
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be smaller than epochs ({self.epochs})")
+        if self.cosine_epochs is not None and not self.warmup_epochs < self.cosine_epochs <= self.epochs:
+            raise ValueError(f"cosine_epochs ({self.cosine_epochs}) must lie between warmup_epochs "
+                             f"({self.warmup_epochs}) and epochs ({self.epochs})")
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError("final_learning_rate must not be above learning_rate")
+        return self
+
+    def draw_seed(self):
+        """What decides the order of training, patchout, dropout and crops."""
+        return self.seed
+
+
+class StageOneParameters(TrainingParameters):
+    """02-04: one backbone and text encoder, trained on annotated pairs.
+
+    initialisation: which of the models of a seed this is: projections, text encoder and order are drawn anew, data and
+    pretrained backbone stay. whole_segments: the last part of a long clip is padded to a segment, or to whole seconds.
+    """
+
+    initialisation: Natural = 0
+    backbone: str = "passt_tiny"
+    weights: str = ""
+    text_encoder: str = "tiny"
+    text_weights: str = ""
+    text_dropout: Share = 0.0
+    max_tokens: Count = 32
+    clean_captions: bool = True
+    embedding_size: Count = 128
+    whole_segments: bool = True
+    pretraining_epochs: Natural = 12
+    pretraining_learning_rate: Positive = 4e-3
+    pretraining_batch_clips: Count = 16
+
+    def default_name(self):
+        return f"stage1-{self.backbone}"
+
+    def draw_seed(self):
+        return self.seed + 100_000 * self.initialisation
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_is_known(cls, name):
+        if name in BACKBONES:
+            return name
+        raise ValueError(f"no such backbone{nearest(name, BACKBONES)}")
+
+
+class StageTwoParameters(TrainingParameters):
+    """06: a student that starts from stage-1 weights; `target` says what it is trained towards."""
+
+    epochs: Count = 2
+    warmup_epochs: Weight = 0.5
+    learning_rate: Positive = 2e-3
+    student: Name = "stage1-passt_tiny-seed1"
+    target: Target = "ensemble"
+    teachers: list[Name] = []
+    w_sup: Weight = 0.0
+    w_dist: Weight = 1.0
+    target_temperature: Positive | None = None
+    combine: Combine = "mean_similarity"
+
+    def default_name(self):
+        setting = "continued" if self.target == "annotated" else self.target
+        return f"{setting}-{self.student.removeprefix('stage1-').rsplit('-seed', 1)[0]}"
+
+    @model_validator(mode="after")
+    def _target_and_weights_agree(self):
+        if self.target != "annotated" and self.w_sup + self.w_dist == 0:
+            raise ValueError("w_sup and w_dist are both 0, so there is nothing to train on; raise one of them")
+        if self.target == "ensemble" and self.run and not self.teachers:
+            raise ValueError("target 'ensemble' needs teachers, a list of stage-1 run names")
+        return self
+
+
+class EstimateParameters(CorpusParameters):
+    """05: the ensemble of stage-1 runs and the split on which its estimate is looked at."""
+
+    teachers: list[Name] = []
+    temperature: Positive = 0.05
+    combine: Combine = "mean_similarity"
+    split: Literal["development", "validation", "evaluation"] = "evaluation"
+
+    def default_name(self):
+        return "correspondences"
+
+
+class ResultsParameters(Parameters):
+    """12: which study's runs become tables and figures, and where they are written.
+
+    mix_code: whether runs that were made by different code may stand in one table.
+    """
+
+    figures: str = "figures"
+    resamples: Count = 2000
+    mix_code: bool = False
+
+    def default_name(self):
+        return "results"
+
+    def run_name(self):
+        return self.run or "results"
+
+
+class AblationParameters(ResultsParameters):
+    """07-10: which points of a study are compared with its control `continued`, and which variants with theirs."""
+
+    points: list[str] = []
+    variants: list[str] = []
+
+    def run_name(self):
+        return self.run or "ablation"
+
+
+class TaskParameters(ResultsParameters):
+    """11: which study's runs are judged by other tasks."""
+
+    def run_name(self):
+        return self.run or "other_tasks"
+
+
+class ExploreParameters(ResultsParameters):
+    """13: the study and model to look at first (the first finished one, if empty) and the caption that is searched.
+
+    interactive: widgets (true), figures (false), or what fits where the notebook runs (none).
+    """
+
+    model: str = ""
+    caption: Annotated[str, Field(min_length=1)] = "a dog barks while rain falls"
+    interactive: bool | None = None
+
+    def run_name(self):
+        return self.run or "explore"
+
+
+class BenchmarkParameters(Parameters):
+    """90: which backbones are timed, on batches of `clips` segments; the largest N of estimation and search."""
+
+    study: Name = "benchmark"
+    figures: str = "figures/benchmark"
+    backbones: list[str] = ["passt_s16", "atst_base", "mn10"]
+    clips: Count = 2
+    repeats: Count = 3
+    largest: Annotated[int, Field(ge=1000)] = 32000
+    dense_up_to: Natural = 16000
+    compiled: bool = True
+    threads: Count = 2
+
+    def run_name(self):
+        return self.run or "benchmark"
+
+
+KINDS = {"data": DataParameters, "stage1": StageOneParameters, "estimate": EstimateParameters,
+         "stage2": StageTwoParameters, "results": ResultsParameters, "ablation": AblationParameters,
+         "tasks": TaskParameters, "explore": ExploreParameters, "benchmark": BenchmarkParameters}
+
+
+def nearest(name, known):
+    """The known name most like `name`, as ` (did you mean 'x'?)`, or an empty string."""
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def check(model, values):
+    """`model(**values)`, or a ParameterError of one sentence that names the culprit and the mend."""
+    for name in values:
+        if name not in model.model_fields:
+            raise ParameterError(f"unknown parameter '{name}'{nearest(name, model.model_fields)}")
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise ParameterError(f"parameter '{where}' = {first['input']!r}: {message}" if where else message) from None
+
+
+def from_notebook(model, names):
+    """Parameters from a notebook's `globals()`: every public plain value defined so far must be one of them."""
+    plain = (str, int, float, bool, list, dict, type(None))
+    ours = {name: value for name, value in names.items()
+            if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")}
+    return check(model, ours)

@@ -1,0 +1,158 @@
+"""The graph of a study: every run that it takes, with its notebook, its parameters and the runs that it needs."""
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from corrlib.study import runs
+from corrlib.study.parameters import KINDS, ParameterError, check
+from corrlib.study.study_file import SETTINGS, family, load_study
+
+NOTEBOOKS = {"data": "01_data", "estimate": "05_correspondences", "stage2": "06_stage2", "tasks": "11_other_tasks",
+             "results": "12_results", "explore": "13_explore"}
+STAGE1_NOTEBOOKS = {"passt": "02_stage1_passt", "atst": "03_stage1_atst", "mn": "04_stage1_mn"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run to be: its name, notebook, parameters (checked) and the runs it needs."""
+
+    name: str
+    kind: str
+    notebook: str
+    parameters: dict
+    needs: tuple
+
+
+def plan_runs(name, folder="studies"):
+    """`{run name: Plan}` in an order in which they could be run one after the other."""
+    study = load_study(name, folder)
+    planner = _Planner(name, study, Path(folder) / f"{name}.yaml")
+    for seed in study.seeds:
+        planner.seed(seed)
+    planner.summaries()
+    return planner.plans
+
+
+def urgency(plans):
+    """{run: priority}: first what the longest chain of other runs waits for; of equals, the one that is planned first."""
+    behind = dict.fromkeys(plans, 0)
+    for run in reversed(plans):
+        for needed in plans[run].needs:
+            behind[needed] = max(behind[needed], behind[run] + 1)
+    return {run: (behind[run] + 1) * len(plans) - place for place, run in enumerate(plans)}
+
+
+class _Planner:
+    def __init__(self, name, study, path):
+        self.name, self.study, self.path, self.plans = name, study, path, {}
+
+    def add(self, kind, run, notebook, needs, parameters):
+        try:
+            for name in ("study", "run"):
+                if name in parameters:
+                    raise ParameterError(f"'{name}' is given by the plan; remove it")
+            checked = check(KINDS[kind], {"study": self.name, "run": run, **parameters})
+        except ParameterError as error:
+            raise ParameterError(f"{self.path}, section {kind}, run '{run}': {error}") from None
+        self.plans[run] = Plan(run, kind, f"notebooks/{notebook}.ipynb", checked.model_dump(), tuple(dict.fromkeys(needs)))
+
+    def seed(self, seed):
+        """The runs of one seed: data -> stage 1 per backbone -> estimate, stage 2 per backbone and setting."""
+        study, common = self.study, self._data(seed)
+        teachers = [self._stage_one(seed, b, common) for b in study.backbones]
+        for member, given in study.members.items():
+            own = dict(given)
+            self._stage_one(seed, own.pop("backbone"), common, member, own)
+        for backbone in study.backbones:
+            for setting in study.settings:
+                self._stage_two(seed, backbone, common, setting, teachers)
+        self._points(seed, common)
+        self.add("estimate", f"correspondences-seed{seed}", NOTEBOOKS["estimate"], teachers,
+                 {**common, "teachers": teachers, **study.estimate})
+        for name in study.variants:
+            self._variant(seed, name, common)
+
+    def _data(self, seed, variant=None):
+        """Plan the corpus of a seed; returns the parameters that all runs on it share."""
+        study, root = self.study, os.environ.get("CORRLIB_DATA", "data")
+        given = {**study.data, **(study.variants[variant].data if variant else {})}
+        folder = study.data_folder.format(study=self.name, seed=seed, data=root)
+        if variant:
+            folder = f"{root}/{self.name}/{variant}-seed-{seed}"
+        here = {"seed": seed, "data": folder}
+        run = f"data-{variant}-seed{seed}" if variant else f"data-seed{seed}"
+        self.add("data", run, NOTEBOOKS["data"], [], {**here, **given})
+        return {**here, **{key: given[key] for key in ("corpus", "tolerance") if key in given}}
+
+    def _data_run(self, common):
+        return next(run for run, plan in self.plans.items()
+                    if plan.kind == "data" and plan.parameters["data"] == common["data"])
+
+    def _stage_one(self, seed, backbone, common, name=None, given=None, needs=()):
+        run = f"stage1-{name or backbone}-seed{seed}"
+        self.add("stage1", run, STAGE1_NOTEBOOKS[family(backbone)], [self._data_run(common), *needs],
+                 {**common, "backbone": backbone, **self.study.stage1, **self.study.backbone_stage1.get(backbone, {}),
+                  **(given or {})})
+        return run
+
+    def _stage_two(self, seed, backbone, common, setting, teachers, variant="", given=None):
+        student = f"stage1-{variant}{backbone}-seed{seed}"
+        taught = teachers if setting == "ensemble" else []
+        self.add("stage2", f"{setting}-{variant}{backbone}-seed{seed}", NOTEBOOKS["stage2"], [student, *taught],
+                 {**common, "student": student, "target": SETTINGS[setting], "teachers": taught, **self.study.stage2,
+                  **self.study.backbone_stage2.get(backbone, {}), **(given or {})})
+
+    def _points(self, seed, common):
+        """Stage-2 runs beside the settings: one for each point and backbone."""
+        study = self.study
+        for backbone in study.point_backbones or study.backbones:
+            for point, given in study.points.items():
+                given = dict(given)
+                student = f"{given.pop('student', 'stage1')}-{backbone}-seed{seed}"
+                source = given.pop("teachers_of", "stage1")
+                taught = given.get("target", "ensemble") in ("ensemble", "shuffled")
+                teachers = [f"{source}-{b}-seed{seed}" for b in given.pop("teachers", study.backbones if taught else [])]
+                self.add("stage2", f"{point}-{backbone}-seed{seed}", NOTEBOOKS["stage2"], [student, *teachers],
+                         {**common, "student": student, **study.stage2, **study.backbone_stage2.get(backbone, {}), **given,
+                          "teachers": teachers})
+
+    def _variant(self, seed, name, common):
+        """A variant's own models, from stage 1 on; on the study's corpora but where it says otherwise of the data."""
+        study, variant = self.study, self.study.variants[name]
+        common = self._data(seed, name) if variant.data else common
+        backbones, teachers = variant.backbones or study.backbones, []
+        for backbone in backbones:
+            # the study's own run first: it leaves the pretrained backbone behind
+            teachers.append(self._stage_one(seed, backbone, common, f"{name}-{backbone}",
+                                            {**variant.training, **variant.stage1}, [f"stage1-{backbone}-seed{seed}"]))
+        for backbone in study.point_backbones or backbones:
+            for setting in variant.settings if backbone in backbones else []:
+                self._stage_two(seed, backbone, common, setting, teachers, f"{name}-",
+                                {**variant.training, **variant.stage2})
+        self.add("estimate", f"correspondences-{name}-seed{seed}", NOTEBOOKS["estimate"], teachers,
+                 {**common, "teachers": teachers, **study.estimate})
+
+    def summaries(self):
+        """The runs that compare others: ablations, other tasks, results."""
+        study, everything = self.study, tuple(self.plans)
+        figures = os.environ.get("CORRLIB_FIGURES") or study.figures.format(study=self.name, runs=runs.root())
+        here = {"figures": figures, **study.results}
+        for notebook, names in study.ablations.items():
+            points = [name for name in names if name not in study.variants]
+            variants = [name for name in names if name in study.variants]
+            self.add("ablation", notebook.split("_", 1)[1], notebook, self._needs(points, variants),
+                     {"points": points, "variants": variants, **here})
+        if study.other_tasks:
+            self.add("tasks", "other_tasks", NOTEBOOKS["tasks"], everything, here)
+        if study.explore:
+            self.add("explore", "explore", NOTEBOOKS["explore"], everything, here)
+        self.add("results", "results", NOTEBOOKS["results"], everything, here)
+
+    def _needs(self, points, variants):
+        chosen = self.study.point_backbones or self.study.backbones
+        for seed in self.study.seeds:
+            wanted = [f"{p}-{b}-seed{seed}" for b in chosen for p in ("stage1", "continued", *points)]
+            wanted += [f"stage1-{m}-seed{seed}" for m in (*self.study.backbones, *self.study.members)]
+            wanted.append(f"correspondences-seed{seed}")
+            wanted += [run for run in self.plans for v in variants if f"-{v}-" in run and run.endswith(f"-seed{seed}")]
+            yield from (run for run in wanted if run in self.plans)

@@ -1,0 +1,154 @@
+"""A study: one small YAML, checked, that `corrlib.study.plan` turns into a graph of runs."""
+import os
+import re
+import string
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from corrlib.study.parameters import ParameterError, check, nearest
+
+FAMILIES = ("passt", "atst", "mn")
+SETTINGS = {"continued": "annotated", "self": "self", "ensemble": "ensemble"}
+
+
+class Variant(BaseModel):
+    """The study once more with something changed from stage 1 on: other data, other parameters of training.
+
+    training: parameters of both stages. backbones: those that are trained and make up the ensemble (all, if not given).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    data: dict = {}
+    training: dict = {}
+    stage1: dict = {}
+    stage2: dict = {}
+    settings: list[str] = ["continued", "ensemble"]
+    backbones: list[str] = []
+
+
+class StudyFile(BaseModel):
+    """What a study's YAML may hold. The sections are parameters of the notebooks of that kind.
+
+    base: another study, of which finished runs with the very same parameters are taken over.
+    members: further stage-1 models, {name: {backbone, and parameters such as initialisation}}.
+    points: stage-2 runs beside the settings, {name: parameters}; `teachers` names backbones or members; `student` and
+    `teachers_of` name the setting whose runs the student starts from and the teachers are (`stage1`). They and the
+    variants' students are run for `point_backbones` (all, if not given). variants: {name: Variant}.
+    ablations: {notebook: the points, settings and variants that it compares}.
+    other_tasks, explore: whether 11_other_tasks judges the runs, too, and 13_explore draws what it shows.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    title: str
+    seeds: list[int]
+    backbones: list[str]
+    settings: list[str] = ["continued", "self", "ensemble"]
+    data_folder: str = "{data}/{study}/seed-{seed}"
+    figures: str = "figures/{study}"
+    data: dict = {}
+    stage1: dict = {}
+    stage2: dict = {}
+    estimate: dict = {}
+    results: dict = {}
+    backbone_stage1: dict[str, dict] = {}
+    backbone_stage2: dict[str, dict] = {}
+    base: str = ""
+    members: dict[str, dict] = {}
+    points: dict[str, dict] = {}
+    variants: dict[str, Variant] = {}
+    point_backbones: list[str] = []
+    ablations: dict[str, list[str]] = {}
+    other_tasks: bool = False
+    explore: bool = False
+
+
+def load_study(name, folder="studies"):
+    """The study `studies/<name>.yaml` as a checked StudyFile; ParameterError names what is wrong and where."""
+    path = Path(folder) / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in Path(folder).glob("*.yaml"))
+        raise ParameterError(f"there is no study file {path}{nearest(name, known)}")
+    try:
+        content = yaml.safe_load(_expand(path.read_text(encoding="utf-8"), path))
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend that line") from None
+    except RecursionError:
+        raise ParameterError(f"{path} is nested without end; write it as studies/smoke.yaml is") from None
+    if not isinstance(content, dict):
+        raise ParameterError(f"{path} must hold `key: value` lines, as studies/smoke.yaml does")
+    try:
+        study = check(StudyFile, content)
+        for setting in (*study.settings, *(s for v in study.variants.values() for s in v.settings)):
+            if setting not in SETTINGS:
+                raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
+        for backbone in study.backbones:
+            family(backbone)
+        for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
+            if backbone not in study.backbones:
+                raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")
+        _check_template("data_folder", study.data_folder, ("data", "study", "seed"))
+        _check_template("figures", study.figures, ("study", "runs"))
+        _check_points(study)
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from None
+    return study
+
+
+def _check_template(name, text, known):
+    """Braces in a path of a study hold one of the `known` names, and nothing else."""
+    try:
+        parts = list(string.Formatter().parse(text))
+    except ValueError:
+        parts = [("", "", "", None)]
+    for _, field, spec, conversion in parts:
+        if field is not None and (field not in known or spec or conversion):
+            raise ParameterError(f"{name} '{text}' is no path; of what stands in braces, only "
+                                 f"{', '.join(f'{{{k}}}' for k in known)} is known")
+
+
+def _check_points(study):
+    for backbone in (*study.point_backbones, *(b for v in study.variants.values() for b in v.backbones)):
+        _check_known("point_backbones or a variant", backbone, study.backbones)
+    for name in (*study.points, *study.variants, *study.members):
+        if name in (*SETTINGS, *study.backbones) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+            raise ParameterError(f"'{name}' cannot name a point, variant or member; choose lower-case letters, digits, "
+                                 f"dots, hyphens and underscores, and none of {', '.join((*SETTINGS, *study.backbones))}")
+    for member, given in study.members.items():
+        _check_known(f"member '{member}'", given.get("backbone"), study.backbones)
+    for point, given in study.points.items():
+        for teacher in given.get("teachers", []):
+            _check_known(f"point '{point}', teachers,", teacher, [*study.backbones, *study.members])
+        for key in ("student", "teachers_of"):
+            _check_known(f"point '{point}', {key},", given.get(key, "stage1"), ["stage1", *study.settings, *study.points])
+    for notebook, names in study.ablations.items():
+        if not Path(f"notebooks/{notebook}.ipynb").is_file():
+            raise ParameterError(f"there is no notebook notebooks/{notebook}.ipynb")
+        for name in names:
+            _check_known(f"ablation '{notebook}'", name, [*study.points, *study.settings, *study.variants])
+
+
+def _check_known(where, name, known):
+    if name not in known:
+        raise ParameterError(f"{where} names '{name}'{nearest(name, known)}")
+
+
+def _expand(text, path):
+    """`$NAME` in a study file is an environment variable (DATA, SOUNDS ...), so that no machine's path is written."""
+    def value(match):
+        if match.group(1) not in os.environ:
+            raise ParameterError(f"{path} needs ${match.group(1)}: run `make reproduce STUDY={path.stem} "
+                                 f"{match.group(1)}=...`")
+        return os.environ[match.group(1)]
+
+    body = "\n".join(line.split("#")[0] if line.lstrip().startswith("#") else line for line in text.splitlines())
+    return re.sub(r"\$([A-Z][A-Z0-9_]*)", value, body)
+
+
+def family(backbone):
+    """`passt`, `atst` or `mn`: which stage-1 notebook tells a backbone's story."""
+    match = re.match(r"(passt|atst|mn)", backbone)
+    if not match:
+        raise ParameterError(f"backbone '{backbone}' has no stage-1 notebook{nearest(backbone, FAMILIES)}")
+    return match.group(1)

@@ -1,0 +1,87 @@
+"""Contrastive and distillation losses on a similarity matrix: tensors in, scalar out.
+
+Rows are clips, columns captions; the matrix may be rectangular (several captions a clip) and may name a clip in
+several rows. Both stages are the same cross-entropy between softmax(similarity / temperature) and a target
+distribution, in both directions; only the targets differ. Half-precision inputs are computed in float32, and
+float64 stays float64.
+"""
+from corrlib.models.precision import full_precision
+
+
+def _check(similarity, other, name, temperature):
+    if similarity.ndim != 2 or similarity.shape != other.shape:
+        raise ValueError(f"similarity is {tuple(similarity.shape)} but {name} is {tuple(other.shape)}; "
+                         "both must be (clips, captions) of the same batch")
+    if temperature <= 0:
+        raise ValueError(f"temperature is {float(temperature)}; it must be greater than 0")
+
+
+def symmetric_cross_entropy(similarity, clip_given_caption, caption_given_clip, temperature):
+    """Cross-entropy of target and predicted distributions, in both directions.
+
+        1/2 mean over captions j of  - sum_i clip_given_caption[i, j] log softmax_i(similarity[i, j] / temperature)
+      + 1/2 mean over clips i of     - sum_j caption_given_clip[i, j] log softmax_j(similarity[i, j] / temperature)
+
+    similarity (clips, captions); the targets have its shape and sum to 1 over clips and captions respectively,
+    as `corrlib.correspondence.estimate.estimate` returns them.
+    """
+    _check(similarity, clip_given_caption, "clip_given_caption", temperature)
+    _check(similarity, caption_given_clip, "caption_given_clip", temperature)
+    logits = full_precision(similarity) / temperature
+    to_clips = -(full_precision(clip_given_caption) * logits.log_softmax(0)).sum(0)
+    to_captions = -(full_precision(caption_given_clip) * logits.log_softmax(1)).sum(1)
+    return (to_clips.mean() + to_captions.mean()) / 2
+
+
+def contrastive_loss(similarity, annotated, temperature):
+    """Symmetric cross-entropy against the annotated pairs (stage 1; paper, section 2.1).
+
+    similarity (clips, captions) in [-1, 1]; annotated (clips, captions) bool. The matches of a caption share its
+    target equally, and so do those of a clip: with P(j) the matching clips of caption j, the caption-to-clip half is
+    mean_j 1/|P(j)| sum_{i in P(j)} -log softmax_i(similarity[i, j] / temperature). With one match in every row and
+    column this is NT-Xent (the symmetric InfoNCE of CLIP); with several it is the outer-sum form of the supervised
+    contrastive loss (Khosla et al. 2020, eq. 2), not the logarithm of the matches' summed probability.
+    Raises ValueError where a clip or a caption has no match.
+    """
+    _check(similarity, annotated, "annotated", temperature)
+    matches = annotated.to(full_precision(similarity).dtype)
+    per_caption, per_clip = matches.sum(0, keepdim=True), matches.sum(1, keepdim=True)
+    if bool((per_caption == 0).any() | (per_clip == 0).any()):
+        raise ValueError("annotated has a clip or caption without a match in this batch; every one needs a match")
+    return symmetric_cross_entropy(similarity, matches / per_caption, matches / per_clip, temperature)
+
+
+def distillation_loss(similarity, teacher_similarity, temperature, teacher_temperature=None):
+    """Symmetric cross-entropy against the softmax of the teachers' similarity (stage 2; paper, section 2.2).
+
+    teacher_similarity (clips, captions) is the teachers' mean similarity; no gradient flows into it.
+    teacher_temperature is `temperature` unless given, as in the paper. The loss is least, at the targets' entropy,
+    where the student's distributions are the teachers'. A teacher without opinion (constant similarity) makes uniform
+    targets; a certain one (teacher_temperature towards 0) makes this the contrastive loss of its best pairs.
+    """
+    teacher_temperature = temperature if teacher_temperature is None else teacher_temperature
+    _check(similarity, teacher_similarity, "teacher_similarity", teacher_temperature)
+    soft = full_precision(teacher_similarity.detach()) / teacher_temperature
+    return symmetric_cross_entropy(similarity, soft.softmax(0), soft.softmax(1), temperature)
+
+
+def stage_loss(similarity, annotated, temperature, teacher_similarity=None, w_sup=1.0, w_dist=0.0,
+               teacher_temperature=None, estimated=None):
+    """w_sup * L_sup + w_dist * L_dist: stage 1 is (1, 0), published stage 2 (0, 1), a later system (1, 1).
+
+    L_dist is the distillation loss of `teacher_similarity`, or, for an ensemble that is not combined by its mean
+    similarity, the cross-entropy against `estimated`, the two distributions of `corrlib.correspondence.estimate.estimate`
+    (which hold their temperature already). A term of weight 0 is not computed.
+    """
+    if w_dist and (teacher_similarity is None) == (estimated is None):
+        raise ValueError("w_dist is not 0, so give either teacher_similarity or estimated (one of them), "
+                         "or set w_dist to 0")
+    loss = similarity.new_zeros((), dtype=full_precision(similarity).dtype)
+    if w_sup:
+        loss = loss + w_sup * contrastive_loss(similarity, annotated, temperature)
+    if w_dist and estimated is not None:
+        clip_given_caption, caption_given_clip = estimated
+        loss = loss + w_dist * symmetric_cross_entropy(similarity, clip_given_caption, caption_given_clip, temperature)
+    elif w_dist:
+        loss = loss + w_dist * distillation_loss(similarity, teacher_similarity, temperature, teacher_temperature)
+    return loss

@@ -1,0 +1,81 @@
+"""Pretraining of a tiny backbone on tagging: the built-in stand-in for AudioSet pretraining."""
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from corrlib.files import replace_with
+from corrlib.training.trainer import learning_rate_at
+
+
+def pretrain(backbone, audio, tags, epochs, learning_rate, seed, batch_clips=16):
+    """Train `backbone` (in place) and a linear head to tag clips; returns the mean loss of each epoch.
+
+    audio: LogMelAudio of the pretraining split; tags (clips, classes) in {0, 1}. Binary cross-entropy, AdamW,
+    one epoch of warm-up and a cosine, as AudioSet taggers are trained. The head is thrown away.
+    """
+    torch.manual_seed(seed)
+    device = next(backbone.parameters()).device
+    tags = torch.as_tensor(tags).to(device)
+    head = nn.Linear(backbone.feature_size, tags.shape[1]).to(device)
+    optimiser = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=learning_rate, weight_decay=1e-4,
+                                  fused=True)
+    batch_clips = min(batch_clips, len(tags))
+    steps, step, losses = len(tags) // batch_clips, 0, []
+    backbone.train()
+    for epoch in range(epochs):
+        total = 0.0
+        for clips in torch.randperm(len(tags))[:steps * batch_clips].split(batch_clips):
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate_at(step, epochs * steps, steps, learning_rate, 1e-6)
+            loss = F.binary_cross_entropy_with_logits(head(backbone.encode(audio.log_mel(clips, device))), tags[clips])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            total, step = total + float(loss.detach()), step + 1
+        losses.append(total / steps)
+        print(f"pretraining epoch {epoch + 1}/{epochs}  loss {losses[-1]:.4f}", flush=True)
+    return losses
+
+
+class Pretrained:
+    """A pretrained backbone on disk, found again by its recipe, its clips and their tags, whatever folder they lie in.
+
+    recipe: a dict of what decides the training; clips: the table of a Corpus; tags (clips, classes). Kept in
+    `pretrained/` of the data folder (`data`, or what CORRLIB_DATA names).
+    """
+
+    def __init__(self, backbone, recipe, clips, tags):
+        content = [recipe, backbone.front_end.settings(), {k: list(v.shape) for k, v in backbone.state_dict().items()}]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+        for name in (type(backbone).__module__, "corrlib.models.transformer", "corrlib.models.frontends", __name__):
+            digest.update(Path(str(sys.modules[name].__file__)).read_bytes())             # other code, other weights
+        for path in clips["path"]:
+            digest.update(Path(path).read_bytes())
+        digest.update(np.ascontiguousarray(tags).tobytes())
+        folder = Path(os.environ.get("CORRLIB_DATA", "data")) / "pretrained"
+        self.path = folder / f"{recipe['backbone']}-{digest.hexdigest()[:16]}.safetensors"
+
+    def load(self, backbone):
+        """Load the weights into `backbone`; the losses of their epochs, or None where there are none (or damaged)."""
+        try:
+            state = load_file(self.path)
+            losses = state.pop("losses").tolist()
+            backbone.load_state_dict(state)
+        except Exception:            # whatever is wrong with a cache, making it again mends it
+            return None
+        print(f"pretrained backbone found in {self.path}", flush=True)
+        return losses
+
+    def save(self, backbone, losses):
+        state = {k: v.contiguous() for k, v in backbone.state_dict().items()}
+        state["losses"] = torch.tensor(losses, dtype=torch.float64)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        replace_with(self.path, lambda path: save_file(state, path))

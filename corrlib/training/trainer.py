@@ -1,0 +1,212 @@
+"""One training loop for both stages: build, step, validate, checkpoint, run."""
+import math
+import time
+from functools import partial
+
+import pandas as pd
+import torch
+
+from corrlib.corpora.ahead import load_ahead
+from corrlib.corpora.batches import epoch_batches, steps_an_epoch
+from corrlib.evaluation.evaluate import validation_score
+from corrlib.models import distributed
+from corrlib.models.gradient_cache import Parts
+from corrlib.models.precision import autocast
+from corrlib.training import checkpoints
+from corrlib.training.losses import stage_loss
+
+SPEAK_SECONDS = 60                                           # in an epoch that takes longer
+COLLAPSED = 0.01                                             # standard deviation of cosines that are all alike
+LEAST_SCALE = 2.0 ** -16                                     # of float16's loss: below it no gradient was ever finite
+
+
+class DivergenceError(RuntimeError):
+    """The loss or a gradient is no longer finite."""
+
+
+def learning_rate_at(step, steps, warmup_steps, peak, final):
+    """Linear warm-up to `peak`, half a cosine down to `final` at the last of `steps`, then `final` (published recipe)."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
+    return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Trainer:
+    """Trains `encoder` on `audio` and `items` towards `target`, choosing the best epoch on validation.
+
+    parameters: TrainingParameters; validation: (audio, items); run: corrlib.study.runs.Run or None (nothing is written).
+    The loss is w_sup * L_sup + w_dist * L_dist; stage 1 is w_sup = 1 and no teacher. As one of several processes
+    (see corrlib.models.distributed) it embeds its share of every batch, and the first of them writes.
+    """
+
+    def __init__(self, encoder, audio, items, target, parameters, validation, run=None, w_sup=1.0, w_dist=0.0):
+        self.encoder, self.audio, self.items, self.target = encoder, audio, items, target
+        self.parameters, self.validation, self.run = parameters, validation, run
+        self.weights = {"w_sup": w_sup, "w_dist": w_dist}
+        self.device = next(encoder.parameters()).device
+        if parameters.checkpoint_activations:
+            encoder.save_memory()
+        if parameters.compile_backbone:
+            encoder.compile_backbone()
+        distributed.share_statistics(encoder)
+        self.trained = [p for p in encoder.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.trained, lr=parameters.learning_rate, weight_decay=parameters.weight_decay,
+                                           fused=True)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=parameters.precision == "float16")
+        self.tokens = encoder.text.tokenize(items.texts)
+        self.steps_an_epoch = steps_an_epoch(items, parameters.batch_clips, parameters.captions_per_clip)
+        self.epoch, self.best, self.log = 0, -1.0, []
+        self.best_state: dict | None = None
+
+    def run_all(self):
+        """Train every epoch, resuming after the last finished one; leaves the best epoch's weights loaded."""
+        self._resume()
+        while self.epoch < self.parameters.epochs:
+            started = time.time()
+            loss = self._train_epoch()
+            p = self.parameters
+            scores = validation_score(self.encoder, *self.validation, precision=p.precision, workers=p.workers)
+            self.epoch += 1
+            self._record(loss, scores, time.time() - started)
+        self.encoder.load_state_dict(self.best_state)
+        return pd.DataFrame(self.log)
+
+    def _train_epoch(self):
+        """One pass over the items; returns the mean loss. Seeded by (seed, epoch) alone, so a resumed run is the same."""
+        p = self.parameters
+        torch.manual_seed(p.draw_seed() * 7919 + self.epoch + 15485863 * distributed.rank())
+        self.encoder.train()
+        total, count, spoken = 0.0, 0, time.time()
+        for batch, parts in load_ahead(self.audio, self._requests(), p.workers):
+            total += self._step(batch, parts, count)
+            count += 1
+            if time.time() - spoken > SPEAK_SECONDS:
+                spoken = time.time()
+                self._say(f"epoch {self.epoch + 1}/{p.epochs}  step {count}/{self.steps_an_epoch}  loss {total / count:.3f}")
+        return total / count
+
+    def _requests(self):
+        """The epoch's batches, each with the places of its audio: this process's share, in parts of `part_clips`.
+
+        Crops are drawn for the whole batch, so that they do not depend on the number of processes.
+        """
+        p = self.parameters
+        crops = torch.Generator().manual_seed(p.draw_seed() * 104729 + self.epoch)
+        longest = p.clip_seconds if p.like_lengths else None
+        for batch in epoch_batches(self.items, p.batch_clips, p.captions_per_clip, p.draw_seed(), self.epoch, longest):
+            own = distributed.share(self.audio.places(batch.clips, crops))
+            size = p.part_clips or len(own)
+            yield batch, [own[i:i + size] for i in range(0, len(own), size)]
+
+    def _step(self, batch, audio_parts, count):
+        """One batch: its gradient and, at the last of `accumulate_batches`, a step of the optimiser; returns the loss."""
+        step = self.epoch * self.steps_an_epoch + count
+        place = count % self.parameters.accumulate_batches
+        together = min(self.parameters.accumulate_batches, self.steps_an_epoch - count + place)
+        if place == 0:
+            self.optimiser.zero_grad(set_to_none=True)
+        loss = self._add_gradient(batch, audio_parts, step, together)
+        if place + 1 == together:
+            self._update(batch, step)
+        return loss
+
+    def _add_gradient(self, batch, audio_parts, step, together):
+        p = self.parameters
+        clips = self._in_parts([(self.encoder.embed_batch, part) for part in audio_parts])
+        own = distributed.share([self.tokens[i] for i in batch.captions.tolist()])
+        size = -(-len(own) // len(audio_parts))
+        captions = self._in_parts([(self.encoder.embed_tokens, own[i:i + size]) for i in range(0, len(own), size)])
+        similarity = distributed.gather(clips.embed()) @ distributed.gather(captions.embed()).T
+        estimated = self.target(batch)
+        if estimated is not None:
+            estimated = [distribution.to(self.device) for distribution in estimated]
+        loss = stage_loss(similarity, batch.annotated.to(self.device), temperature=p.temperature, estimated=estimated,
+                          **self.weights)
+        if not torch.isfinite(loss):
+            raise self._diverged(f"the loss is {loss.item()}", step, batch)
+        self.scaler.scale(loss / together).backward()
+        clips.backward()
+        captions.backward()
+        return float(loss.detach())
+
+    def _in_parts(self, calls):
+        """Parts of embeddings, each a function and its arguments, computed in the run's precision."""
+        def under_autocast(function, *arguments):
+            with autocast(self.device, self.parameters.precision):
+                return function(*arguments)
+
+        return Parts([partial(under_autocast, *call) for call in calls], self.encoder)
+
+    def _update(self, batch, step):
+        p = self.parameters
+        decay, warmup = (e * self.steps_an_epoch for e in (p.cosine_epochs or p.epochs, p.warmup_epochs))
+        rate = learning_rate_at(step, decay, warmup, p.learning_rate, p.final_learning_rate)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        distributed.sum_gradients(self.trained)
+        self._check_gradient(step, batch)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+
+    def _check_gradient(self, step, batch):
+        """DivergenceError where a gradient is not finite; float16's scaler skips such a step, but not for ever."""
+        if self.scaler.is_enabled():
+            if self.scaler.get_scale() < LEAST_SCALE:
+                raise self._diverged("no scale of the loss gives a finite float16 gradient", step, batch)
+            return
+        gradients = [p.grad for p in self.trained if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(norm):
+            raise self._diverged(f"the gradient's norm is {norm.item()}", step, batch)
+
+    def _diverged(self, what, step, batch):
+        clips = ", ".join(self.items.clip_ids[row] for row in batch.clips[:8].tolist())
+        last = next(iter(self.run.checkpoints() if self.run else []), "none yet")
+        return DivergenceError(f"{what} at step {step} (epoch {self.epoch + 1}), first clips of the batch "
+                               f"{clips}; last good checkpoint: {last}; lower learning_rate and run again")
+
+    def _record(self, loss, scores, seconds):
+        score = float(scores["mAP@10"])
+        if score > self.best:
+            self.best = score
+            self.best_state = {k: v.detach().cpu().clone() for k, v in self.encoder.state_dict().items()}
+        self.log.append({"epoch": self.epoch, "loss": loss, "seconds": seconds,
+                         **{f"validation {k}": float(scores[k]) for k in ("mAP@10", "R@1", "R@5", "R@10")}})
+        left = (self.parameters.epochs - self.epoch) * sum(r["seconds"] for r in self.log) / len(self.log)
+        self._say(f"epoch {self.epoch}/{self.parameters.epochs}  loss {loss:.3f}  validation mAP@10 {100 * score:.2f} %"
+                  f"  (best {100 * self.best:.2f} %)  {left:.0f} s left")
+        if scores["spread"] < COLLAPSED:
+            self._say(f"warning: all similarities are alike (standard deviation {scores['spread']:.1e}), the embedding "
+                      "space has collapsed; lower learning_rate, or raise batch_clips or temperature")
+        if self.run and distributed.rank() == 0:
+            self.run.write_table("log.csv", pd.DataFrame(self.log))
+            self._checkpoint()
+        distributed.wait()
+
+    def _say(self, line):
+        """To the notebook, and to progress.log in the run's folder, which can be followed while a headless run goes on."""
+        if distributed.rank():
+            return
+        print(line, flush=True)
+        if self.run:
+            with open(self.run.path("progress.log"), "a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+
+    def _checkpoint(self):
+        checkpoints.save(self.run, self.epoch, {
+            "epoch": self.epoch, "best": self.best, "best_state": self.best_state, "log": self.log,
+            "encoder": self.encoder.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict()})
+
+    def _resume(self):
+        state = checkpoints.load(self.run, self.device) if self.run else None
+        if state is None:
+            return
+        self.encoder.load_state_dict(state["encoder"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.best, self.log = state["epoch"], state["best"], state["log"]
+        self.best_state = {k: v.cpu() for k, v in state["best_state"].items()}
+        if distributed.rank() == 0:
+            print(f"resumed after epoch {self.epoch}", flush=True)

@@ -1,0 +1,318 @@
+"""Seeing and hearing: phrases, partial matches against loops, verdicts, escaping, and the notebook in a real browser."""
+import io
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from corrlib import soundscapes
+from corrlib.corpora.corpus import build
+from corrlib.evaluation.relevance import load_relevance
+from corrlib.explore import (
+    Desk,
+    Session,
+    Verdicts,
+    contributions,
+    is_interactive,
+    matrix,
+    models,
+    panels,
+    split_phrases,
+    words,
+)
+from corrlib.explore.sound import Player, spectrogram_png, wav_bytes
+from corrlib.study.parameters import ExploreParameters
+
+
+@pytest.mark.parametrize("caption, phrases", [
+    ("A dog barks while rain falls", ["A dog barks", "while rain falls"]),
+    ("Water drips, and then a bell rings in the distance.", ["Water drips,", "and then a bell rings", "in the distance."]),
+    ("A car close by while wind howls close by.", ["A car close by", "while wind howls close by."]),
+    ("A car is close and a dog barks", ["A car is close", "and a dog barks"]),
+    ("Rain on leaves", ["Rain", "on leaves"]),
+    ("Birds sing loudly", ["Birds", "sing", "loudly"]),
+    ("Wind", ["Wind"]),
+    ("An android sings onto tape", ["An", "android", "sings", "onto", "tape"]),
+])
+def test_phrases(caption, phrases):
+    assert split_phrases(caption) == phrases and " ".join(phrases) == caption
+
+
+def test_a_phrase_contributes_what_is_lost_without_it():
+    weight = {"a dog barks": 0.5, "while rain falls": 0.3}
+    similarity_of = lambda texts: [sum(v for k, v in weight.items() if k in text) for text in texts]   # noqa: E731
+    found = contributions("a dog barks while rain falls", similarity_of)
+    assert [phrase for phrase, _ in found] == list(weight)
+    np.testing.assert_allclose([drop for _, drop in found], list(weight.values()), atol=1e-6)
+    assert np.isnan(contributions("Wind", lambda texts: [1.0])[0][1])
+
+
+def session_of(clips=7, captions_a_clip=3, truth=True, folder=None, text="caption {}"):
+    """A Session on random embeddings, without any run."""
+    draw = torch.Generator().manual_seed(1)
+    s = Session.__new__(Session)
+    own = torch.arange(clips).repeat_interleave(captions_a_clip)
+    texts = [text.format(i) for i in range(len(own))]
+    keys = [f"clip {i}.wav" for i in range(clips)]
+    files = pd.DataFrame({"key": keys, "path": [str(folder / k) if folder else k for k in keys], "start_seconds": 0.0,
+                          "duration_seconds": 0.5})
+    s.corpus = build("folder", "evaluation", files, pd.DataFrame({"key": [keys[c] for c in own], "text": texts}))
+    annotated = lambda rows, columns: rows[:, None] == own[columns][None]                      # noqa: E731
+    s.items = SimpleNamespace(clips=clips, captions=len(own), texts=texts, clip_of_caption=own, annotated=annotated,
+                              caption_ids=s.corpus.captions["caption_id"].tolist())
+    s.clips, s.captions = (torch.nn.functional.normalize(torch.randn(n, 8, generator=draw)) for n in (clips, len(own)))
+    s.temperature, s.teachers = 0.1, ["one", "two"]
+    s.__dict__["_teacher_embeddings"] = [(s.clips, s.captions), (s.clips.flip(1), s.captions)]
+    s.truth = torch.rand(clips, len(own), generator=draw).numpy() if truth else None
+    if folder is not None:
+        for i, key in enumerate(keys):
+            soundfile.write(folder / key, 0.1 * np.sin(np.arange(8000) * (i + 1) / 20), 16000)
+    return s
+
+
+def test_partial_matches_against_a_loop():
+    s = session_of()
+    mean = (s.clips @ s.captions.T + s.clips.flip(1) @ s.captions.T) / 2
+    expected = []
+    for caption, home in enumerate(s.items.clip_of_caption.tolist()):
+        p = torch.exp(mean[:, caption] / 0.1)
+        p = (p / p.sum()).tolist()
+        clip = max((c for c in range(s.items.clips) if c != home), key=lambda c: p[c])
+        expected.append((p[clip] - p[home], caption, clip, p[clip]))
+    expected.sort(reverse=True)
+    table = s.partial_matches(5)
+    assert table["caption"].tolist() == [e[1] for e in expected[:5]]
+    assert table["clip"].tolist() == [e[2] for e in expected[:5]]
+    np.testing.assert_allclose(table["disagreement"], [e[0] for e in expected[:5]], atol=1e-6)
+    np.testing.assert_allclose(table["estimated"], [e[3] for e in expected[:5]], atol=1e-6)
+    assert not table["own"].any()
+    np.testing.assert_allclose(table["true"], [s.truth[e[2], e[1]] for e in expected[:5]])
+
+
+def test_best_captions_are_those_of_the_estimate():
+    s = session_of()
+    table, p = s.best_captions(2, 6), s.caption_given_clip[2]
+    assert table["caption"].tolist() == sorted(range(21), key=lambda c: -p[c])[:6]
+    assert table["own"].tolist() == [c // 3 == 2 for c in table["caption"]]
+    assert torch.allclose(s.caption_given_clip.sum(1), torch.ones(7))
+    assert torch.allclose(s.clip_given_caption.sum(0), torch.ones(21))
+
+
+def test_verdicts_are_relevance(tmp_path):
+    s, path = session_of(), tmp_path / "verdicts.csv"
+    first = Verdicts(path)
+    assert first.of(s.items.caption_ids[4], "clip 5.wav") is None
+    first.give(s.items.caption_ids[4], "caption 4", "clip 1.wav", "clip 5.wav", True)
+    first.give(s.items.caption_ids[4], "caption 4", "clip 1.wav", "clip 3.wav", True)
+    first.give(s.items.caption_ids[9], "caption 9", "clip 3.wav", "clip 0.wav", False)
+    again = Verdicts(path)
+    assert again.of(s.items.caption_ids[4], "clip 5.wav") is True and again.of(s.items.caption_ids[9], "clip 0.wav") is False
+    again.give(s.items.caption_ids[4], "caption 4", "clip 1.wav", "clip 3.wav", False)         # another mind
+    found = load_relevance(path, s.corpus)
+    assert found.kind == "multi-positive" and found.texts == ["caption 4", "caption 9"]
+    assert found.relevance.T.tolist() == [[0, 1, 0, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0, 0]]
+    with pytest.raises(ValueError, match="semicolon"):
+        again.give("x", "y", "a;b.wav", "c.wav", True)
+
+
+def test_a_foreign_csv_is_not_taken_for_verdicts(tmp_path):
+    (tmp_path / "verdicts.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="has no column 'caption_id'"):
+        Verdicts(tmp_path / "verdicts.csv")
+
+
+def test_nothing_from_a_corpus_becomes_markup(tmp_path):
+    s = session_of(text="<img src=x onerror=alert(1)> & %{{z}} {}")
+    shown = words.clip_facts(s, 0, 0.5, 0.1, 1) + words.caption_table(s.best_captions(0))
+    shown += words.claim_list([("<b>dog", True)])
+    shown += words.marked_phrases([("<script>", 0.1), ("b", float("nan"))])
+    assert "<img" not in shown and "<script" not in shown and "<b>dog" not in shown and "&lt;img" in shown
+    rows, columns = matrix.block(s, 5)
+    hover = matrix.heat_map(s, rows, columns).data[0].text
+    assert not any("<img" in cell or "%{z} " in cell for line in hover for cell in line)
+
+
+def test_a_block_has_one_caption_of_each_clip_and_the_matrices_agree():
+    s = session_of()
+    rows, columns = matrix.block(s, 5, seed=3)
+    assert sorted(set(rows.tolist())) == sorted(rows.tolist()) and s.items.clip_of_caption[columns].tolist() == rows.tolist()
+    figure = matrix.heat_map(s, rows, columns, "true")
+    np.testing.assert_allclose(figure.data[0].z, s.truth[rows][:, columns].T)
+    assert list(figure.data[1].x) == list(figure.data[1].y) == list(range(5))                  # annotated: the diagonal
+    with pytest.raises(ValueError, match="truth of this corpus is not known"):
+        matrix.values(session_of(truth=False), "true")
+
+
+def test_widgets_work_without_a_browser(tmp_path):
+    s = session_of(folder=tmp_path)
+    ranked = pd.DataFrame({"clip": [3, 1], "similarity": [0.5, 0.4], "estimated": [0.2, 0.1]})
+    s.search = lambda text, count: ranked.head(count)
+    s.phrases, s.claims = lambda text, clip: [("a", 0.2), ("b", -0.1)], lambda clip, caption: [("dog", True)]
+    view = panels.search(s, "a dog", 2)
+    assert [card.children[0].label for card in view.children[3].children] == ["clip 3.wav", "clip 1.wav"]
+    view.children[1].value = 1                                                                 # how many
+    assert len(view.children[3].children) == 1
+    verdicts = Verdicts(tmp_path / "v.csv")
+    view, first = panels.partial_matches(s, verdicts, 4), s.partial_matches(4).iloc[0]
+    accept, reject, saved = view.children[5].children
+    accept.click()
+    reject.click()
+    assert view.children[0].value == 2 and "2 captions judged" in saved.value
+    assert verdicts.of(s.items.caption_ids[first["caption"]], s.name(first["clip"])) is True
+    for panel in (view, panels.clip(s), panels.heat_map(s, 4)):
+        for control in controls(panel):
+            assert control.description or control.tooltip                                      # a label each
+
+
+def controls(widget):
+    import ipywidgets
+    if isinstance(widget, (ipywidgets.Box)):
+        return [c for child in widget.children for c in controls(child)]
+    return [widget] if hasattr(widget, "description") and not isinstance(widget, ipywidgets.HTML) else []
+
+
+def test_a_player_holds_sound_and_picture(tmp_path):
+    s = session_of(folder=tmp_path)
+    player = Player().show(s.corpus, 2)
+    sound, rate = soundfile.read(io.BytesIO(bytes(player.wav)))
+    assert rate == 16000 and len(sound) == 8000 and player.label == "clip 2.wav"
+    np.testing.assert_allclose(sound, 0.1 * np.sin(np.arange(8000) * 3 / 20), atol=2e-4)
+    assert bytes(player.picture).startswith(b"\x89PNG")
+    assert np.abs(soundfile.read(io.BytesIO(wav_bytes(np.full(10, 3.0))))[0]).max() <= 1     # clipped, not wrapped
+    assert spectrogram_png(np.zeros(16000, np.float32)).startswith(b"\x89PNG")
+
+
+def test_who_is_there(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert not is_interactive()
+    monkeypatch.setenv("JPY_SESSION_NAME", "13_explore.ipynb")
+    assert is_interactive()
+
+
+class TestStudy:
+    """On the finished smoke study."""
+
+    @pytest.fixture(autouse=True)
+    def _environment(self, study, monkeypatch):
+        for name in ("CORRLIB_RUNS", "CORRLIB_DATA"):
+            monkeypatch.setenv(name, study[1][name])
+
+    def test_headless_figures(self, study):
+        for name in ("search", "matrix", "partial_matches"):
+            assert (study[0] / "figures" / f"explore_{name}.png").stat().st_size > 5000
+            assert len(pd.read_csv(study[0] / "figures" / f"explore_{name}.csv"))
+        assert (study[0] / "explore" / "manifest.json").is_file()
+
+    def test_a_typed_caption_that_is_a_stored_one_finds_the_same(self, study):
+        s = Session("smoke", "ensemble-mn_tiny-seed1")
+        assert models()["smoke"][0].startswith("ensemble-") and len(s.teachers) == 3
+        table = s.search(s.items.texts[7], 24)
+        np.testing.assert_allclose(table["similarity"], s.similarity[table["clip"].to_numpy(), 7], atol=1e-5)
+        np.testing.assert_allclose(table["estimated"], s.clip_given_caption[table["clip"].to_numpy(), 7], atol=1e-5)
+        assert table["similarity"].is_monotonic_decreasing
+        with pytest.raises(ValueError, match="caption is empty"):
+            s.search("  ")
+
+    def test_claims_are_those_that_make_the_truth(self, study):
+        s = Session("smoke", "stage1-mn_tiny-seed1")
+        truth = soundscapes.load_truth(s.parameters.data, "evaluation")
+        for clip, caption in ((0, 0), (3, 40), (20, 7)):
+            holds = [h for _, h in s.claims(clip, caption)]
+            assert np.mean(holds) == pytest.approx(truth[clip, caption])
+
+    def test_an_unfinished_model_is_named(self, study):
+        with pytest.raises(FileNotFoundError, match="does not exist"):
+            Session("smoke", "stage1-none-seed1")
+        with pytest.raises(FileNotFoundError, match="make reproduce STUDY=nothing"):
+            Desk(ExploreParameters(study="nothing"))
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+def test_in_a_browser(study, tmp_path):
+    """Run all, search, play, accept a partial match, find it in the CSV."""
+    from playwright.sync_api import sync_playwright
+    notebook = json.loads(open("notebooks/13_explore.ipynb", encoding="utf-8").read())
+    cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
+    cell["source"] = [line.replace("'builtin'", "'smoke'") for line in cell["source"]]
+    (tmp_path / "13_explore.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    with lab(tmp_path, study[1]) as address, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[
+            "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+            "--autoplay-policy=no-user-gesture-required"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1100})
+        page.set_default_timeout(120_000)
+        page.goto(address)
+        page.locator("h1:has-text('Seeing and hearing')").first.wait_for()
+        # JupyterLab loses a run that is asked for while the kernel connects
+        page.wait_for_function("window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.get_by_label("Pair").wait_for()
+
+        box = page.get_by_placeholder("what should be heard")
+        box.fill("a <b>bird</b> sings")
+        box.press("Enter")
+        page.get_by_text("5 of 24 clips for “a <b>bird</b> sings”").wait_for()
+        player = page.locator(".corrlib-player").first
+        audio = player.locator("audio")
+        audio.evaluate("player => player.play()")
+        page.wait_for_function("document.querySelector('.corrlib-player audio').currentTime > 0.3")
+        assert float(player.locator(".head").evaluate("line => parseFloat(line.style.left)")) > 5
+        assert audio.get_attribute("aria-label").startswith("play scene_")
+
+        cells = page.locator(".js-plotly-plot .nsewdrag").first                                 # a click on the matrix plays
+        cells.scroll_into_view_if_needed()
+        cells.click()
+        page.wait_for_function("""[...document.querySelectorAll('.jp-OutputArea')].some(area =>
+            area.querySelector('.js-plotly-plot') && [...area.querySelectorAll('.corrlib-player audio')].some(
+                audio => !audio.paused && audio.currentTime > 0.2))""")
+
+        first = page.get_by_label("Pair").locator("option").first.inner_text().replace("\xa0", " ")
+        page.get_by_role("button", name="Accept").focus()
+        page.keyboard.press("Enter")                                                           # by keyboard alone
+        page.get_by_text("1 captions judged").wait_for()
+        browser.close()
+    saved = pd.read_csv(study[0] / "explore" / "verdicts.csv")
+    (study[0] / "explore" / "verdicts.csv").unlink()
+    assert len(saved) == 1 and saved["query"][0] in first
+    own, accepted = saved["audio_filenames"][0].split(";")
+    assert accepted in first and own != accepted
+
+
+class lab:
+    """A JupyterLab server on `folder`; its address while it lives."""
+
+    def __init__(self, folder, environment):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.environment = folder, {**environment, "JUPYTER_CONFIG_DIR": str(folder / "config"),
+                                                 "JUPYTER_DATA_DIR": str(folder / "data"),
+                                                 "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
+
+    def __enter__(self):
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
+                   "--IdentityProvider.token=test", "--LabApp.expose_app_in_browser=True", str(self.folder)]
+        self.server = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(300):
+            with socket.socket() as door:
+                if door.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return f"http://127.0.0.1:{self.port}/lab/tree/13_explore.ipynb?token=test"
+            time.sleep(0.2)
+        raise RuntimeError("JupyterLab did not start")
+
+    def __exit__(self, *_):
+        self.server.terminate()
+        self.server.wait(30)

@@ -1,0 +1,171 @@
+"""Parameters and studies: every mistake is refused at once, with the culprit and the nearest right name."""
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from corrlib.study import parameters as P
+from corrlib.study import runs
+from corrlib.study.plan import plan_runs, urgency
+from corrlib.study.study_file import load_study
+
+STUDY = "title: t\nseeds: [1, 2]\nbackbones: [mn_tiny, atst_tiny]\n"
+
+
+@pytest.mark.parametrize("kind, values, sentence", [
+    ("stage1", {"learning_rat": 1e-3}, "unknown parameter 'learning_rat'; did you mean 'learning_rate'"),
+    ("stage1", {"epochs": 0}, "'epochs' = 0"), ("stage1", {"epochs": "ten"}, "'epochs' = 'ten'"),
+    ("stage1", {"temperature": -0.1}, "'temperature' = -0.1"), ("stage1", {"epochs": 2.5}, "'epochs' = 2.5"),
+    ("stage1", {"precision": "float8"}, "'precision' = 'float8'"),
+    ("stage1", {"epochs": 1, "warmup_epochs": 1.0}, "warmup_epochs"),
+    ("stage1", {"final_learning_rate": 1.0}, "final_learning_rate"),
+    ("stage1", {"backbone": "mn_tyny"}, "no such backbone; did you mean 'mn_tiny'"),
+    ("stage2", {"target": "annotatd"}, "'target' = 'annotatd'"), ("stage2", {"w_dist": 0.0}, "nothing to train on"),
+    ("stage2", {"run": "x", "target": "ensemble"}, "needs teachers"),
+    ("data", {"ambiguity": 1.5}, "'ambiguity' = 1.5"), ("data", {"leave_out": "some"}, "leave_out"),
+    ("estimate", {"split": "test"}, "'split' = 'test'"),
+])
+def test_a_wrong_parameter_is_one_sentence(kind, values, sentence):
+    with pytest.raises(P.ParameterError, match=sentence) as caught:
+        P.check(P.KINDS[kind], values)
+    assert "\n" not in str(caught.value)
+
+
+def test_backbones_are_those_that_can_be_built():
+    from corrlib.models.backbones import PRESETS
+    assert set(P.BACKBONES) == set(PRESETS)
+
+
+def test_a_notebooks_globals_are_checked_but_its_imports_are_not():
+    names = {"seed": 3, "_hidden": 1, "In": [], "Out": {}, "P": P, "print": print}
+    assert P.from_notebook(P.DataParameters, names).seed == 3
+    with pytest.raises(P.ParameterError, match="did you mean 'seed'"):
+        P.from_notebook(P.DataParameters, {**names, "sed": 4})
+
+
+@pytest.mark.parametrize("kind", P.KINDS)
+def test_defaults_are_valid(kind):
+    assert P.check(P.KINDS[kind], {}).run_name()
+
+
+def study(tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    return tmp_path
+
+
+def test_a_study_becomes_a_graph(tmp_path):
+    plans = plan_runs("mine", study(tmp_path, STUDY + "settings: [continued, ensemble]\nstage2: {epochs: 3}\n"
+                                    "backbone_stage2: {atst_tiny: {epochs: 5}}\n"))
+    assert len(plans) == 2 * (1 + 2 + 2 * 2 + 1) + 1
+    names = list(plans)
+    for place, plan in enumerate(plans.values()):
+        assert all(names.index(needed) < place for needed in plan.needs)
+    ensemble = plans["ensemble-atst_tiny-seed2"]
+    assert set(ensemble.needs) == {"stage1-mn_tiny-seed2", "stage1-atst_tiny-seed2"}
+    assert ensemble.parameters["seed"] == 2 and ensemble.parameters["epochs"] == 5
+    assert plans["continued-mn_tiny-seed1"].needs == ("stage1-mn_tiny-seed1",)
+    assert plans["continued-mn_tiny-seed1"].parameters["target"] == "annotated"
+    assert plans["stage1-mn_tiny-seed1"].notebook == "notebooks/04_stage1_mn.ipynb"
+    assert len({plans[f"data-seed{s}"].parameters["data"] for s in (1, 2)}) == 2       # every seed has its own corpus
+
+
+@pytest.mark.parametrize("text, sentence", [
+    (STUDY + "setings: [self]\n", "unknown parameter 'setings'; did you mean 'settings'"),
+    (STUDY + "settings: [selv]\n", "unknown setting 'selv'; did you mean 'self'"),
+    (STUDY + "figures: '{'\n", "figures '{' is no path"), (STUDY + "figures: '{seed}'\n", "only {study}, {runs} is known"),
+    (STUDY + "data_folder: '{seed:9999999999}'\n", "data_folder .* is no path"),
+    (STUDY + "stage1: {epocs: 3}\n", "unknown parameter 'epocs'; did you mean 'epochs'"),
+    (STUDY + "backbone_stage1: {passt_tiny: {epochs: 3}}\n", "'passt_tiny' has its own parameters"),
+    (STUDY.replace("mn_tiny", "resnet"), "'resnet' has no stage-1 notebook"),
+    (STUDY + "data: {sounds: $NOT_SET_ANYWHERE}\n", r"needs \$NOT_SET_ANYWHERE"),
+    ("- a list\n", "must hold `key: value` lines"), ("a: [1\n", "not valid YAML"),
+])
+def test_a_wrong_study_is_one_sentence(tmp_path, text, sentence):
+    with pytest.raises(P.ParameterError, match=sentence) as caught:
+        plan_runs("mine", study(tmp_path, text))
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_what_others_wait_for_is_run_first(tmp_path):
+    plans = plan_runs("mine", study(tmp_path, STUDY + "settings: [continued, ensemble]\n"))
+    priority = urgency(plans)
+    for run, plan in plans.items():
+        assert all(priority[needed] > priority[run] for needed in plan.needs)
+    first = sorted(plans, key=priority.get, reverse=True)
+    assert first[:2] == ["data-seed1", "data-seed2"] and first[-1] == "results"
+    assert [run for run in first if run.startswith("stage1")] == [run for run in plans if run.startswith("stage1")]
+
+
+def test_a_missing_study_names_the_nearest(tmp_path):
+    with pytest.raises(P.ParameterError, match="did you mean 'builtin'"):
+        load_study("bultin")
+
+
+@pytest.mark.parametrize("name", ["builtin", "smoke"])
+def test_shipped_studies_are_valid(name):
+    assert len(plan_runs(name)) > 10
+
+
+def test_the_command_refuses_within_seconds():
+    started = time.time()
+    result = subprocess.run([sys.executable, "-m", "corrlib.study.reproduce", "bultin"], capture_output=True, text=True)
+    assert result.returncode == 2 and result.stderr.startswith("error: there is no study file")
+    assert len(result.stderr.splitlines()) == 1 and time.time() - started < 15
+
+
+PUBLISHED = {"epochs": 20, "warmup_epochs": 1.0, "cosine_epochs": 15.0, "batch_clips": 64, "captions_per_clip": 1,
+             "learning_rate": 2e-5, "final_learning_rate": 1e-7, "weight_decay": 0.0, "temperature": 0.05,
+             "clip_seconds": 30.0, "precision": "float16"}
+
+
+@pytest.mark.parametrize("name", ["clotho", "paper"])
+def test_published_recipe_to_the_letter(name, monkeypatch):
+    monkeypatch.setenv("DATA", "/somewhere")
+    plans = plan_runs(name)
+    trained = [p.parameters for p in plans.values() if p.kind in ("stage1", "stage2")]
+    assert len(trained) == 12 and all(p[key] == value for p in trained for key, value in PUBLISHED.items())
+    text = {"text_encoder": "roberta-large", "text_dropout": 0.2, "max_tokens": 32, "clean_captions": True,
+            "embedding_size": 1024, "pretraining_epochs": 0}
+    first = [p.parameters for p in plans.values() if p.kind == "stage1"]
+    assert all(p[key] == value for p in first for key, value in text.items()) and all(p["weights"] for p in first)
+    assert all((p["w_sup"], p["w_dist"]) == (0.0, 1.0) for p in trained if "w_sup" in p)
+    assert {p["data"] for p in trained} == {"/somewhere"}
+
+
+def test_published_study_without_data_says_what_to_give(monkeypatch):
+    monkeypatch.delenv("DATA", raising=False)
+    with pytest.raises(P.ParameterError, match=r"needs \$DATA: run `make reproduce STUDY=clotho DATA=...`"):
+        plan_runs("clotho")
+
+
+def test_runs_of_different_code_are_not_mixed_unless_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
+    prints = iter(["aaa", "aaa", "bbb"])
+    for run in ("data-seed1", "stage1-a-seed1", "stage1-b-seed1"):
+        (tmp_path / "s" / run).mkdir(parents=True)
+        manifest = {"run": run, "code": {"commit": "c0ffee0123", "dirty": "-b-" in run, "fingerprint": next(prints)}}
+        manifest |= {"setting": "stage1"} if "stage" in run else {}
+        (tmp_path / "s" / run / "manifest.json").write_text(json.dumps(manifest))
+    values = {"study": "s"}
+    said = (r"'stage1-a-seed1' \(commit c0ffee01\) and 'stage1-b-seed1' \(commit c0ffee01, changed\) of study 's' were made "
+            "by different code; .* or set mix_code to True")
+    with pytest.raises(ValueError, match=said):
+        runs.start(P.ResultsParameters, "12_results", values)
+    runs.start(P.ResultsParameters, "12_results", {**values, "mix_code": True})._lock.close()
+    shutil.rmtree(tmp_path / "s" / "stage1-b-seed1")
+    runs.start(P.ResultsParameters, "12_results", values)._lock.close()
+
+
+def test_the_codes_fingerprint_is_of_what_trains_not_of_what_draws(tmp_path, monkeypatch):
+    shutil.copytree("corrlib", tmp_path / "corrlib")
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "corrlib" / "study" / "runs.py"))
+    fresh = runs.code_fingerprint.__wrapped__
+    before = fresh()
+    assert before == runs.code_fingerprint() and len(before) == 16
+    (tmp_path / "corrlib" / "figures" / "style.py").write_text("changed")
+    assert fresh() == before
+    (tmp_path / "corrlib" / "training" / "losses.py").write_text("changed")
+    assert fresh() != before

@@ -1,0 +1,105 @@
+"""The whole study, tiny: corpus, three backbones, both stages, estimate, results, through Snakemake and papermill."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import reproduce
+
+FILES = ("manifest.json", "metrics.json", "queries.csv", "embeddings.safetensors", "model.safetensors", "log.csv",
+         "notebook.ipynb")
+
+
+def test_every_training_run_leaves_its_files(study):
+    training = [p for p in study[0].iterdir() if p.name.split("-")[0] in ("stage1", "continued", "self", "ensemble")]
+    assert len(training) == 3 * 4 + 3                                        # and a variant
+    for run in training:
+        assert [f for f in FILES if not (run / f).is_file()] == []
+
+
+def test_progress_names_runs_and_epochs(study):
+    assert "[stage1-mn_tiny-seed1] epoch 2/2" in study[2] and "all 30 runs finished" in study[2]
+
+
+def test_results_hold_every_backbone_and_setting(study):
+    table = pd.read_csv(study[0] / "figures" / "results.csv")
+    assert {"study", "backbone", "setting", "metric", "mean", "low", "high", "seeds"} == set(table.columns)
+    for backbone in ("passt_tiny", "atst_tiny", "mn_tiny"):
+        assert set(table[table["backbone"] == backbone]["setting"]) >= {"stage1", "continued", "self", "ensemble"}
+    assert ((table["low"] <= table["mean"]) & (table["mean"] <= table["high"])).all()
+    for name in ("results", "differences", "learning_curves"):
+        assert (study[0] / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+def test_ablations_compare_every_point_with_the_control(study):
+    table = pd.read_csv(study[0] / "ablation_targets" / "differences.csv")
+    assert set(table["point"]) == {"self", "ensemble", "true", "uniform"}
+    assert set(table["backbone"]) == {"mn_tiny"}
+    quality = pd.read_csv(study[0] / "ablation_targets" / "targets.csv").set_index("point")
+    assert quality.loc["true", "rank_correlation"] == pytest.approx(1)
+    assert quality.loc["uniform", "rank_correlation"] == 0 and quality.loc["continued", "annotated"] == pytest.approx(1)
+    students = pd.read_csv(study[0] / "ablation_ensembles" / "against_ensemble.csv")
+    assert set(students["point"]) == {"combine-chosen_weights"} and set(students["against"]) == {"ensemble"}
+    knowledge = pd.read_csv(study[0] / "ablation_ensembles" / "knowledge.csv")
+    assert len(knowledge) == 3 + 3 + 1 and knowledge["members"].max() == 3
+    paired = pd.read_csv(study[0] / "ablation_losses" / "paired.csv")
+    assert set(paired["point"]) == {"self"} and set(paired["against"]) == {"continued"}
+    gains = pd.read_csv(study[0] / "ablation_scale" / "when_it_helps.csv")
+    assert set(gains["variant"]) == {"all", "share-0.5"} and gains["student"].between(0, 1).all()
+    second = pd.read_csv(study[0] / "ablation_scale" / "second_round.csv")
+    assert set(second["point"]) == {"second"} and set(second["against"]) == {"second-continued"}
+    for name in ("ablation_targets", "ablation_targets_mass", "ablation_temperature", "other_tasks", "ablation_ensembles",
+                 "ablation_ensembles_knowledge", "ablation_losses_mixture", "ablation_scale", "when_it_helps"):
+        assert (study[0] / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+def test_other_tasks_judge_every_run(study):
+    table = pd.read_csv(study[0] / "other_tasks" / "results.csv")
+    assert len(table) == 3 * 3 * 4 and table["mean"].between(0, 1).all()
+    metrics = json.loads((study[0] / "self-mn_tiny-seed1" / "metrics.json").read_text())
+    own = table.set_index(["metric", "backbone", "setting"])["mean"]
+    expected = metrics["annotated clip-to-caption"]["mAP@10"]
+    assert own["clip-to-caption mAP@10", "mn_tiny", "self"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_second_time_nothing_is_done(study):
+    before = {p: p.stat().st_mtime_ns for p in study[0].rglob("manifest.json")}
+    result = reproduce(study[1])
+    assert "nothing to do" in result.stdout and result.returncode == 0
+    assert before == {p: p.stat().st_mtime_ns for p in study[0].rglob("manifest.json")}
+
+
+def test_same_seed_gives_the_same_numbers(study):
+    run = study[0] / "ensemble-mn_tiny-seed1"
+    before = (run / "metrics.json").read_text()
+    (run / "manifest.json").unlink()
+    result = subprocess.run([sys.executable, "-m", "corrlib.study.reproduce", "smoke", "--run", run.name], env=study[1],
+                            capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+    assert (run / "metrics.json").read_text() == before
+
+
+def test_a_failed_run_is_named_with_its_notebook(study):
+    run, only = study[0] / "self-atst_tiny-seed1", ("--only", "self-atst_tiny-seed1")
+    weights, manifest = study[0] / "stage1-atst_tiny-seed1" / "model.safetensors", run / "manifest.json"
+    kept, finished = weights.read_bytes(), manifest.stat().st_mtime_ns
+    manifest.unlink()
+    weights.write_bytes(b"not a checkpoint")
+    result = reproduce(study[1], *only)
+    weights.write_bytes(kept)
+    assert result.returncode == 1
+    assert f"self-atst_tiny-seed1: failed, see {run / 'notebook.ipynb'}" in result.stdout
+    assert reproduce(study[1], *only).returncode == 0
+    os.utime(manifest, ns=(finished, finished))              # as if it had never failed: its dependants stay
+
+
+def test_manifest_tells_how_to_repeat(study):
+    manifest = json.loads((study[0] / "stage1-mn_tiny-seed1" / "manifest.json").read_text())
+    assert manifest["parameters"]["backbone"] == "mn_tiny" and manifest["parameters"]["seed"] == 1
+    assert manifest["repeat"].startswith("papermill notebooks/04_stage1_mn.ipynb")
+    assert manifest["peak_memory_bytes"] > 1e8 and manifest["packages"]["torch"].startswith("2.11")
+    assert Path("notebooks/04_stage1_mn.ipynb").is_file()

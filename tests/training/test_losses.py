@@ -1,0 +1,158 @@
+"""Losses against loops written out from their definitions, closed forms and limits."""
+import math
+
+import pytest
+import torch
+
+from corrlib.training.losses import contrastive_loss, distillation_loss, stage_loss, symmetric_cross_entropy
+
+TAU = 0.05
+
+
+@pytest.fixture
+def draw():
+    generator = torch.Generator().manual_seed(7)
+    return lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64) * 2 - 1
+
+
+def loop(similarity, matches, tau):
+    """The definition in contrastive_loss's docstring, number by number."""
+    def half(rows, match):
+        rows, match, total = list(rows), list(match), 0.0
+        for row, m in zip(rows, match, strict=True):
+            normaliser = math.log(sum(math.exp(s / tau) for s in row))
+            total += sum(normaliser - s / tau for s, hit in zip(row, m, strict=True) if hit) / sum(m)
+        return total / len(rows)
+    s, m = similarity.tolist(), matches.tolist()
+    return (half(s, m) + half(zip(*s, strict=True), zip(*m, strict=True))) / 2
+
+
+@pytest.mark.parametrize("clips, owner", [(5, [0, 1, 2, 3, 4]), (3, [0, 0, 1, 2, 2]), (2, [0, 1, 0, 1, 1, 1, 0])])
+def test_contrastive_loss_equals_its_definition(draw, clips, owner):
+    similarity = draw(clips, len(owner))
+    annotated = torch.arange(clips)[:, None] == torch.tensor(owner)
+    assert contrastive_loss(similarity, annotated, TAU).item() == pytest.approx(loop(similarity, annotated, TAU), 1e-12)
+
+
+def test_one_match_each_is_nt_xent(draw):
+    similarity, labels = draw(6, 6), torch.arange(6)
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = (cross_entropy(similarity / TAU, labels) + cross_entropy(similarity.T / TAU, labels)) / 2
+    assert contrastive_loss(similarity, torch.eye(6, dtype=torch.bool), TAU) == pytest.approx(expected.item(), 1e-12)
+
+
+def test_closed_form_of_a_constant_similarity():
+    """A model without opinion: log(clips) in one direction, log(captions) in the other, whatever the matches."""
+    annotated = torch.arange(4)[:, None] == torch.arange(12) // 3
+    loss = contrastive_loss(torch.full((4, 12), 0.3, dtype=torch.float64), annotated, TAU)
+    assert loss.item() == pytest.approx((math.log(4) + math.log(12)) / 2, 1e-12)
+
+
+def test_closed_form_of_two_pairs():
+    similarity = torch.tensor([[0.9, 0.1], [0.2, 0.8]], dtype=torch.float64)
+    leads = [0.9 - 0.2, 0.8 - 0.1, 0.9 - 0.1, 0.8 - 0.2]       # of the right one, by caption and by clip
+    expected = sum(math.log1p(math.exp(-lead / TAU)) for lead in leads) / 4
+    assert contrastive_loss(similarity, torch.eye(2, dtype=torch.bool), TAU).item() == pytest.approx(expected, 1e-12)
+
+
+def test_order_of_clips_and_captions_does_not_matter(draw):
+    similarity, annotated = draw(4, 8), torch.arange(4)[:, None] == torch.arange(8) // 2
+    rows, columns = torch.randperm(4), torch.randperm(8)
+    for loss in (lambda s, a: contrastive_loss(s, a, TAU), lambda s, a: distillation_loss(s, s.cos(), TAU)):
+        assert loss(similarity, annotated).item() == pytest.approx(
+            loss(similarity[rows][:, columns], annotated[rows][:, columns]).item(), 1e-12)
+
+
+def test_certain_teacher_is_the_contrastive_loss(draw):
+    similarity, eye = draw(5, 5), torch.eye(5, dtype=torch.bool)
+    certain = distillation_loss(similarity, eye.double(), TAU, teacher_temperature=1e-3)
+    assert certain.item() == pytest.approx(contrastive_loss(similarity, eye, TAU).item(), 1e-12)
+    groups = torch.arange(3)[:, None] == torch.tensor([0, 1, 2, 0, 1, 2])
+    similarity = draw(3, 6)
+    certain = distillation_loss(similarity, groups.double(), TAU, teacher_temperature=1e-3)
+    assert certain.item() == pytest.approx(contrastive_loss(similarity, groups, TAU).item(), 1e-12)
+
+
+def test_teacher_without_opinion_asks_for_uniform_distributions(draw):
+    similarity = draw(3, 4)
+    loss = distillation_loss(similarity, torch.zeros(3, 4, dtype=torch.float64), TAU)
+    logits = similarity / TAU
+    expected = -(logits.log_softmax(0).mean() + logits.log_softmax(1).mean()) / 2
+    assert loss.item() == pytest.approx(expected.item(), 1e-12)
+
+
+def test_distillation_is_least_where_student_equals_teacher(draw):
+    teacher = draw(4, 6)
+    student = (teacher + 0.3).requires_grad_()                 # softmax does not see a constant
+    loss = distillation_loss(student, teacher, TAU)
+    loss.backward()
+    entropy = sum(torch.special.entr((teacher / TAU).softmax(axis)).sum(axis).mean() for axis in (0, 1)) / 2
+    assert loss.item() == pytest.approx(entropy.item(), 1e-10)
+    assert student.grad.abs().max() < 1e-12
+    assert distillation_loss(teacher + 0.1 * draw(4, 6), teacher, TAU) > entropy + 1e-3
+
+
+def test_teacher_temperature_and_no_gradient_to_the_teacher(draw):
+    similarity, teacher = draw(4, 4), draw(4, 4).requires_grad_()
+    same = distillation_loss(similarity, teacher, TAU)
+    assert same == distillation_loss(similarity, teacher, TAU, teacher_temperature=TAU)
+    softer = distillation_loss(similarity, teacher, TAU, teacher_temperature=0.2)
+    assert softer.item() == pytest.approx(distillation_loss(similarity, teacher * TAU / 0.2, TAU).item(), 1e-12)
+    assert not same.requires_grad
+
+
+def test_gradients(draw):
+    similarity, teacher = draw(3, 6).requires_grad_(), draw(3, 6)
+    annotated = torch.arange(3)[:, None] == torch.arange(6) // 2
+    assert torch.autograd.gradcheck(lambda s: contrastive_loss(s, annotated, 0.5), similarity)
+    assert torch.autograd.gradcheck(lambda s: distillation_loss(s, teacher, 0.5, 0.3), similarity)
+    loss = contrastive_loss(similarity, annotated, 0.5)
+    gradient, = torch.autograd.grad(loss, similarity)
+    targets = annotated / annotated.sum(0), annotated / annotated.sum(1, keepdim=True)
+    predicted = (similarity / 0.5).softmax(0), (similarity / 0.5).softmax(1)
+    expected = sum((p - t) / p.shape[1 - axis] for axis, (p, t) in enumerate(zip(predicted, targets, strict=True)))
+    torch.testing.assert_close(gradient, expected / 2 / 0.5)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(draw, kind):
+    similarity, teacher = draw(8, 8).to(kind), draw(8, 8).to(kind)
+    eye = torch.eye(8, dtype=torch.bool)
+    for half, full in ((contrastive_loss(similarity, eye, TAU), contrastive_loss(similarity.double(), eye, TAU)),
+                       (distillation_loss(similarity, teacher, TAU),
+                        distillation_loss(similarity.double(), teacher.double(), TAU))):
+        assert half.dtype == torch.float32 and full.dtype == torch.float64
+        assert half.item() == pytest.approx(full.item(), 1e-6)
+
+
+def test_confident_and_wrong_stays_finite():
+    similarity = (1 - 2 * torch.eye(3)).requires_grad_()       # exp(1 / 0.001) would overflow
+    loss = contrastive_loss(similarity, torch.eye(3, dtype=torch.bool), 1e-3)
+    loss.backward()
+    assert loss.item() == pytest.approx(2000 + math.log(2), 1e-6) and torch.isfinite(similarity.grad).all()
+
+
+def test_stage_loss_weighs_both_losses(draw):
+    similarity, teacher, annotated = draw(4, 4), draw(4, 4), torch.eye(4, dtype=torch.bool)
+    supervised, distilled = contrastive_loss(similarity, annotated, TAU), distillation_loss(similarity, teacher, TAU, 1)
+    assert stage_loss(similarity, annotated, TAU) == supervised
+    for w_sup, w_dist in ((0, 1), (1, 1), (0.3, 0.7)):
+        both = stage_loss(similarity, annotated, TAU, teacher, w_sup, w_dist, teacher_temperature=1.0)
+        assert both.item() == pytest.approx((w_sup * supervised + w_dist * distilled).item(), 1e-12)
+    estimated = teacher.softmax(0), teacher.softmax(1)
+    assert stage_loss(similarity, annotated, TAU, w_sup=0, w_dist=1, estimated=estimated) == distilled
+    assert symmetric_cross_entropy(similarity, *estimated, TAU) == distilled
+
+
+def test_bad_input_names_the_culprit(draw):
+    similarity, eye = draw(3, 3), torch.eye(3, dtype=torch.bool)
+    with pytest.raises(ValueError, match="without a match"):
+        contrastive_loss(similarity, eye & (torch.arange(3) > 0), TAU)
+    with pytest.raises(ValueError, match="annotated is"):
+        contrastive_loss(similarity, eye[:1], TAU)             # would broadcast
+    with pytest.raises(ValueError, match="teacher_similarity is"):
+        distillation_loss(similarity, similarity[:, :1], TAU)
+    with pytest.raises(ValueError, match="greater than 0"):
+        distillation_loss(similarity, similarity, TAU, teacher_temperature=0)
+    with pytest.raises(ValueError, match="either teacher_similarity or estimated"):
+        stage_loss(similarity, eye, TAU, w_dist=1.0)
