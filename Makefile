@@ -28,6 +28,7 @@ reproduce: $(if $(PROFILE),$(CLUSTER),$(STAMP))
 
 test: $(TESTS)
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pyrefly check --summary=none
 	$(PYTHON) -m pytest --numprocesses auto --maxprocesses 8 --no-loadscope-reorder
 

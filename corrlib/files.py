@@ -1,4 +1,5 @@
 """Files that hold their old content or their new, never half of it."""
+
 import os
 from pathlib import Path
 
@@ -28,12 +29,12 @@ def replace_with(path, writer):
     try:
         writer(temporary)
         with open(temporary, "rb") as file:
-            os.fsync(file.fileno())                          # a renamed file must not be empty after a power cut
+            os.fsync(file.fileno())  # a renamed file must not be empty after a power cut
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _not_written(path, error.strerror or error) from None
-    except Exception as error:       # safetensors and torch report a full disk as exceptions of their own
+    except Exception as error:  # safetensors and torch report a full disk as exceptions of their own
         temporary.unlink(missing_ok=True)
         if not any(sign in str(error).lower() for sign in FULL_DISK):
             raise
@@ -41,16 +42,20 @@ def replace_with(path, writer):
 
 
 def _not_written(path, reason):
-    return OSError(f"could not write {path} ({reason}); free some space and run the same command again: what was there "
-                   "before is intact")
+    return OSError(
+        f"could not write {path} ({reason}); free some space and run the same command again: what was there "
+        "before is intact"
+    )
 
 
 def read_tensors(path):
     """{name: tensor} of a finished run's safetensors file; ValueError where it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file  # loads torch, which a plan does without
+
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}); remove its folder and run the study "
-                         "again") from None
+        raise ValueError(
+            f"{path} is damaged or no safetensors file ({error}); remove its folder and run the study again"
+        ) from None

@@ -20,8 +20,11 @@ class ByFile(LoadFileScheduling):
     xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2.
     """
 
-    study = {p.name for p in Path(__file__).parent.rglob("test_*.py")
-             if re.search(r"def test\w+\(.*\bstudy\b", p.read_text(encoding="utf-8"))}
+    study = {
+        p.name
+        for p in Path(__file__).parent.rglob("test_*.py")
+        if re.search(r"def test\w+\(.*\bstudy\b", p.read_text(encoding="utf-8"))
+    }
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
@@ -42,6 +45,7 @@ def pytest_collection_modifyitems(items):
 def in_repository():
     """Tests run from the repository's root, as notebooks do."""
     from corrlib.study import runs
+
     runs.enter_repository()
 
 

@@ -1,4 +1,5 @@
 """Miniature corpora in the published layouts, for tests."""
+
 import csv
 import json
 
@@ -25,25 +26,43 @@ def table(path, header, rows, encoding="utf-8"):
     return path
 
 
-ODD_NAMES = {        # name in the table: name on the disk
-    "plain.wav": "plain.wav", "two words.wav": "two words.wav", "Zürich café.wav": "Zürich café.wav",
-    "dog&#39;s bark.wav": "dog's bark.wav", "100% rain.wav": "100% rain.wav", 'say "hi".wav': 'say "hi".wav',
-    "ends with dot..wav": "ends with dot.wav", "LOUD.wav": "LOUD.WAV", "20%25.wav": "20%25.wav",
+ODD_NAMES = {  # name in the table: name on the disk
+    "plain.wav": "plain.wav",
+    "two words.wav": "two words.wav",
+    "Zürich café.wav": "Zürich café.wav",
+    "dog&#39;s bark.wav": "dog's bark.wav",
+    "100% rain.wav": "100% rain.wav",
+    'say "hi".wav': 'say "hi".wav',
+    "ends with dot..wav": "ends with dot.wav",
+    "LOUD.wav": "LOUD.WAV",
+    "20%25.wav": "20%25.wav",
     "decomposed é.wav": "decomposed é.wav",
 }
 
 
-def clotho(folder, names=("a.wav", "b.wav", "c.wav"), splits=("development", "validation", "evaluation"), disk=None,
-           encoding="utf-8", ids=None):
+def clotho(
+    folder,
+    names=("a.wav", "b.wav", "c.wav"),
+    splits=("development", "validation", "evaluation"),
+    disk=None,
+    encoding="utf-8",
+    ids=None,
+):
     """ClothoV2: five captions a clip, a metadata table a split."""
     disk = disk or {}
     for split in splits:
         header = ["file_name", *(f"caption_{i}" for i in range(1, 6))]
-        table(folder / f"clotho_captions_{split}.csv", header,
-              [[n, *(f"Caption {i} of {split}, a sound, maybe" for i in range(1, 6))] for n in names])
-        table(folder / f"clotho_metadata_{split}.csv",
-              ["file_name", "keywords", "sound_id", "sound_link", "start_end_samples", "manufacturer", "license"],
-              [[n, "möwe;sea", (ids or {}).get((split, n), "Not found"), "", "", "Jörg", "CC0"] for n in names], encoding)
+        table(
+            folder / f"clotho_captions_{split}.csv",
+            header,
+            [[n, *(f"Caption {i} of {split}, a sound, maybe" for i in range(1, 6))] for n in names],
+        )
+        table(
+            folder / f"clotho_metadata_{split}.csv",
+            ["file_name", "keywords", "sound_id", "sound_link", "start_end_samples", "manufacturer", "license"],
+            [[n, "möwe;sea", (ids or {}).get((split, n), "Not found"), "", "", "Jörg", "CC0"] for n in names],
+            encoding,
+        )
         for number, name in enumerate(names):
             sound(folder / split / disk.get(name, name), 0.4 + 0.1 * number)
     return folder
@@ -52,8 +71,11 @@ def clotho(folder, names=("a.wav", "b.wav", "c.wav"), splits=("development", "va
 def audiocaps(folder, audio="audio/{split}", name="Y{id}.flac", missing=()):
     """AudioCaps: one caption a clip in train, five in val and test."""
     for split, captions in (("train", 1), ("val", 5), ("test", 5)):
-        rows = [[f"{i}{j}", f"-id_{split}{i}", str(30 * i), f"A train, caption {j}"] for i in range(4)
-                for j in range(captions)]
+        rows = [
+            [f"{i}{j}", f"-id_{split}{i}", str(30 * i), f"A train, caption {j}"]
+            for i in range(4)
+            for j in range(captions)
+        ]
         table(folder / f"{split}.csv", ["audiocap_id", "youtube_id", "start_time", "caption"], rows)
         for i in range(4):
             if (split, i) not in missing:
@@ -66,12 +88,18 @@ SOURCES = {"FreeSound": "fsd", "BBC_Sound_Effects": "bbc", "SoundBible": "sb", "
 
 def wavcaps(folder, ids=None):
     """WavCaps: four JSON files, FLAC folders."""
-    ids = ids or {"FreeSound": ["101", "102"], "BBC_Sound_Effects": ["NHU0501"], "SoundBible": ["7"],
-                  "AudioSet_SL": ["Y-id_test1.wav", "Yother.wav"]}
+    ids = ids or {
+        "FreeSound": ["101", "102"],
+        "BBC_Sound_Effects": ["NHU0501"],
+        "SoundBible": ["7"],
+        "AudioSet_SL": ["Y-id_test1.wav", "Yother.wav"],
+    }
     for source, short in SOURCES.items():
         path = folder / "json_files" / source / f"{short}_final.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = [{"id": i, "caption": f"Sound {i} of {source}.", "duration": 0.5, "audio": "wav_path"} for i in ids[source]]
+        data = [
+            {"id": i, "caption": f"Sound {i} of {source}.", "duration": 0.5, "audio": "wav_path"} for i in ids[source]
+        ]
         path.write_text(json.dumps({"num_captions_per_audio": 1, "data": data}))
         for i in ids[source]:
             sound(folder / f"{source}_flac" / f"{i.removesuffix('.wav')}.flac")
@@ -81,8 +109,11 @@ def wavcaps(folder, ids=None):
 def own(folder):
     """A CSV of anybody's own files."""
     for split in ("development", "validation", "evaluation"):
-        rows = [[f"sounds/{split} {i}{suffix}", f"caption {j} of {i}"] for i, suffix in enumerate((".wav", ".mp3", ".flac"))
-                for j in range(1 + i)]
+        rows = [
+            [f"sounds/{split} {i}{suffix}", f"caption {j} of {i}"]
+            for i, suffix in enumerate((".wav", ".mp3", ".flac"))
+            for j in range(1 + i)
+        ]
         table(folder / f"{split}.csv", ["file", "caption"], rows)
         for file in {r[0] for r in rows}:
             sound(folder / file)

@@ -1,4 +1,5 @@
 """Notebooks as files: clean, thin, and with parameters that their model knows."""
+
 import ast
 from pathlib import Path
 
@@ -8,9 +9,22 @@ import pytest
 from corrlib.study.parameters import KINDS, check
 
 NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
-MODELS = {"01": "data", "02": "stage1", "03": "stage1", "04": "stage1", "05": "estimate", "06": "stage2", "07": "ablation",
-          "08": "ablation", "09": "ablation", "10": "ablation", "11": "tasks", "12": "results", "13": "explore",
-          "90": "benchmark"}
+MODELS = {
+    "01": "data",
+    "02": "stage1",
+    "03": "stage1",
+    "04": "stage1",
+    "05": "estimate",
+    "06": "stage2",
+    "07": "ablation",
+    "08": "ablation",
+    "09": "ablation",
+    "10": "ablation",
+    "11": "tasks",
+    "12": "results",
+    "13": "explore",
+    "90": "benchmark",
+}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

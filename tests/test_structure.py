@@ -1,4 +1,5 @@
 """The rooms of corrlib and their floors: an import points to a lower floor, wherever in a file it stands."""
+
 import ast
 import re
 from pathlib import Path
@@ -10,13 +11,15 @@ HOME = ROOT / "corrlib"
 # a room may import from those of lower floors, and from itself
 FLOORS = {
     "files": 0,
-    "soundscapes": 1, "figures": 1,
+    "soundscapes": 1,
+    "figures": 1,
     "corpora": 2,
     "study": 3,
     "models": 4,
     "evaluation": 5,
     "correspondence": 6,
-    "training": 7, "reports": 7,
+    "training": 7,
+    "reports": 7,
     "explore": 8,
     "benchmarks": 9,
 }
@@ -70,7 +73,9 @@ def test_every_room_says_what_it_is_for():
 
 def test_names_tell():
     vague = {"utils", "helpers", "common", "misc", "tools"}
-    assert not [path for path in modules() if {part.removesuffix(".py") for part in path.relative_to(HOME).parts} & vague]
+    assert not [
+        path for path in modules() if {part.removesuffix(".py") for part in path.relative_to(HOME).parts} & vague
+    ]
 
 
 def test_tests_mirror_the_rooms():
@@ -94,7 +99,7 @@ def test_no_circle_between_files():
         if module in done:
             return
         for other in graph[module] & set(graph) - {module}:
-            if not module.startswith(f"{other}."):           # a file may import from its own room's entrance's files
+            if not module.startswith(f"{other}."):  # a file may import from its own room's entrance's files
                 visit(other, [*trail, module])
         done.add(module)
 

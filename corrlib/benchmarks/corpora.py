@@ -1,4 +1,5 @@
 """Evaluation of a corpus, decoding, and the cost of an epoch on the published corpora."""
+
 import math
 import statistics
 import tempfile
@@ -20,8 +21,14 @@ from corrlib.models.backbones import build_backbone
 from corrlib.models.dual_encoder import DualEncoder
 
 # published facts: clips and captions a clip (ClothoV2 and AudioCaps as published, WavCaps' card)
-PUBLISHED = {"ClothoV2": (3839, 5), "AudioCaps": (49838, 1), "WavCaps: AudioSet": (108317, 1),
-             "WavCaps: SoundBible": (1232, 1), "WavCaps: BBC": (31201, 1), "WavCaps: FreeSound": (262300, 1)}
+PUBLISHED = {
+    "ClothoV2": (3839, 5),
+    "AudioCaps": (49838, 1),
+    "WavCaps: AudioSet": (108317, 1),
+    "WavCaps: SoundBible": (1232, 1),
+    "WavCaps: BBC": (31201, 1),
+    "WavCaps: FreeSound": (262300, 1),
+}
 # of FreeSound's clips in WavCaps: the mean, the share of up to ten seconds, and the mean of these
 FREESOUND_MEAN, FREESOUND_SHORT, FREESOUND_SHORT_MEAN = 85.98, 0.351, 4.09
 
@@ -31,8 +38,14 @@ def _corpus(folder, clips, seconds, rate_hz, captions=5):
     draw, names = np.random.default_rng(0), [f"{i:03d}.flac" for i in range(clips)]
     for name in names:
         soundfile.write(Path(folder) / name, 0.1 * draw.standard_normal(int(seconds * rate_hz)), rate_hz)
-    files = pd.DataFrame({"key": names, "path": [str(Path(folder) / n) for n in names], "start_seconds": 0.0,
-                          "duration_seconds": float(seconds)})
+    files = pd.DataFrame(
+        {
+            "key": names,
+            "path": [str(Path(folder) / n) for n in names],
+            "start_seconds": 0.0,
+            "duration_seconds": float(seconds),
+        }
+    )
     texts = pd.DataFrame({"key": np.repeat(names, captions), "text": captions_of(clips * captions)})
     return build("noise", "evaluation", files, texts)
 
@@ -47,17 +60,20 @@ def evaluation(name, clips, repeats):
         @torch.no_grad()
         def once_a_caption():
             for start in range(0, items.captions, 8):
-                rows = items.clip_of_caption[start:start + 8]
+                rows = items.clip_of_caption[start : start + 8]
                 encoder.embed_batch(audio.collate([audio.read(p) for p in audio.places(rows)]))
-                encoder.embed_captions(items.texts[start:start + 8])
+                encoder.embed_captions(items.texts[start : start + 8])
 
         found = in_turns({"ours": lambda: embed(encoder, audio, items, batch=8), "usual": once_a_caption}, repeats)
-    return pd.DataFrame([row("evaluation", f"{name}, {clips} clips of 10 s, five captions each", found,
-                             "audio once a caption")])
+    return pd.DataFrame(
+        [row("evaluation", f"{name}, {clips} clips of 10 s, five captions each", found, "audio once a caption")]
+    )
 
 
 def decoding(clips, repeats, workers=2, rate_hz=44100, to_hz=32000):
-    """Ten seconds of each clip of thirty, resampled: only that part, beside all of it; and by threads, beside by none."""
+    """Ten seconds of each clip of thirty, resampled: only that part, beside all of it; and by threads, beside by
+    none.
+    """
     with tempfile.TemporaryDirectory() as folder:
         corpus = _corpus(folder, clips, 30, rate_hz, 1)
         audio = WaveformAudio(corpus, to_hz, 10.0)
@@ -66,11 +82,17 @@ def decoding(clips, repeats, workers=2, rate_hz=44100, to_hz=32000):
         def by(threads):
             list(load_ahead(audio, [(None, [audio.places(range(clips))])], threads))
 
-        part = in_turns({"ours": lambda: by(0), "usual": lambda: [read_clip(p, 0.0, None, to_hz)[:10 * to_hz]
-                                                                  for p in paths]}, repeats)
+        part = in_turns(
+            {"ours": lambda: by(0), "usual": lambda: [read_clip(p, 0.0, None, to_hz)[: 10 * to_hz] for p in paths]},
+            repeats,
+        )
         threads = in_turns({"ours": lambda: by(workers), "usual": lambda: by(0)}, repeats)
-    return pd.DataFrame([row("decoding", f"10 s of {clips} FLAC files of 30 s", part, "the whole file"),
-                         row("decoding", f"the same by {workers} threads", threads, "no threads")])
+    return pd.DataFrame(
+        [
+            row("decoding", f"10 s of {clips} FLAC files of 30 s", part, "the whole file"),
+            row("decoding", f"the same by {workers} threads", threads, "no threads"),
+        ]
+    )
 
 
 def freesound_seconds(quantiles=2000):
@@ -92,20 +114,23 @@ def _lengths(corpus, long_seconds=None):
     if corpus.endswith("FreeSound"):
         found = freesound_seconds()
         return found if long_seconds is None else np.where(found > 10, long_seconds, found)
-    return {"ClothoV2": np.linspace(15, 30, 301), "WavCaps: BBC": np.array([115.04]),
-            "WavCaps: SoundBible": np.array([13.12])}.get(corpus, np.array([10.0]))
+    return {
+        "ClothoV2": np.linspace(15, 30, 301),
+        "WavCaps: BBC": np.array([115.04]),
+        "WavCaps: SoundBible": np.array([13.12]),
+    }.get(corpus, np.array([10.0]))
 
 
 def merged_epoch(name="passt_s16", crop_seconds=30):
     """GFLOP of the audio in a training epoch of ClothoV2 + AudioCaps + WavCaps, beside every item padded to the crop.
 
-    Padded: every caption's clip as three segments of 10 s, of which the backbone computes every token to the end. Ours: a
-    clip up to a segment is padded to whole seconds, a longer one to whole segments; once for all of its captions. How long
-    FreeSound's clips are is published in part: `expected` takes `freesound_seconds`, `at_least` and `at_most` take all that
-    are beyond ten seconds as ten and as the crop; `whole_seconds` is as expected, with `whole_segments` off. Returns one
-    row a corpus and `all`; these four as shares of padded.
+    Padded: every caption's clip as three segments of 10 s, of which the backbone computes every token to the end.
+    Ours: a clip up to a segment is padded to whole seconds, a longer one to whole segments; once for all of its
+    captions. How long FreeSound's clips are is published in part: `expected` takes `freesound_seconds`, `at_least` and
+    `at_most` take all that are beyond ten seconds as ten and as the crop; `whole_seconds` is as expected, with
+    `whole_segments` off. Returns one row a corpus and `all`; these four as shares of padded.
     """
-    short = np.array([0.0, *training_gflop(name)])             # of 0, 1, ... 10 s
+    short = np.array([0.0, *training_gflop(name)])  # of 0, 1, ... 10 s
     whole, usual = short[-1], training_gflop(name, every_token=True)[-1]
 
     def ours(seconds, whole_segments=True):
@@ -118,9 +143,14 @@ def merged_epoch(name="passt_s16", crop_seconds=30):
     rows = []
     for corpus, (clips, captions) in PUBLISHED.items():
         shares = {"at_least": 10.0, "expected": None, "at_most": crop_seconds}
-        rows.append({"corpus": corpus, "padded": clips * captions * usual * math.ceil(crop_seconds / 10),
-                     **{kind: clips * ours(_lengths(corpus, long)) for kind, long in shares.items()},
-                     "whole_seconds": clips * ours(_lengths(corpus), whole_segments=False)})
+        rows.append(
+            {
+                "corpus": corpus,
+                "padded": clips * captions * usual * math.ceil(crop_seconds / 10),
+                **{kind: clips * ours(_lengths(corpus, long)) for kind, long in shares.items()},
+                "whole_seconds": clips * ours(_lengths(corpus), whole_segments=False),
+            }
+        )
     table = pd.DataFrame(rows)
     table.loc[len(table)] = ["all", *table.drop(columns="corpus").sum()]
     return table.assign(**{kind: table[kind] / table["padded"] for kind in table.columns[2:]})

@@ -1,4 +1,5 @@
 """Stop watch and memory gauge."""
+
 import gc
 import importlib.util
 import itertools
@@ -69,8 +70,18 @@ def peak_gflops(size=3072, repeats=4):
 
 
 def row(part, work, found, usual="", gflop=None, peak=None, **gib):
-    """A row of the table. found: {"ours": seconds, "usual": seconds}; usual: what that is; gflop of ours; peak: GFLOP/s."""
+    """A row of the table. found: {"ours": seconds, "usual": seconds}; usual: what that is; gflop of ours; peak:
+    GFLOP/s.
+    """
     ours, other = found["ours"], found.get("usual")
-    return {"part": part, "work": work, "seconds": ours, "usual": usual if other else "", "usual_seconds": other,
-            "times_faster": other / ours if other else None, "gflop": gflop,
-            "of_peak": gflop / ours / peak if gflop and peak else None, **gib}
+    return {
+        "part": part,
+        "work": work,
+        "seconds": ours,
+        "usual": usual if other else "",
+        "usual_seconds": other,
+        "times_faster": other / ours if other else None,
+        "gflop": gflop,
+        "of_peak": gflop / ours / peak if gflop and peak else None,
+        **gib,
+    }

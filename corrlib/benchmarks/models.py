@@ -1,4 +1,5 @@
 """Front ends, backbones, text encoder and the options of a training step."""
+
 import contextlib
 import io
 import random
@@ -19,8 +20,13 @@ from corrlib.models.passt import PaSST
 from corrlib.models.text import TextEncoder, train_tokenizer
 from corrlib.training.losses import contrastive_loss
 
-WORDS = ("a dog barks while rain falls on the roof", "birds sing near a stream", "people talk in a large hall", "wind blows",
-         "an engine starts, idles for a while and then stops as a door is closed with a loud bang")
+WORDS = (
+    "a dog barks while rain falls on the roof",
+    "birds sing near a stream",
+    "people talk in a large hall",
+    "wind blows",
+    "an engine starts, idles for a while and then stops as a door is closed with a loud bang",
+)
 
 
 def captions_of(count):
@@ -38,12 +44,29 @@ def published_passt(patchout):
     """The package hear21passt's front end and PaSST-S of 16 x 16 patches without overlap, with random weights."""
     from hear21passt.models.passt import get_model  # pyrefly: ignore[missing-import]
     from hear21passt.models.preprocess import AugmentMelSTFT  # pyrefly: ignore[missing-import]
-    with contextlib.redirect_stdout(io.StringIO()):          # it prints the whole model
-        mel = AugmentMelSTFT(n_mels=128, sr=32000, win_length=800, hopsize=320, n_fft=1024, freqm=0, timem=0,
-                             fmin_aug_range=10, fmax_aug_range=2000)
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the whole model
+        mel = AugmentMelSTFT(
+            n_mels=128,
+            sr=32000,
+            win_length=800,
+            hopsize=320,
+            n_fft=1024,
+            freqm=0,
+            timem=0,
+            fmin_aug_range=10,
+            fmax_aug_range=2000,
+        )
         columns, rows = patchout
-        network = get_model("passt_s_p16_s16_128_ap468", pretrained=False, fstride=16, tstride=16, input_tdim=1000,
-                            s_patchout_t=columns, s_patchout_f=rows)
+        network = get_model(
+            "passt_s_p16_s16_128_ap468",
+            pretrained=False,
+            fstride=16,
+            tstride=16,
+            input_tdim=1000,
+            s_patchout_t=columns,
+            s_patchout_f=rows,
+        )
     return mel.to(DEVICE), network.to(DEVICE)
 
 
@@ -55,8 +78,11 @@ def front_ends(names, clips, repeats):
         waveform = sounds(clips, backbone.sample_rate_hz)
         usual, calls = "", dict[str, Callable]()
         calls["ours"] = lambda b=backbone, w=waveform: b.log_mel(w)
-        if installed("hear21passt", "timm") and backbone.front_end.settings()["kind"] == "kaldi" \
-                and backbone.sample_rate_hz == 32000:
+        if (
+            installed("hear21passt", "timm")
+            and backbone.front_end.settings()["kind"] == "kaldi"
+            and backbone.sample_rate_hz == 32000
+        ):
             mel, usual = published_passt((0, 0))[0].train(), "hear21passt"
             calls["usual"] = lambda m=mel, w=waveform: m(w)
         with torch.no_grad():
@@ -65,7 +91,9 @@ def front_ends(names, clips, repeats):
 
 
 def backbones(names, clips, repeats, peak):
-    """Embedding of segments, and a training step (forward, backward) with what is drawn in training; log-mels are given."""
+    """Embedding of segments, and a training step (forward, backward) with what is drawn in training; log-mels are
+    given.
+    """
     rows = []
     for name in names:
         backbone = build_backbone(name).to(DEVICE)
@@ -79,13 +107,23 @@ def backbones(names, clips, repeats, peak):
             if usual:
                 calls["usual"] = _pass(other, other, log_mel[:, None], training)
             gib = {f"{which}_gib": memory(call) for which, call in calls.items()}
-            rows.append(row(part, f"{name}, {clips} x 10 s", in_turns(calls, repeats), "hear21passt",
-                            _gflop(backbone, log_mel, training), peak, **gib))
+            rows.append(
+                row(
+                    part,
+                    f"{name}, {clips} x 10 s",
+                    in_turns(calls, repeats),
+                    "hear21passt",
+                    _gflop(backbone, log_mel, training),
+                    peak,
+                    **gib,
+                )
+            )
     return pd.DataFrame(rows)
 
 
 def _pass(model, call, log_mel, training):
     """A function that runs a network forwards, in training also backwards."""
+
     def step():
         model.train(training)
         with torch.set_grad_enabled(training):
@@ -94,6 +132,7 @@ def _pass(model, call, log_mel, training):
             if training:
                 model.zero_grad(set_to_none=True)
                 features.square().mean().backward()
+
     return step
 
 
@@ -134,8 +173,15 @@ def clap(clips, repeats):
 def _roberta(size):
     captions = list(WORDS) * 9
     tokenizer = train_tokenizer(captions)
-    config = RobertaConfig(vocab_size=len(tokenizer), hidden_size=size, num_hidden_layers=4, num_attention_heads=size // 64,
-                           intermediate_size=4 * size, max_position_embeddings=66, pad_token_id=1)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size,
+        num_hidden_layers=4,
+        num_attention_heads=size // 64,
+        intermediate_size=4 * size,
+        max_position_embeddings=66,
+        pad_token_id=1,
+    )
     return TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer).to(DEVICE).eval()
 
 
@@ -145,9 +191,16 @@ def text(captions, repeats, size=768):
     tokens = encoder.tokenize(texts)
     padded = torch.tensor([[*i, *[1] * (32 - len(i))] for i in tokens], device=DEVICE)
     with torch.no_grad():
-        found = in_turns({"ours": lambda: encoder(tokens), "usual": lambda: encoder.model(
-            input_ids=padded, attention_mask=(padded != 1).long())}, repeats)
-    return pd.DataFrame([row("text", f"{captions} captions, four layers of roberta-base", found, "padded to 32 tokens")])
+        found = in_turns(
+            {
+                "ours": lambda: encoder(tokens),
+                "usual": lambda: encoder.model(input_ids=padded, attention_mask=(padded != 1).long()),
+            },
+            repeats,
+        )
+    return pd.DataFrame(
+        [row("text", f"{captions} captions, four layers of roberta-base", found, "padded to 32 tokens")]
+    )
 
 
 def training_options(name, clips, repeats, compiled=True):
@@ -159,7 +212,7 @@ def training_options(name, clips, repeats, compiled=True):
 
     def step(size):
         def embed(start):
-            part = waveform[start:start + size]
+            part = waveform[start : start + size]
             return encoder.embed_audio(part, torch.full((len(part),), part.shape[1]))
 
         encoder.train().zero_grad(set_to_none=True)
@@ -177,5 +230,15 @@ def training_options(name, clips, repeats, compiled=True):
     encoder.save_memory()
     found["checkpointed"] = (in_turns({"x": calls["plain"]}, repeats)["x"], memory(calls["plain"]))
     plain = found["plain"]
-    return pd.DataFrame([{"option": option, "seconds": s, "of_plain_seconds": s / plain[0], "gib": gib,
-                          "of_plain_gib": gib / plain[1] if plain[1] else None} for option, (s, gib) in found.items()])
+    return pd.DataFrame(
+        [
+            {
+                "option": option,
+                "seconds": s,
+                "of_plain_seconds": s / plain[0],
+                "gib": gib,
+                "of_plain_gib": gib / plain[1] if plain[1] else None,
+            }
+            for option, (s, gib) in found.items()
+        ]
+    )

@@ -1,4 +1,5 @@
 """Growth with the number of clips and captions: estimation and search."""
+
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from corrlib.evaluation.search import FaissIndex, nearest, recall
 from corrlib.study.memory import peak_bytes
 
 MEMBERS, SIZE, K = 3, 256, 50
-PUBLISHED_SIZE, CAPTIONS = 1024, 1024        # of an embedding in the published recipe; captions of one block
+PUBLISHED_SIZE, CAPTIONS = 1024, 1024  # of an embedding in the published recipe; captions of one block
 
 
 def unit(rows, seed, size=SIZE):
@@ -59,10 +60,18 @@ def stored_estimation(sizes):
             save_file({str(m): unit(n, 1 + m, PUBLISHED_SIZE) for m in range(MEMBERS)}, path)
             call = _stored(path)
             call()
-            alone = subprocess.run([sys.executable, "-m", "corrlib.benchmarks.scale", path], capture_output=True, text=True,
-                                   check=True)
-            rows.append({"work": "estimation from disk", "way": f"from disk, {CAPTIONS:,} captions", "n": n,
-                         "seconds": min(seconds(call) for _ in range(3)), "gib": float(alone.stdout)})
+            alone = subprocess.run(
+                [sys.executable, "-m", "corrlib.benchmarks.scale", path], capture_output=True, text=True, check=True
+            )
+            rows.append(
+                {
+                    "work": "estimation from disk",
+                    "way": f"from disk, {CAPTIONS:,} captions",
+                    "n": n,
+                    "seconds": min(seconds(call) for _ in range(3)),
+                    "gib": float(alone.stdout),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -76,9 +85,9 @@ def _stored(path, temperature=0.05):
 def extrapolated(table, n=400_000):
     """Hours and GiB of estimation from disk, n x n, from the largest number of clips that was measured.
 
-    Work is proportional to clips x captions: `exponent` is the slope of log seconds over log clips of the three largest, 1
-    if linear in the product. Memory is that of a process with one block, which does not grow, and of what is found: K
-    probabilities and places a caption, held twice while the blocks are put together.
+    Work is proportional to clips x captions: `exponent` is the slope of log seconds over log clips of the three
+    largest, 1 if linear in the product. Memory is that of a process with one block, which does not grow, and of what
+    is found: K probabilities and places a caption, held twice while the blocks are put together.
     """
     own = table[table["work"] == "estimation from disk"].sort_values("n")
     last, tail = own.iloc[-1], own.tail(3)
@@ -88,13 +97,17 @@ def extrapolated(table, n=400_000):
 
 
 def searching(sizes, queries=64, probes=(4, 16, 64)):
-    """Ten best of N for some queries: exactly, by sorting everything, and through faiss, with what it finds of the exact."""
+    """Ten best of N for some queries: exactly, by sorting everything, and through faiss, with what it finds of the
+    exact.
+    """
     rows, asked = [], unit(queries, 5)
     for n in sizes:
         embeddings = unit(n, 1)
         exact = nearest(asked, embeddings, 10)[1]
-        calls = {"exact": lambda e=embeddings: nearest(asked, e, 10),
-                 "sort everything": lambda e=embeddings: (asked @ e.T).argsort(dim=1, descending=True)[:, :10]}
+        calls = {
+            "exact": lambda e=embeddings: nearest(asked, e, 10),
+            "sort everything": lambda e=embeddings: (asked @ e.T).argsort(dim=1, descending=True)[:, :10],
+        }
         found = {way: (s, 1.0) for way, s in in_turns(calls, 3).items()}
         if installed("faiss"):
             index = FaissIndex(embeddings)
@@ -102,7 +115,9 @@ def searching(sizes, queries=64, probes=(4, 16, 64)):
                 index.probes = number
                 call = {"x": lambda i=index: i.nearest(asked, 10)}
                 found[f"faiss, {number} probes"] = (in_turns(call, 3)["x"], recall(index.nearest(asked, 10)[1], exact))
-        rows += [{"work": "search", "way": way, "n": n, "seconds": s, "recall": share} for way, (s, share) in found.items()]
+        rows += [
+            {"work": "search", "way": way, "n": n, "seconds": s, "recall": share} for way, (s, share) in found.items()
+        ]
     return pd.DataFrame(rows)
 
 

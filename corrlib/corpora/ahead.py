@@ -1,8 +1,9 @@
 """Audio of the next batches, read by threads while the current one is computed."""
+
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-AHEAD = 2                                                    # batches
+AHEAD = 2  # batches
 
 
 def load_ahead(audio, requests, workers):

@@ -1,11 +1,12 @@
 """Decode the needed part of a file, to mono float32 at one rate; crop."""
+
 import numpy as np
 import soundfile
 import torch
 import torchaudio.functional as AF
 
 RATES_HZ = (1000, 768000)
-MOST_SAMPLES = 2**29            # of all channels, read at once: 2 GiB; a header may promise far more than there is
+MOST_SAMPLES = 2**29  # of all channels, read at once: 2 GiB; a header may promise far more than there is
 
 
 def read_clip(path, start_seconds=0.0, duration_seconds=None, rate_hz=32000):
@@ -22,8 +23,10 @@ def read_clip(path, start_seconds=0.0, duration_seconds=None, rate_hz=32000):
             first = min(int(round(start_seconds * file.samplerate)), file.frames)
             wanted = -1 if duration_seconds is None else int(round(duration_seconds * file.samplerate))
             if min(file.frames - first, wanted if wanted >= 0 else file.frames) * file.channels > MOST_SAMPLES:
-                raise ValueError(f"{path} claims {file.frames / file.samplerate / 3600:.0f} hours of {file.channels} "
-                                 "channels, more than is read at once; cut it into clips, or exclude this file")
+                raise ValueError(
+                    f"{path} claims {file.frames / file.samplerate / 3600:.0f} hours of {file.channels} "
+                    "channels, more than is read at once; cut it into clips, or exclude this file"
+                )
             file.seek(first)
             data, rate = file.read(wanted, dtype="float32", always_2d=True), file.samplerate
     except soundfile.LibsndfileError as error:
@@ -31,8 +34,10 @@ def read_clip(path, start_seconds=0.0, duration_seconds=None, rate_hz=32000):
             raise FileNotFoundError(f"audio file {path} is missing; restore it or exclude its clip") from None
         raise ValueError(f"{path} cannot be decoded ({error.error_string}); replace or exclude this file") from None
     if not len(data) or (wanted > 0 and len(data) < 0.9 * wanted):
-        raise ValueError(f"{path} ends after {len(data) / rate:.2f} s where {duration_seconds or 0:.2f} s from "
-                         f"{start_seconds:.2f} s were expected; it is truncated: replace or exclude this file")
+        raise ValueError(
+            f"{path} ends after {len(data) / rate:.2f} s where {duration_seconds or 0:.2f} s from "
+            f"{start_seconds:.2f} s were expected; it is truncated: replace or exclude this file"
+        )
     if not np.isfinite(data).all():
         raise ValueError(f"{path} holds samples that are not finite numbers; replace or exclude this file")
     return resample(data.mean(axis=1), rate, rate_hz)

@@ -5,6 +5,7 @@ sizes: 49,838 / 495 / 975 clips; many are no longer on YouTube. Audio: a folder 
 also below `audio`, `waveforms`, `audio_32000Hz`), or all clips in one folder; names are the YouTube id, with or without
 a `Y` before it and the start second behind it, in any audio format.
 """
+
 import numpy as np
 import pandas as pd
 
@@ -26,12 +27,16 @@ def list_audiocaps(folder, split, audio=True):
     starts = pd.to_numeric(table["start_time"], errors="coerce")
     if starts.isna().any():
         row = table[starts.isna()].iloc[0]
-        raise ValueError(f"{csv} gives '{shown(row['youtube_id'])}' the start_time '{shown(row['start_time'])}'; "
-                         "it must be a number of seconds")
+        raise ValueError(
+            f"{csv} gives '{shown(row['youtube_id'])}' the start_time '{shown(row['start_time'])}'; "
+            "it must be a number of seconds"
+        )
     keys = table["youtube_id"] + "_" + starts.astype(int).astype(str)
     found = Folder(_audio_folder(folder, split)) if audio else NoAudio()
     clips = pd.DataFrame({"key": keys, "id": table["youtube_id"]}).drop_duplicates("key")
-    paths = [found.find_stem("Y" + i, i, "Y" + k, k, f"{i}.wav") for i, k in zip(clips["id"], clips["key"], strict=True)]
+    paths = [
+        found.find_stem("Y" + i, i, "Y" + k, k, f"{i}.wav") for i, k in zip(clips["id"], clips["key"], strict=True)
+    ]
     files = clips.assign(path=paths, start_seconds=0.0, duration_seconds=np.nan)
     metadata = pd.DataFrame({"key": clips["key"], "youtube_id": clips["id"]})
     captions = pd.DataFrame({"key": keys, "text": table["caption"]})
@@ -39,7 +44,9 @@ def list_audiocaps(folder, split, audio=True):
 
 
 def _table_of(folder, split):
-    places = [folder / sub / f"{word}.csv" for sub in ("", "dataset", "csv_files_v1", "csv_files") for word in FILES[split]]
+    places = [
+        folder / sub / f"{word}.csv" for sub in ("", "dataset", "csv_files_v1", "csv_files") for word in FILES[split]
+    ]
     for path in places:
         if path.is_file():
             return path
@@ -55,5 +62,6 @@ def _audio_folder(folder, split):
     for root in roots[1:]:
         if root.is_dir():
             return root
-    raise FileNotFoundError(f"audio folder {folder / 'audio' / FILES[split][0]} does not exist; put the audio of the split "
-                            "there")
+    raise FileNotFoundError(
+        f"audio folder {folder / 'audio' / FILES[split][0]} does not exist; put the audio of the split there"
+    )

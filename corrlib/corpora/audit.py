@@ -1,4 +1,5 @@
 """The audit before training: what is there of what the tables name, and what of it can be used."""
+
 import os
 from collections import Counter
 from pathlib import Path
@@ -10,12 +11,15 @@ import soundfile
 from corrlib.corpora import audiocaps, clotho, wavcaps
 
 PROBLEMS = ("missing", "unreadable", "zero-length", "duplicated")
-MANY = 500              # files from which on what was found is kept on disk, for the next time
+MANY = 500  # files from which on what was found is kept on disk, for the next time
 KEY = ["path", "size", "changed"]
 LONGEST_SECONDS = 48 * 3600.0
-RATES_HZ = (1000, 768000)      # as corrlib.corpora.audio reads
-EXPECTED = {"clotho": clotho.EXPECTED, "audiocaps": audiocaps.EXPECTED,
-            "wavcaps": {"development": sum(wavcaps.EXPECTED.values())}}
+RATES_HZ = (1000, 768000)  # as corrlib.corpora.audio reads
+EXPECTED = {
+    "clotho": clotho.EXPECTED,
+    "audiocaps": audiocaps.EXPECTED,
+    "wavcaps": {"development": sum(wavcaps.EXPECTED.values())},
+}
 
 
 class AuditError(ValueError):
@@ -48,10 +52,19 @@ def _table(corpus, clips, problem, probed):
     for (name, split), own in clips.groupby(["corpus", "split"], sort=False):
         kinds, usable = problem[own.index].value_counts(), own[problem[own.index] == ""]
         rates = sorted(set(probed["rate_hz"][usable.index].astype(int)))
-        rows.append({"corpus": name, "split": split, "published": EXPECTED.get(name, {}).get(split, ""),
-                     "listed": len(own), "found": len(usable), **{kind: int(kinds.get(kind, 0)) for kind in PROBLEMS},
-                     "leaks": int(leaks.get(name, 0)), "hours": usable["duration_seconds"].sum() / 3600,
-                     "rates": ", ".join(map(str, rates))})
+        rows.append(
+            {
+                "corpus": name,
+                "split": split,
+                "published": EXPECTED.get(name, {}).get(split, ""),
+                "listed": len(own),
+                "found": len(usable),
+                **{kind: int(kinds.get(kind, 0)) for kind in PROBLEMS},
+                "leaks": int(leaks.get(name, 0)),
+                "hours": usable["duration_seconds"].sum() / 3600,
+                "rates": ", ".join(map(str, rates)),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -63,9 +76,11 @@ def _tolerate(clips, excluded, tolerance):
         if len(own) > tolerance * total:
             first, kinds = own.iloc[0], Counter(own["reason"])
             what = first["path"] or first["clip_id"]
-            raise AuditError(f"{len(own)} of {total} clips of {name} cannot be used ("
-                             f"{', '.join(f'{n} {kind}' for kind, n in kinds.items())}; first: {what}); restore them, or "
-                             f"raise tolerance ({tolerance:g}) to at least {np.ceil(1000 * len(own) / total) / 1000:g}")
+            raise AuditError(
+                f"{len(own)} of {total} clips of {name} cannot be used ("
+                f"{', '.join(f'{n} {kind}' for kind, n in kinds.items())}; first: {what}); restore them, or "
+                f"raise tolerance ({tolerance:g}) to at least {np.ceil(1000 * len(own) / total) / 1000:g}"
+            )
 
 
 def _probe(paths, cache):
@@ -114,8 +129,16 @@ def _known(path):
     """What was found before: path, size, changed, seconds, rate_hz, problem; without rows where there is nothing."""
     kinds = {"path": str, "size": np.int64, "changed": np.int64, "seconds": float, "rate_hz": float, "problem": str}
     try:
-        table = pd.concat(pd.read_csv(path, dtype=kinds, keep_default_na=False, chunksize=20000,          # in less memory
-                                      na_values={"seconds": [""], "rate_hz": [""]}), ignore_index=True)
+        table = pd.concat(
+            pd.read_csv(
+                path,
+                dtype=kinds,
+                keep_default_na=False,
+                chunksize=20000,  # in less memory
+                na_values={"seconds": [""], "rate_hz": [""]},
+            ),
+            ignore_index=True,
+        )
         return table[list(kinds)].drop_duplicates(KEY)
     except (OSError, ValueError, KeyError):
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})

@@ -1,4 +1,5 @@
 """Training items in seeded order, and the audio of a batch: decoded waveforms or cached log-mels."""
+
 import fcntl
 import hashlib
 import json
@@ -43,7 +44,8 @@ class Items:
     def __init__(self, corpus):
         self.seconds = torch.tensor(corpus.clips["duration_seconds"].to_numpy(float))
         self.clip_of_caption = torch.from_numpy(
-            pd.Index(corpus.clips["clip_id"]).get_indexer(corpus.captions["clip_id"]).astype(np.int64))
+            pd.Index(corpus.clips["clip_id"]).get_indexer(corpus.captions["clip_id"]).astype(np.int64)
+        )
         self.clips, self.captions = len(corpus.clips), len(corpus.captions)
         self.texts = corpus.captions["text"].tolist()
         self.clip_ids, self.caption_ids = corpus.clips["clip_id"].tolist(), corpus.captions["caption_id"].tolist()
@@ -69,7 +71,7 @@ def epoch_batches(items, batch_clips, captions_per_clip, seed, epoch, longest_se
     order = torch.randperm(len(groups), generator=generator)
     rest = len(order) % batch_clips
     if rest < len(order) and 2 * rest < batch_clips:
-        order = order[:len(order) - rest]
+        order = order[: len(order) - rest]
     batches = list(order.split(batch_clips))
     if longest_seconds is not None:
         seconds = items.seconds[[int(items.clip_of_caption[g[0]]) for g in groups]].clamp(max=longest_seconds).ceil()
@@ -92,8 +94,8 @@ def steps_an_epoch(items, batch_clips, captions_per_clip):
 
 
 class WaveformAudio:
-    """Audio decoded on demand, only the part that is needed: random crops of `clip_seconds` in training, the first ones at
-    evaluation. Shorter clips keep their own length.
+    """Audio decoded on demand, only the part that is needed: random crops of `clip_seconds` in training, the first
+    ones at evaluation. Shorter clips keep their own length.
 
     store: a DecodedAudio that holds the clips already, or None.
     """
@@ -139,7 +141,7 @@ class LogMelAudio:
         key = json.dumps([corpus.fingerprint(), backbone.front_end.settings()], sort_keys=True)
         self.path = Path(folder) / f"logmel-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path.with_suffix(".lock"), "w") as lock:     # two runs want the same cache: one computes it
+        with open(self.path.with_suffix(".lock"), "w") as lock:  # two runs want the same cache: one computes it
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self.path.is_file():
                 self._compute(corpus, backbone, batch)
@@ -151,11 +153,15 @@ class LogMelAudio:
         out: np.memmap | None = None
         backbone.eval()
         for start in range(0, len(rows), batch):
-            waves = [torch.as_tensor(read_clip(p, s, None if np.isnan(d) else d, backbone.sample_rate_hz))
-                     for p, s, d in rows[start:start + batch]]
+            waves = [
+                torch.as_tensor(read_clip(p, s, None if np.isnan(d) else d, backbone.sample_rate_hz))
+                for p, s, d in rows[start : start + batch]
+            ]
             if len({len(w) for w in waves}) > 1 or len(waves[0]) > backbone.segment_seconds * backbone.sample_rate_hz:
-                raise ValueError("cache_log_mel needs clips of one length, at most a segment long; "
-                                 "set cache_log_mel to false for this corpus")
+                raise ValueError(
+                    "cache_log_mel needs clips of one length, at most a segment long; "
+                    "set cache_log_mel to false for this corpus"
+                )
             with torch.no_grad():
                 log_mel = backbone.log_mel(torch.stack(waves).to(next(backbone.parameters()).device)).half().cpu()
             if out is None:
@@ -163,8 +169,8 @@ class LogMelAudio:
                 self._reserve(part)
             if log_mel.shape[1:] != out.shape[1:]:
                 raise ValueError("cache_log_mel needs clips of one length; set cache_log_mel to false for this corpus")
-            out[start:start + len(waves)] = log_mel.numpy()
-        assert out is not None                               # a corpus has clips
+            out[start : start + len(waves)] = log_mel.numpy()
+        assert out is not None  # a corpus has clips
         out.flush()
         os.replace(part, self.path)
         backbone.train(was_training)
@@ -176,8 +182,9 @@ class LogMelAudio:
                 os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
         except OSError as error:
             part.unlink()
-            raise OSError(f"could not write {self.path} ({error.strerror}); free some space, or set cache_log_mel to "
-                          "false") from None
+            raise OSError(
+                f"could not write {self.path} ({error.strerror}); free some space, or set cache_log_mel to false"
+            ) from None
 
     @staticmethod
     def places(clips, generator=None):

@@ -3,6 +3,7 @@
 Drossos, Lipping and Virtanen, ICASSP 2020: development 3,839, validation 1,045, evaluation 1,045 clips of 15 to 30 s,
 five captions each; `clotho_metadata_<split>.csv` (Latin-1 in some releases) gives FreeSound id, keywords, licence.
 """
+
 import numpy as np
 import pandas as pd
 
@@ -24,8 +25,14 @@ def list_clotho(folder, split, audio=True, name="clotho"):
     captions = captions.rename(columns={"file_name": "key"})[["key", "text"]].reset_index(drop=True)
     refuse_empty_captions(csv, captions["key"], captions["text"])
     found = Folder(folder / split) if audio else NoAudio()
-    files = pd.DataFrame({"key": table["file_name"], "path": [found.find(n) for n in table["file_name"]],
-                          "start_seconds": 0.0, "duration_seconds": np.nan})
+    files = pd.DataFrame(
+        {
+            "key": table["file_name"],
+            "path": [found.find(n) for n in table["file_name"]],
+            "start_seconds": 0.0,
+            "duration_seconds": np.nan,
+        }
+    )
     return build(name, split, files, captions, _metadata(folder / f"clotho_metadata_{split}.csv"))
 
 

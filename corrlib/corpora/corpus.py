@@ -1,4 +1,5 @@
 """The two tables that every corpus becomes."""
+
 import hashlib
 import os
 from dataclasses import dataclass, field
@@ -35,8 +36,10 @@ class Corpus:
     def without(self, excluded):
         """The corpus without the clips of a table `clip_id, path, reason`, and without their captions."""
         gone = set(excluded["clip_id"])
-        parts = [table[~table["clip_id"].isin(gone)].reset_index(drop=True)
-                 for table in (self.clips, self.captions, self.metadata)]
+        parts = [
+            table[~table["clip_id"].isin(gone)].reset_index(drop=True)
+            for table in (self.clips, self.captions, self.metadata)
+        ]
         return Corpus(*parts, excluded=pd.concat([self.excluded, excluded], ignore_index=True))
 
 
@@ -55,7 +58,9 @@ def build(name, split, files, captions, metadata=None):
         return clips["clip_id"].take(row).set_axis(table.index).where(row >= 0, prefix + table["key"])
 
     clip_id, number = ids(captions), captions.groupby("key", sort=False).cumcount() + 1
-    table = pd.DataFrame({"caption_id": clip_id + "#" + number.astype(str), "clip_id": clip_id, "text": captions["text"]})
+    table = pd.DataFrame(
+        {"caption_id": clip_id + "#" + number.astype(str), "clip_id": clip_id, "text": captions["text"]}
+    )
     if metadata is None:
         metadata = pd.DataFrame({"key": []}, dtype=str)
     metadata = metadata.assign(clip_id=ids(metadata)).drop(columns="key")
@@ -64,6 +69,8 @@ def build(name, split, files, captions, metadata=None):
 
 def merge(corpora):
     """Several corpora as one, in their order."""
-    tables = [pd.concat([getattr(c, name) for c in corpora], ignore_index=True)
-              for name in ("clips", "captions", "metadata", "excluded")]
+    tables = [
+        pd.concat([getattr(c, name) for c in corpora], ignore_index=True)
+        for name in ("clips", "captions", "metadata", "excluded")
+    ]
     return Corpus(*tables)

@@ -1,4 +1,5 @@
 """Decoded audio kept on disk: one flat file of 16-bit samples at one rate, made once for a split of a corpus."""
+
 import fcntl
 import hashlib
 import json
@@ -22,7 +23,7 @@ class DecodedAudio:
         first = corpus.clips.iloc[0]
         self.path = Path(folder) / f"decoded-{first['corpus']}-{first['split']}-{rate_hz}.i16"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path.with_suffix(".lock"), "w") as lock:      # two runs want the same cache: one makes it
+        with open(self.path.with_suffix(".lock"), "w") as lock:  # two runs want the same cache: one makes it
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = _state(corpus, rate_hz)
             record = self._record()
@@ -53,8 +54,9 @@ class DecodedAudio:
                     stops.append(total)
             os.replace(part, self.path)
         except OSError as error:
-            raise OSError(f"could not write {self.path} ({error.strerror or error}); free some space, or set cache_audio "
-                          "to false") from None
+            raise OSError(
+                f"could not write {self.path} ({error.strerror or error}); free some space, or set cache_audio to false"
+            ) from None
         finally:
             part.unlink(missing_ok=True)
         record = {"state": state, "stops": stops}
@@ -73,6 +75,7 @@ def _state(corpus, rate_hz):
     digest = hashlib.sha256(str(rate_hz).encode())
     for row in corpus.clips.itertuples():
         stat = os.stat(row.path)
-        digest.update(f"{row.clip_id}\t{row.start_seconds}\t{row.duration_seconds}\t{stat.st_size}\t{stat.st_mtime_ns}\n"
-                      .encode())
+        digest.update(
+            f"{row.clip_id}\t{row.start_seconds}\t{row.duration_seconds}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode()
+        )
     return digest.hexdigest()

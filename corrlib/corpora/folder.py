@@ -3,6 +3,7 @@
 `<split>.csv` (or captions.csv with a column `split`) lies in the corpus folder; `file` is a path below it. Optional
 columns `start_seconds` and `duration_seconds` make a clip of a part of a file.
 """
+
 import numpy as np
 import pandas as pd
 
@@ -19,14 +20,21 @@ def list_folder(folder, split, audio=True):
     if csv.is_file():
         table = read_csv(csv, ["file", "caption"])
     else:
-        csv = need(folder / "captions.csv", "captions table", f"write it, or {split}.csv, with columns file and caption")
+        csv = need(
+            folder / "captions.csv", "captions table", f"write it, or {split}.csv, with columns file and caption"
+        )
         table = read_csv(csv, ["file", "caption", "split"])
         table = table[table["split"] == split]
         if table.empty:
             raise ValueError(f"{csv} has no row of the split '{split}'; give some rows that split")
     refuse_empty_captions(csv, table["file"], table["caption"])
-    parts = pd.DataFrame({"start_seconds": _seconds(csv, table, "start_seconds", 0.0),
-                          "duration_seconds": _seconds(csv, table, "duration_seconds", np.nan)}, index=table.index)
+    parts = pd.DataFrame(
+        {
+            "start_seconds": _seconds(csv, table, "start_seconds", 0.0),
+            "duration_seconds": _seconds(csv, table, "duration_seconds", np.nan),
+        },
+        index=table.index,
+    )
     cut = (parts["start_seconds"] > 0) | parts["duration_seconds"].notna()
     part = "@" + parts["start_seconds"].map("{:g}".format) + "+" + parts["duration_seconds"].map("{:g}".format)
     key = table["file"] + part.where(cut, "")
@@ -49,6 +57,8 @@ def _seconds(csv, table, column, default):
     values = pd.to_numeric(given, errors="coerce")
     wrong = (values.isna() & (given != "nan")) | (values < 0) | np.isinf(values)
     if wrong.any():
-        raise ValueError(f"{csv} gives '{shown(table['file'][wrong].iloc[0])}' the {column} "
-                         f"'{shown(given[wrong].iloc[0])}'; it must be a number of seconds, 0 or more")
+        raise ValueError(
+            f"{csv} gives '{shown(table['file'][wrong].iloc[0])}' the {column} "
+            f"'{shown(given[wrong].iloc[0])}'; it must be a number of seconds, 0 or more"
+        )
     return values

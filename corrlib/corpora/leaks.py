@@ -1,4 +1,5 @@
 """Training clips that are also held-out clips of another corpus: found by id, never by guess."""
+
 import pandas as pd
 
 from corrlib.corpora import audiocaps, clotho
@@ -20,8 +21,11 @@ def in_evaluation(listed, folders):
         held = audiocaps_ids(folders["audiocaps"])
         rows = ids[(ids["source"] == "AudioSet_SL") & ids["id"].str.removeprefix("Y").isin(held)]
         found.append(rows.assign(reason="leak: in AudioCaps validation or test"))
-    return pd.concat(found)[["clip_id", "path", "reason"]] if found else ids.head(0).assign(reason="")[["clip_id", "path",
-                                                                                                       "reason"]]
+    return (
+        pd.concat(found)[["clip_id", "path", "reason"]]
+        if found
+        else ids.head(0).assign(reason="")[["clip_id", "path", "reason"]]
+    )
 
 
 def clotho_ids(folder):
@@ -31,8 +35,10 @@ def clotho_ids(folder):
         path = folder / f"clotho_metadata_{split}.csv"
         table = clotho._metadata(path)
         if table is None or "freesound_id" not in table:
-            raise FileNotFoundError(f"{path} is missing or has no sound_id, so WavCaps clips that are in ClothoV2 cannot be "
-                                    "left out; download it there")
+            raise FileNotFoundError(
+                f"{path} is missing or has no sound_id, so WavCaps clips that are in ClothoV2 cannot be "
+                "left out; download it there"
+            )
         held |= set(table["freesound_id"].str.strip()) - {"", "Not found"}
     return held
 

@@ -1,4 +1,5 @@
 """Corpora by name, alone or merged: list what their tables name, audit it, leave out what leaks."""
+
 import difflib
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def list_corpus(name, folder, split, audio=True):
     listed = {n: CORPORA[n][0](folder_of(folder, n, len(names) > 1), split, audio) for n in used}
     if "wavcaps" in listed and len(listed) > 1:
         listed["wavcaps"] = listed["wavcaps"].without(
-            leaks.in_evaluation(listed["wavcaps"], {n: folder_of(folder, n, True) for n in used}))
+            leaks.in_evaluation(listed["wavcaps"], {n: folder_of(folder, n, True) for n in used})
+        )
     return merge(list(listed.values())) if len(listed) > 1 else listed[names[0]]
 
 

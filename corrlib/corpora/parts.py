@@ -1,4 +1,5 @@
 """A part of a training split, and captions that were given to the wrong clips: data by the dial, for ablations."""
+
 import numpy as np
 
 from corrlib.corpora.corpus import Corpus
@@ -29,7 +30,7 @@ def swap_captions(corpus, share, seed):
     rng = np.random.default_rng([seed, 2])
     own = corpus.captions["clip_id"].to_numpy()
     texts, order = np.arange(len(own)), rng.permutation(len(own))
-    waiting = list(order[:round(share * len(own))])
+    waiting = list(order[: round(share * len(own))])
     while len(waiting) > 1:
         one = waiting.pop()
         place = next((i for i in range(len(waiting) - 1, -1, -1) if own[waiting[i]] != own[one]), None)

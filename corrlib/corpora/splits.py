@@ -1,4 +1,5 @@
 """The splits of a run's corpus, each opened once: tables, items, audio, and the truth where it is known."""
+
 import fcntl
 import re
 from pathlib import Path
@@ -13,7 +14,8 @@ from corrlib.corpora.parts import swap_captions, take
 
 
 def open_corpora(parameters):
-    """The Corpora of a run, ready to be read: its threads are set, and the built-in corpus is composed where it is missing.
+    """The Corpora of a run, ready to be read: its threads are set, and the built-in corpus is composed where it is
+    missing.
 
     parameters: CorpusParameters or a kind of them. The built-in corpus of a seed is composed only in its default folder
     `data/builtin/seed-<seed>`, so that a notebook runs by itself.
@@ -60,8 +62,12 @@ class Corpora:
     def truth_of(self, split, clip_rows, caption_rows):
         """True correspondence float32 of some clips and captions (row numbers of `corpus(split)`)."""
         _, rows, texts = self._part(split)
-        return soundscapes.load_truth(self.folder, split, clip_rows if rows is None else rows[clip_rows],
-                                      caption_rows if texts is None else texts[caption_rows])
+        return soundscapes.load_truth(
+            self.folder,
+            split,
+            clip_rows if rows is None else rows[clip_rows],
+            caption_rows if texts is None else texts[caption_rows],
+        )
 
     def audio(self, split, backbone):
         """What gives a batch its audio: cached log-mels or decoded waveforms, as the parameters say."""
@@ -95,7 +101,7 @@ def _compose_default(folder):
     if not default or (folder / "corpus.json").is_file():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".lock"), "w") as lock:         # two notebooks want it: one composes
+    with open(folder.with_suffix(".lock"), "w") as lock:  # two notebooks want it: one composes
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "corpus.json").is_file():
             print(f"composing the built-in corpus in {folder} (about a minute, once)", flush=True)

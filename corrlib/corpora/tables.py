@@ -1,4 +1,5 @@
 """Tables and files of a corpus as they are out there: encodings, odd names, nothing outside the folder."""
+
 import html
 import os
 import unicodedata
@@ -29,11 +30,14 @@ def read_csv(path, columns):
         except UnicodeDecodeError:
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="latin-1")
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} is not a well-formed CSV ({shown(str(error).strip().splitlines()[-1])}); "
-                         "mend that line") from None
+        raise ValueError(
+            f"{path} is not a well-formed CSV ({shown(str(error).strip().splitlines()[-1])}); mend that line"
+        ) from None
     for column in columns:
         if column not in table:
-            raise ValueError(f"{path} has no column '{column}', only {shown(', '.join(table.columns))}; rename the column")
+            raise ValueError(
+                f"{path} has no column '{column}', only {shown(', '.join(table.columns))}; rename the column"
+            )
     if table.empty:
         raise ValueError(f"{path} lists no clips; restore the published file")
     return table
@@ -68,7 +72,7 @@ class Folder:
 
     def __init__(self, folder):
         self.folder = need(folder, "audio folder", "put the corpus there or set `data` to its folder")
-        with os.scandir(self.folder) as entries:             # no question to the disk for each of 400,000 files
+        with os.scandir(self.folder) as entries:  # no question to the disk for each of 400,000 files
             self.names = {e.name: e.is_symlink() for e in entries if e.is_file()}
         self._text = str(self.folder)
 
@@ -77,7 +81,7 @@ class Folder:
         """{name without suffix: name of the audio file}, "" where several share it."""
         found = {}
         for name in self._audio():
-            stem = name[:name.rindex(".")]
+            stem = name[: name.rindex(".")]
             found[stem] = "" if stem in found else name
         return found
 
@@ -100,10 +104,15 @@ class Folder:
         return (name for name in self.names if name.lower().endswith(AUDIO_SUFFIXES))
 
     def find(self, name):
-        """Path of the file that a table calls `name`, or "". ValueError where the name leaves the folder or is unclear."""
+        """Path of the file that a table calls `name`, or "".
+
+        ValueError where the name leaves the folder or is unclear.
+        """
         if "/" in name or "\\" in name or name in ("..", "."):
-            raise ValueError(f"the tables name '{shown(name)}', which lies outside {self.folder}; a clip's name must be "
-                             "a plain file name")
+            raise ValueError(
+                f"the tables name '{shown(name)}', which lies outside {self.folder}; a clip's name must be "
+                "a plain file name"
+            )
         if name in self.names:
             return self._inside(name)
         for wanted in (plain(name), plain(unquote(name))):
@@ -124,8 +133,10 @@ class Folder:
     def _only(self, name, found):
         exact = [f for f in found if f.rpartition(".")[0] == name]
         if len(found) > 1 and len(exact) != 1:
-            raise ValueError(f"{self.folder} holds {len(found)} files for '{shown(name)}': "
-                             f"{', '.join(map(shown, found[:3]))}; keep one of them")
+            raise ValueError(
+                f"{self.folder} holds {len(found)} files for '{shown(name)}': "
+                f"{', '.join(map(shown, found[:3]))}; keep one of them"
+            )
         return exact[0] if len(found) > 1 else found[0]
 
     def _inside(self, name):

@@ -3,6 +3,7 @@
 json_files/<source>/*_final.json hold {"data": [{"id", "caption", "duration", ...}]}; audio is in
 <source>_flac, <source> or <source>/flac below the corpus folder, `waveforms`, `Zip_files` or `audio`.
 """
+
 import json
 
 import numpy as np
@@ -12,8 +13,12 @@ from corrlib.corpora.corpus import build, merge
 from corrlib.corpora.tables import Folder, NoAudio, need, refuse, refuse_empty_captions
 
 SPLITS = ("development",)
-SOURCES = {"FreeSound": "fsd_final.json", "BBC_Sound_Effects": "bbc_final.json", "SoundBible": "sb_final.json",
-           "AudioSet_SL": "as_final.json"}
+SOURCES = {
+    "FreeSound": "fsd_final.json",
+    "BBC_Sound_Effects": "bbc_final.json",
+    "SoundBible": "sb_final.json",
+    "AudioSet_SL": "as_final.json",
+}
 EXPECTED = {"FreeSound": 262300, "BBC_Sound_Effects": 31201, "SoundBible": 1232, "AudioSet_SL": 108317}
 
 
@@ -24,18 +29,30 @@ def list_wavcaps(folder, split, audio=True):
 
 
 def _source(folder, source, split, audio):
-    path = _first(folder, f"WavCaps' {SOURCES[source]}",
-                  [f"json_files/{source}/{SOURCES[source]}", f"json_files/{SOURCES[source]}", SOURCES[source]])
+    path = _first(
+        folder,
+        f"WavCaps' {SOURCES[source]}",
+        [f"json_files/{source}/{SOURCES[source]}", f"json_files/{SOURCES[source]}", SOURCES[source]],
+    )
     entries = _entries(path)
     stems = [name.removesuffix(".wav") for name in entries["id"].tolist()]
     key = pd.Series([f"{source}/{stem}" for stem in stems], dtype=str)
     refuse(path, entries["id"][key.duplicated()], "lists the clip '{}' more than once")
     refuse_empty_captions(path, entries["id"], entries["caption"])
-    places = [f"{root}{source}{end}" for root in ("", "waveforms/", "audio/", "Zip_files/", "flac/")
-              for end in ("_flac", "", "/flac")]
+    places = [
+        f"{root}{source}{end}"
+        for root in ("", "waveforms/", "audio/", "Zip_files/", "flac/")
+        for end in ("_flac", "", "/flac")
+    ]
     found = Folder(_first(folder, f"audio folder of {source}", places)) if audio else NoAudio()
-    files = pd.DataFrame({"key": key, "path": [found.find_stem(stem) for stem in stems],
-                          "start_seconds": 0.0, "duration_seconds": np.nan})
+    files = pd.DataFrame(
+        {
+            "key": key,
+            "path": [found.find_stem(stem) for stem in stems],
+            "start_seconds": 0.0,
+            "duration_seconds": np.nan,
+        }
+    )
     metadata = pd.DataFrame({"key": key, "source": source, "id": pd.Series(stems, dtype=str)})
     return build("wavcaps", split, files, pd.DataFrame({"key": key, "text": entries["caption"]}), metadata)
 
@@ -44,8 +61,9 @@ def _first(folder, what, places):
     for place in places:
         if (folder / place).exists():
             return folder / place
-    raise FileNotFoundError(f"{what} is missing: {folder / places[0]} does not exist; download it there, or leave "
-                            "wavcaps out")
+    raise FileNotFoundError(
+        f"{what} is missing: {folder / places[0]} does not exist; download it there, or leave wavcaps out"
+    )
 
 
 def _entries(path):

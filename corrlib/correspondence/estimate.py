@@ -2,6 +2,7 @@
 
 Embeddings are unit length, one (clips, E_m) and one (captions, E_m) a member; members may differ in E_m.
 """
+
 import numpy as np
 import pandas as pd
 import scipy  # its parts are loaded when first used: most runs need none
@@ -44,8 +45,7 @@ def _shares(weights, members):
         return members[0].new_full((len(members),), 1 / len(members))
     shares = torch.as_tensor(weights).to(members[0])
     if shares.shape != (len(members),) or not bool((shares >= 0).all() and shares.sum() > 0):
-        raise ValueError(f"weights must be {len(members)} numbers, none negative and not all 0; "
-                         f"got {shares.tolist()}")
+        raise ValueError(f"weights must be {len(members)} numbers, none negative and not all 0; got {shares.tolist()}")
     return shares / shares.sum()
 
 
@@ -64,8 +64,12 @@ def _combined(members, temperature, combine, shares, axis):
 def member_similarities(clip_embeddings, caption_embeddings, clip_index, caption_index):
     """Similarity (M, B, C) of a block under each member; the arguments are those of `ensemble_similarity`."""
     _check_members(clip_embeddings, caption_embeddings)
-    return torch.stack([clips[clip_index] @ captions[caption_index].T
-                        for clips, captions in zip(clip_embeddings, caption_embeddings, strict=True)])
+    return torch.stack(
+        [
+            clips[clip_index] @ captions[caption_index].T
+            for clips, captions in zip(clip_embeddings, caption_embeddings, strict=True)
+        ]
+    )
 
 
 def ensemble_similarity(clip_embeddings, caption_embeddings, clip_index, caption_index, weights=None):
@@ -80,8 +84,10 @@ def ensemble_similarity(clip_embeddings, caption_embeddings, clip_index, caption
 
 def _check_members(clip_embeddings, caption_embeddings):
     if not len(clip_embeddings) or len(clip_embeddings) != len(caption_embeddings):
-        raise ValueError(f"{len(clip_embeddings)} members' clip embeddings but {len(caption_embeddings)} of captions; "
-                         "give one of each for at least one member")
+        raise ValueError(
+            f"{len(clip_embeddings)} members' clip embeddings but {len(caption_embeddings)} of captions; "
+            "give one of each for at least one member"
+        )
     for kind, embeddings in (("clip", clip_embeddings), ("caption", caption_embeddings)):
         rows = [len(e) for e in embeddings]
         if len(set(rows)) > 1:
@@ -100,25 +106,36 @@ def top_correspondences(clip_embeddings, caption_embeddings, temperature, k, blo
     if not 1 <= k <= clips:
         raise ValueError(f"k is {k}; with {clips} clips it must be from 1 to {clips}")
     shares = _shares(weights, [full_precision(members[:1]) for members in clip_embeddings]) / temperature
-    found = [_top_of_block(clip_embeddings, [share * full_precision(members[start:start + block]) for share, members in
-                                             zip(shares, caption_embeddings, strict=True)], k, block)
-             for start in range(0, captions, block)]
+    found = [
+        _top_of_block(
+            clip_embeddings,
+            [
+                share * full_precision(members[start : start + block])
+                for share, members in zip(shares, caption_embeddings, strict=True)
+            ],
+            k,
+            block,
+        )
+        for start in range(0, captions, block)
+    ]
     return torch.cat([p for p, _ in found]), torch.cat([i for _, i in found])
 
 
 def _top_of_block(clip_embeddings, caption_parts, k, block):
     """(probability (captions, k), clip (captions, k)) of some captions, whose parts are scaled to give logits."""
-    captions = torch.cat(caption_parts, 1)                   # the mean of inner products is one of the members side by side
+    captions = torch.cat(caption_parts, 1)  # the mean of inner products is one of the members side by side
     best, where = captions.new_empty(len(captions), 0), torch.empty(len(captions), 0, dtype=torch.long)
     logsum = captions.new_full((len(captions),), -torch.inf)
     for start in range(0, len(clip_embeddings[0]), block):
-        logits = captions @ torch.cat([full_precision(members[start:start + block]) for members in clip_embeddings], 1).T
+        logits = (
+            captions @ torch.cat([full_precision(members[start : start + block]) for members in clip_embeddings], 1).T
+        )
         logsum = torch.logaddexp(logsum, logits.logsumexp(1))
         rows = torch.arange(start, start + logits.shape[1]).expand(len(logits), -1)
         if best.shape[1] < k:
             best, where = _merge(best, where, logits, rows, k)
             continue
-        better = (logits.amax(1) > best[:, -1]).nonzero()[:, 0]        # fewer and fewer, the more was seen
+        better = (logits.amax(1) > best[:, -1]).nonzero()[:, 0]  # fewer and fewer, the more was seen
         best[better], where[better] = _merge(best[better], where[better], logits[better], rows[better], k)
     return (best - logsum[:, None]).exp(), where
 
@@ -143,28 +160,40 @@ def agreement(estimated, truth, annotated, bins=None):
     """
     estimated, truth, annotated = np.asarray(estimated), np.asarray(truth), np.asarray(annotated, bool)
     if not estimated.shape == truth.shape == annotated.shape:
-        raise ValueError(f"estimated is {estimated.shape}, truth {truth.shape} and annotated {annotated.shape}; "
-                         "all must be the same (clips, captions)")
+        raise ValueError(
+            f"estimated is {estimated.shape}, truth {truth.shape} and annotated {annotated.shape}; "
+            "all must be the same (clips, captions)"
+        )
     if not (np.isfinite(estimated).all() and np.isfinite(truth).all()):
         raise ValueError("estimated or truth holds a value that is not finite; nothing can be ranked by it")
     correlations = _rank_correlations(estimated, truth, ~annotated)
     precisions, chances = _average_precisions(estimated, truth, ~annotated)
-    found: dict = {"rank_correlation": _mean(correlations), "average_precision": _mean(precisions),
-                   "chance": _mean(chances), "captions_correlated": len(correlations), "captions_matched": len(precisions)}
+    found: dict = {
+        "rank_correlation": _mean(correlations),
+        "average_precision": _mean(precisions),
+        "chance": _mean(chances),
+        "captions_correlated": len(correlations),
+        "captions_matched": len(precisions),
+    }
     if bins is not None:
         found["calibration"] = calibration(estimated[~annotated], truth[~annotated], bins)
     return found
 
 
 def probability_mass(estimated, truth, annotated):
-    """Where an estimate's probability lies: shares of `annotated` pairs, and of others that match `wholly`, `partly`, `not`.
+    """Where an estimate's probability lies: shares of `annotated` pairs, and of others that match `wholly`, `partly`,
+    `not`.
 
     estimated (clips, captions) sums to 1 over clips, as clip_given_caption does; truth in [0, 1]; annotated bool.
     The four shares, means over captions, sum to 1.
     """
     estimated, truth, annotated = np.asarray(estimated, np.float64), np.asarray(truth), np.asarray(annotated, bool)
-    kinds = {"annotated": annotated, "wholly": ~annotated & (truth >= 1), "partly": ~annotated & (truth > 0) & (truth < 1),
-             "not": ~annotated & (truth <= 0)}
+    kinds = {
+        "annotated": annotated,
+        "wholly": ~annotated & (truth >= 1),
+        "partly": ~annotated & (truth > 0) & (truth < 1),
+        "not": ~annotated & (truth <= 0),
+    }
     return {kind: float((estimated * where).sum(0).mean()) for kind, where in kinds.items()}
 
 
@@ -173,7 +202,9 @@ def _mean(values):
 
 
 def _rank_correlations(guess, right, keep, block=512):
-    """Spearman's correlation of each column over the rows to keep, where `right` varies; 0 where only `guess` does not."""
+    """Spearman's correlation of each column over the rows to keep, where `right` varies; 0 where only `guess` does
+    not.
+    """
     found = []
     for start in range(0, guess.shape[1], block):
         part = (slice(None), slice(start, start + block))
@@ -192,11 +223,13 @@ def _rank_correlations(guess, right, keep, block=512):
 
 
 def _average_precisions(guess, right, keep, block=512):
-    """Of each column that has a whole match among the rows to keep: its average precision, and the share of such rows."""
+    """Of each column that has a whole match among the rows to keep: its average precision, and the share of such
+    rows.
+    """
     precisions, chances, places = [], [], np.arange(1, len(guess) + 1)[:, None]
     for start in range(0, guess.shape[1], block):
         part = (slice(None), slice(start, start + block))
-        order = np.argsort(np.where(keep[part], -guess[part], np.inf), axis=0, kind="stable")        # the others behind
+        order = np.argsort(np.where(keep[part], -guess[part], np.inf), axis=0, kind="stable")  # the others behind
         hits = np.take_along_axis(keep[part] & (right[part] >= 1), order, 0)
         count = hits.sum(0)
         some = count > 0
@@ -217,12 +250,20 @@ def calibration(estimated, truth, bins=10):
         raise ValueError(f"{len(guess)} estimates but {len(right)} truths; give one truth an estimate, at least one")
     edges = np.unique(np.quantile(guess, np.linspace(0, 1, bins + 1)) if isinstance(bins, int) else bins)
     if guess.min() < edges[0] or guess.max() > edges[-1]:
-        raise ValueError(f"estimates reach from {guess.min():.4g} to {guess.max():.4g} but the edges from "
-                         f"{edges[0]:.4g} to {edges[-1]:.4g}; widen the edges so that no pair is left out")
-    last = max(len(edges) - 2, 0)                              # a single edge: all estimates are equal
+        raise ValueError(
+            f"estimates reach from {guess.min():.4g} to {guess.max():.4g} but the edges from "
+            f"{edges[0]:.4g} to {edges[-1]:.4g}; widen the edges so that no pair is left out"
+        )
+    last = max(len(edges) - 2, 0)  # a single edge: all estimates are equal
     codes = np.clip(np.searchsorted(edges, guess, side="right") - 1, 0, last)
     pairs = np.bincount(codes, minlength=last + 1)
-    table = pd.DataFrame({"low": edges[:last + 1], "high": edges[min(1, len(edges) - 1):][:last + 1],
-                          "estimated": np.bincount(codes, guess, last + 1) / np.maximum(pairs, 1),
-                          "truth": np.bincount(codes, right, last + 1) / np.maximum(pairs, 1), "pairs": pairs})
+    table = pd.DataFrame(
+        {
+            "low": edges[: last + 1],
+            "high": edges[min(1, len(edges) - 1) :][: last + 1],
+            "estimated": np.bincount(codes, guess, last + 1) / np.maximum(pairs, 1),
+            "truth": np.bincount(codes, right, last + 1) / np.maximum(pairs, 1),
+            "pairs": pairs,
+        }
+    )
     return table[table["pairs"] > 0].reset_index(drop=True)

@@ -1,4 +1,5 @@
 """What human ratings say of annotated, near and random pairs, and how well text alone predicts them."""
+
 import numpy as np
 import pandas as pd
 
@@ -6,16 +7,27 @@ from corrlib.correspondence.sentences import embed_sentences, without_own
 from corrlib.evaluation.intervals import bootstrap_interval
 from corrlib.evaluation.relevance import rank_correlation, read_captions, read_ratings
 
-GROUPS = {"TP": "annotated", "C15": "near", "TN": "random"}     # near: 15 clips whose captions are most alike
+GROUPS = {"TP": "annotated", "C15": "near", "TN": "random"}  # near: 15 clips whose captions are most alike
 SPLITS = ("development", "validation", "evaluation")
 
 
 def spread(tables):
-    """Ratings by group over splits: {split: read_ratings table} -> group, pairs, mean, median, quartiles, share >= 50."""
+    """Ratings by group over splits: {split: read_ratings table} -> group, pairs, mean, median, quartiles, share >=
+    50.
+    """
     ratings = pd.concat(tables.values()).assign(group=lambda t: t["group"].map(GROUPS))
-    rows = [{"pairs of clip and caption": group, "pairs": len(own), "mean": own.mean(), "quartile 1": own.quantile(0.25),
-             "median": own.median(), "quartile 3": own.quantile(0.75), "share rated 50 or more": (own >= 50).mean()}
-            for group, own in ((g, ratings.loc[ratings["group"] == g, "rating"]) for g in GROUPS.values())]
+    rows = [
+        {
+            "pairs of clip and caption": group,
+            "pairs": len(own),
+            "mean": own.mean(),
+            "quartile 1": own.quantile(0.25),
+            "median": own.median(),
+            "quartile 3": own.quantile(0.75),
+            "share rated 50 or more": (own >= 50).mean(),
+        }
+        for group, own in ((g, ratings.loc[ratings["group"] == g, "rating"]) for g in GROUPS.values())
+    ]
     return pd.DataFrame(rows)
 
 
@@ -41,11 +53,25 @@ def agreement(pairs, resamples=2000):
     """
     rows = []
     for name, groups in (("all rated clips", tuple(GROUPS)), ("near clips only", ("C15",))):
-        values = {split: np.array([rank_correlation(own["similarity"], own["rating"]) for _, own in
-                                   table[table["group"].isin(groups)].groupby("query", sort=False)])
-                  for split, table in pairs.items()}
+        values = {
+            split: np.array(
+                [
+                    rank_correlation(own["similarity"], own["rating"])
+                    for _, own in table[table["group"].isin(groups)].groupby("query", sort=False)
+                ]
+            )
+            for split, table in pairs.items()
+        }
         for split, parts in [*((s, [v]) for s, v in values.items()), ("all splits", list(values.values()))]:
             mean, low, high = bootstrap_interval(parts, [np.arange(len(v)) for v in parts], resamples)
-            rows.append({"clips": name, "split": split, "queries": sum(map(len, parts)), "rank correlation": mean,
-                         "low": low, "high": high})
+            rows.append(
+                {
+                    "clips": name,
+                    "split": split,
+                    "queries": sum(map(len, parts)),
+                    "rank correlation": mean,
+                    "low": low,
+                    "high": high,
+                }
+            )
     return pd.DataFrame(rows)

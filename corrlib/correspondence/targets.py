@@ -3,6 +3,7 @@
 A target is a function of a batch that gives the estimated correspondence of its clips and captions, as
 `corrlib.correspondence.estimate.estimate` does, or None where only the annotated pairs count.
 """
+
 import torch
 
 from corrlib.correspondence.estimate import estimate, member_similarities
@@ -40,14 +41,17 @@ def true(truth, temperature):
 def random_teacher(items, temperature, seed, size=64):
     """A teacher of random unit embeddings: fixed, confident, and without any knowledge."""
     generator = torch.Generator().manual_seed(seed)
-    draw = [torch.nn.functional.normalize(torch.randn(n, size, generator=generator), dim=-1)
-            for n in (items.clips, items.captions)]
+    draw = [
+        torch.nn.functional.normalize(torch.randn(n, size, generator=generator), dim=-1)
+        for n in (items.clips, items.captions)
+    ]
     return estimated([tuple(draw)], temperature)
 
 
 def captions(items, temperature):
     """Similarity of captions to each clip's captions by a sentence encoder (arXiv 2412.01356): text alone."""
     from corrlib.correspondence.sentences import clip_embeddings, embed_sentences  # not needed by any other target
+
     own = embed_sentences(items.texts)
     return estimated([(clip_embeddings(own, items.clip_of_caption, items.clips), own)], temperature)
 

@@ -1,4 +1,5 @@
 """Teachers of a run: their embeddings of its training split, and how near a target comes to the truth."""
+
 import torch
 
 from corrlib.corpora.batches import Batch
@@ -24,8 +25,13 @@ def teacher_embeddings(study, name, corpora):
         print(f"embedding the training split with teacher {name}", flush=True)
         encoder = rebuild_encoder(study, name)
         audio = corpora.audio("development", encoder.backbone)
-        found = embed(encoder, audio, corpora.items("development"), precision=corpora.parameters.precision,
-                      workers=corpora.parameters.workers)
+        found = embed(
+            encoder,
+            audio,
+            corpora.items("development"),
+            precision=corpora.parameters.precision,
+            workers=corpora.parameters.workers,
+        )
         save_embeddings(path, {"development": found})
     return load_embeddings(study, name, "development", path.name)
 

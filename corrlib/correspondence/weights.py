@@ -1,4 +1,5 @@
 """Weights of an ensemble's members, chosen on a validation split."""
+
 import numpy as np
 import torch
 

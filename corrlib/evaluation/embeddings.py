@@ -1,4 +1,5 @@
 """Embeddings of finished runs on disk: written once, read whole or block by block."""
+
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -8,8 +9,11 @@ from corrlib.study import runs
 
 def save_embeddings(path, embeddings):
     """`{split: (clips, captions)}` -> a safetensors file."""
-    flat = {f"{split}/{kind}": t.contiguous() for split, pair in embeddings.items()
-            for kind, t in zip(("clips", "captions"), pair, strict=True)}
+    flat = {
+        f"{split}/{kind}": t.contiguous()
+        for split, pair in embeddings.items()
+        for kind, t in zip(("clips", "captions"), pair, strict=True)
+    }
     replace_with(path, lambda part: save_file(flat, part))
 
 
@@ -25,8 +29,8 @@ def load_embeddings(study, run, split, file="embeddings.safetensors"):
 class StoredEmbeddings:
     """Embeddings (N, E) in a safetensors file, of which only the rows asked for are read: `stored[start:stop]`, `len`.
 
-    What `correspondence.top_correspondences` needs of embeddings that do not fit into memory. KeyError names what the file
-    holds instead of `name`, `<split>/clips` or `<split>/captions`.
+    What `correspondence.top_correspondences` needs of embeddings that do not fit into memory. KeyError names what the
+    file holds instead of `name`, `<split>/clips` or `<split>/captions`.
     """
 
     def __init__(self, path, name):
@@ -44,7 +48,7 @@ class StoredEmbeddings:
         return len(self) * self[:1].nbytes
 
     def __getitem__(self, rows):
-        with safe_open(self.path, "pt") as file:             # opened anew: pages of a kept map would count as memory
+        with safe_open(self.path, "pt") as file:  # opened anew: pages of a kept map would count as memory
             return file.get_slice(self.name)[rows].clone()
 
 

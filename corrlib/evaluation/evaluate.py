@@ -1,4 +1,5 @@
 """Embed each clip and each caption once, rank, and write the metrics of a run."""
+
 import numpy as np
 import pandas as pd
 import torch
@@ -25,7 +26,7 @@ def embed(encoder, audio, items, batch=128, precision="float32", workers=0):
         requests = ((None, [audio.places(part)]) for part in share(torch.arange(items.clips)).split(batch))
         clips = torch.cat([encoder.embed_batch(part).float() for _, (part,) in load_ahead(audio, requests, workers)])
         tokens, index = distinct(encoder.text.tokenize(items.texts))
-        order = np.argsort([len(t) for t in tokens], kind="stable")      # like lengths together: little padding
+        order = np.argsort([len(t) for t in tokens], kind="stable")  # like lengths together: little padding
         captions = torch.empty(len(tokens), encoder.embedding_size)
         for part in np.array_split(order, max(1, len(order) // (2 * batch))):
             captions[torch.as_tensor(part)] = encoder.embed_tokens([tokens[i] for i in part]).float().cpu()

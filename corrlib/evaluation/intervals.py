@@ -10,13 +10,14 @@ drawing the same clips anew for each seed would make intervals too narrow.
 The seeds themselves are not resampled: an interval is about other clips, not about other seeds. `interval_over_seeds`
 is about other seeds, and about other clips where every seed has its own corpus.
 """
+
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import scipy  # its parts are loaded when first used: most runs need none
 
-AT_ONCE = 1000                                                               # resamples in memory together
+AT_ONCE = 1000  # resamples in memory together
 
 
 def _by_seed(x):
@@ -29,10 +30,12 @@ def _by_seed(x):
 def _strata(values, groups, same_clips):
     """[(sum of values, number of values) of each clip] for each seed: arrays (clips,), float64."""
     values, groups = [v.astype(np.float64) for v in _by_seed(values)], _by_seed(groups)
-    groups = groups * len(values) if len(groups) == 1 else groups            # all seeds share them
+    groups = groups * len(values) if len(groups) == 1 else groups  # all seeds share them
     if [len(v) for v in values] != [len(g) for g in groups]:
-        raise ValueError(f"{[len(v) for v in values]} values but {[len(g) for g in groups]} groups (by seed); "
-                         "name the clip of every value")
+        raise ValueError(
+            f"{[len(v) for v in values]} values but {[len(g) for g in groups]} groups (by seed); "
+            "name the clip of every value"
+        )
     if not all(np.isfinite(v).all() for v in values):
         raise ValueError("values hold one that is not finite; every query needs a number")
     if same_clips:
@@ -58,8 +61,10 @@ def _difference(a, b):
     """a - b, seed by seed; both must be of the same queries."""
     a, b = _by_seed(a), _by_seed(b)
     if [len(x) for x in a] != [len(y) for y in b]:
-        raise ValueError(f"paired values differ in number ({[len(x) for x in a]} and {[len(y) for y in b]} by seed); "
-                         "both must be of the same queries")
+        raise ValueError(
+            f"paired values differ in number ({[len(x) for x in a]} and {[len(y) for y in b]} by seed); "
+            "both must be of the same queries"
+        )
     return [x.astype(np.float64) - y for x, y in zip(a, b, strict=True)]
 
 
@@ -67,17 +72,21 @@ def bootstrap_means(values, groups, resamples=2000, seed=0, same_clips=False):
     """(resamples,) means with clips drawn with replacement, each bringing all its queries."""
     strata = _strata(values, groups, same_clips)
     drawn = _times_drawn(tuple(len(total) for total, _ in strata), resamples, seed)
-    means = [np.concatenate([(part @ total) / (part @ count) for part in map(np.float64, parts)])
-             for parts, (total, count) in zip(drawn, strata, strict=True)]
+    means = [
+        np.concatenate([(part @ total) / (part @ count) for part in map(np.float64, parts)])
+        for parts, (total, count) in zip(drawn, strata, strict=True)
+    ]
     return np.mean(means, axis=0)
 
 
-@lru_cache(maxsize=2)               # a study asks for the same draws again and again, for each measure and comparison
+@lru_cache(maxsize=2)  # a study asks for the same draws again and again, for each measure and comparison
 def _times_drawn(sizes, resamples, seed):
     """For each stratum parts (resamples, clips): how often each clip is drawn."""
     rng = np.random.default_rng(seed)
-    return [[rng.multinomial(clips, np.full(clips, 1 / clips), size=size).astype(np.uint16) for size in _parts(resamples)]
-            for clips in sizes]
+    return [
+        [rng.multinomial(clips, np.full(clips, 1 / clips), size=size).astype(np.uint16) for size in _parts(resamples)]
+        for clips in sizes
+    ]
 
 
 @lru_cache(maxsize=2)
@@ -110,10 +119,12 @@ def randomisation_test(a, b, groups, resamples=10_000, seed=0, same_clips=False)
     """
     strata = _strata(_difference(a, b), groups, same_clips)
     signs = _signs(tuple(len(total) for total, _ in strata), resamples, seed)
-    drawn = [np.concatenate([part @ total for part in map(np.float64, parts)]) / count.sum()
-             for parts, (total, count) in zip(signs, strata, strict=True)]
+    drawn = [
+        np.concatenate([part @ total for part in map(np.float64, parts)]) / count.sum()
+        for parts, (total, count) in zip(signs, strata, strict=True)
+    ]
     observed = abs(_observed(strata))
-    more = np.abs(np.mean(drawn, axis=0)) >= observed * (1 - 1e-12)          # equal but for rounding counts
+    more = np.abs(np.mean(drawn, axis=0)) >= observed * (1 - 1e-12)  # equal but for rounding counts
     return float((1 + more.sum()) / (1 + resamples))
 
 

@@ -8,13 +8,14 @@ Ties are broken by row order: of equally similar items the one with the lower ro
 item is relevant to equally many queries, as in caption-to-clip retrieval of annotated pairs, a model that finds all
 pairs equally similar thus scores what chance does.
 """
+
 import numpy as np
 import pandas as pd
 import torch
 
-DEPTHS = (10, 16)                                                            # of average precision
+DEPTHS = (10, 16)  # of average precision
 QUERIES_AT_ONCE = 512
-SPARE = 32                                                                   # items sorted beyond the depth, for ties
+SPARE = 32  # items sorted beyond the depth, for ties
 
 
 def ranks(similarity, relevance):
@@ -30,7 +31,7 @@ def _ranks(scores, whole):
     """As `ranks`, of scores and matches (queries, items)."""
     best = scores.masked_fill(~whole, -torch.inf).amax(1, keepdim=True)
     before, tied = (scores > best).sum(1), scores == best
-    if bool((tied.sum(1) > 1).any()):                  # of equal ones the first row comes first
+    if bool((tied.sum(1) > 1).any()):  # of equal ones the first row comes first
         found = (whole & tied).int().argmax(1, keepdim=True)
         before = before + (tied & (torch.arange(scores.shape[1]) < found)).sum(1)
     return torch.where(best[:, 0] > -torch.inf, before + 1, scores.shape[1] + 1)
@@ -39,11 +40,15 @@ def _ranks(scores, whole):
 def _checked(similarity, relevance):
     similarity, relevance = torch.as_tensor(similarity).detach().cpu(), torch.as_tensor(relevance).detach().cpu()
     if similarity.ndim != 2 or similarity.shape != relevance.shape or not similarity.numel():
-        raise ValueError(f"similarity is {tuple(similarity.shape)} but relevance {tuple(relevance.shape)}; both must "
-                         "be (items ranked, queries)")
+        raise ValueError(
+            f"similarity is {tuple(similarity.shape)} but relevance {tuple(relevance.shape)}; both must "
+            "be (items ranked, queries)"
+        )
     if not bool(torch.isfinite(similarity).all()):
-        raise ValueError("similarity holds a value that is not finite, so nothing can be ranked by it; "
-                         "look for a training run that diverged")
+        raise ValueError(
+            "similarity holds a value that is not finite, so nothing can be ranked by it; "
+            "look for a training run that diverged"
+        )
     relevance = relevance if relevance.is_floating_point() else relevance.float()
     if not bool(((relevance >= 0) & (relevance <= 1)).all()):
         raise ValueError("relevance holds a value outside [0, 1]; scale it so that 1 is a full match")
@@ -134,11 +139,12 @@ def oracle_ceiling(truth, annotated, k=(1, 5, 10)):
     """
     truth, annotated = np.asarray(truth), np.asarray(annotated, bool)
     if truth.shape != annotated.shape or not (annotated.sum(0) == 1).all():
-        raise ValueError("oracle_ceiling needs truth and annotated of one shape, with exactly one annotated clip "
-                         "a caption")
+        raise ValueError(
+            "oracle_ceiling needs truth and annotated of one shape, with exactly one annotated clip a caption"
+        )
     own = truth[annotated.argmax(0), np.arange(truth.shape[1])]
     above, tied = (truth > own).sum(0), (truth == own).sum(0)
     rank = np.arange(1, max(*DEPTHS, *k) + 1)[:, None]
-    chance = ((rank > above) & (rank <= above + tied)) / tied               # P(rank) (ranks, captions)
+    chance = ((rank > above) & (rank <= above + tied)) / tied  # P(rank) (ranks, captions)
     found = {f"mAP@{depth}": float((chance / rank)[:depth].sum(0).mean()) for depth in DEPTHS}
     return found | {f"R@{depth}": float(chance[:depth].sum(0).mean()) for depth in k}

@@ -1,8 +1,10 @@
 """Relevance beyond annotated pairs: several relevant clips a query, and human ratings.
 
 Multi-positive: a CSV `query, audio_filenames` (as for the DCASE 2025 evaluation), the names a list or parted by `;`.
-Graded: the folder of "TAU Audio-Text Graded Relevances 2023" (Xie et al., DCASE 2023): 0 to 100, for some clips a query.
+Graded: the folder of "TAU Audio-Text Graded Relevances 2023" (Xie et al., DCASE 2023): 0 to 100, for some clips a
+query.
 """
+
 import ast
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +46,9 @@ def load_multi_positive(path, corpus):
         unknown = [n for n in wanted if plain(n) not in row_of]
         if unknown or not wanted:
             what = f"'{shown(unknown[0])}', which is no clip of this split" if unknown else "no clip"
-            raise ValueError(f"{path} gives the query '{shown(query)}' {what}; mend that line or choose the right split")
+            raise ValueError(
+                f"{path} gives the query '{shown(query)}' {what}; mend that line or choose the right split"
+            )
         relevance[[row_of[plain(n)] for n in wanted], column] = 1
     return Relevance("multi-positive", table["query"].tolist(), relevance)
 
@@ -57,8 +61,9 @@ def _names(path, query, text):
     except (ValueError, SyntaxError):
         names = None
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"{path} gives the query '{shown(query)}' audio_filenames that are no list of names; "
-                         "mend that line")
+        raise ValueError(
+            f"{path} gives the query '{shown(query)}' audio_filenames that are no list of names; mend that line"
+        )
     return names
 
 
@@ -79,14 +84,24 @@ def read_ratings(folder, split):
     table = table.merge(clips[["fid", "file_name"]], on="fid", how="left")
     lost = table[table["text"].isna() | table["file_name"].isna()]
     if len(lost):
-        raise ValueError(f"{folder} rates the query '{lost['tid'].iloc[0]}' with the clip '{lost['fid'].iloc[0]}', but one "
-                         "of the two is in no table; restore the published folder")
+        raise ValueError(
+            f"{folder} rates the query '{lost['tid'].iloc[0]}' with the clip '{lost['fid'].iloc[0]}', but one "
+            "of the two is in no table; restore the published folder"
+        )
     values = pd.to_numeric(table["rating"], errors="coerce")
     if not values.between(0, 100).all():
         wrong = table["rating"][~values.between(0, 100)].iloc[0]
         raise ValueError(f"{folder} holds the rating '{wrong}'; ratings are numbers from 0 to 100")
-    return pd.DataFrame({"query": table["tid"], "text": table["text"], "clip": table["file_name"],
-                         "group": table["fid_group"], "rating": values, "own": table["fid_group"] == "TP"})
+    return pd.DataFrame(
+        {
+            "query": table["tid"],
+            "text": table["text"],
+            "clip": table["file_name"],
+            "group": table["fid_group"],
+            "rating": values,
+            "own": table["fid_group"] == "TP",
+        }
+    )
 
 
 def read_captions(folder, split):
@@ -104,7 +119,9 @@ def load_graded(folder, corpus):
     row_of, queries = _rows(corpus), table.drop_duplicates("query")
     unknown = [clip for clip in table["clip"] if plain(clip) not in row_of]
     if unknown:
-        raise ValueError(f"{folder} rates '{shown(unknown[0])}', which is no clip of this split; choose the corpus clotho")
+        raise ValueError(
+            f"{folder} rates '{shown(unknown[0])}', which is no clip of this split; choose the corpus clotho"
+        )
     column_of = {query: column for column, query in enumerate(queries["query"])}
     relevance = np.full((len(corpus.clips), len(queries)), np.nan, np.float32)
     groups = np.full(relevance.shape, "", object)
@@ -122,8 +139,13 @@ def judge_relevance(similarity, relevance):
     for column in range(relevance.relevance.shape[1]):
         rated = np.isfinite(relevance.relevance[:, column])
         truth, guess = relevance.relevance[rated, column], np.asarray(similarity)[rated, column]
-        rows.append({"rated": int(rated.sum()), "ndcg@10": per_query(guess[:, None], truth[:, None])["ndcg@10"].iloc[0],
-                     "rank_correlation": rank_correlation(guess, truth)})
+        rows.append(
+            {
+                "rated": int(rated.sum()),
+                "ndcg@10": per_query(guess[:, None], truth[:, None])["ndcg@10"].iloc[0],
+                "rank_correlation": rank_correlation(guess, truth),
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -1,4 +1,5 @@
 """The nearest embeddings of many: exactly, block by block, or through faiss where there are millions."""
+
 import torch
 
 BLOCK = 65536
@@ -11,9 +12,12 @@ def nearest(queries, embeddings, k, block=BLOCK):
     """
     if not 1 <= k <= len(embeddings):
         raise ValueError(f"k is {k}; of {len(embeddings)} embeddings it must be from 1 to {len(embeddings)}")
-    best, where = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
+    best, where = (
+        queries.new_empty(len(queries), 0),
+        torch.empty(len(queries), 0, dtype=torch.long, device=queries.device),
+    )
     for start in range(0, len(embeddings), block):
-        part = embeddings[start:start + block]
+        part = embeddings[start : start + block]
         similarity = queries @ part.T
         best, order = torch.cat([best, similarity], 1).topk(min(k, best.shape[1] + len(part)), dim=1)
         rows = torch.arange(start, start + len(part), device=queries.device).expand(len(queries), -1)
@@ -31,9 +35,11 @@ class FaissIndex:
         try:
             import faiss
         except ImportError:
-            raise ImportError("faiss is not installed; `pip install faiss-cpu`, or use evaluation.search.nearest") from None
+            raise ImportError(
+                "faiss is not installed; `pip install faiss-cpu`, or use evaluation.search.nearest"
+            ) from None
         rows, size = embeddings.shape
-        self.lists = lists or max(1, min(rows // 39, int(4 * rows ** 0.5)))     # faiss wants 39 rows a list to learn from
+        self.lists = lists or max(1, min(rows // 39, int(4 * rows**0.5)))  # faiss wants 39 rows a list to learn from
         self.index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, self.lists, faiss.METRIC_INNER_PRODUCT)
         self.index.train(embeddings.numpy())
         self.index.add(embeddings.numpy())

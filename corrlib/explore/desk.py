@@ -1,4 +1,6 @@
-"""What the notebook talks to: the chosen study and model, and each view as widgets or, in a headless run, as figures."""
+"""What the notebook talks to: the chosen study and model, and each view as widgets or, in a headless run, as
+figures.
+"""
 
 import gc
 import os
@@ -29,13 +31,13 @@ class Desk:
         self.interactive = is_interactive() if parameters.interactive is None else parameters.interactive
         self.parameters, self._views = parameters, []
         self._open(parameters.study, parameters.model)
-        self._run = None if self.interactive else runs.Run(parameters, "13_explore")      # widgets leave no run behind
+        self._run = None if self.interactive else runs.Run(parameters, "13_explore")  # widgets leave no run behind
 
     def _open(self, study, model):
         self.session = Session(study, model)
         self.session.warm_up()
         gc.collect()
-        gc.freeze()                                          # else a search waits 0.3 s for it now and then
+        gc.freeze()  # else a search waits 0.3 s for it now and then
         self.verdicts = Verdicts(runs.root() / study / "explore" / "verdicts.csv")
 
     def chooser(self):
@@ -44,7 +46,9 @@ class Desk:
             return f"study {self.session.study}, model {self.session.model}, {self.session.items.clips:,} clips"
         known = models()
         study = w.Dropdown(options=list(known), value=self.session.study, description="Study", style=panels.LABEL)
-        model = w.Dropdown(options=known[study.value], value=self.session.model, description="Model", style=panels.LABEL)
+        model = w.Dropdown(
+            options=known[study.value], value=self.session.model, description="Model", style=panels.LABEL
+        )
         said = w.HTML(self._facts())
 
         def reopen(*_):
@@ -108,13 +112,17 @@ class Desk:
         """What the greatest disagreements are like, as a sentence with its numbers."""
         table, truth = self.session.partial_matches(100), self.session.truth
         above = 100 * (table["disagreement"] > 0).mean()
-        text = (f"Of the {len(table)} captions on which annotation and estimate disagree most, the ensemble holds another "
-                f"clip to be more probable than the annotated one in {above:.0f} %.")
+        text = (
+            f"Of the {len(table)} captions on which annotation and estimate disagree most, the ensemble holds another "
+            f"clip to be more probable than the annotated one in {above:.0f} %."
+        )
         if truth is None:
             return text + " The truth of this corpus is not known: listen, and accept or reject."
         (whole, part), (whole_of_all, part_of_all) = _shares(table["true"]), _shares(truth)
-        return text + (f" Of these pairs {whole:.0f} % match wholly by the truth and {part:.0f} % in part; of all pairs "
-                       f"{whole_of_all:.1f} % and {part_of_all:.1f} %.")
+        return text + (
+            f" Of these pairs {whole:.0f} % match wholly by the truth and {part:.0f} % in part; of all pairs "
+            f"{whole_of_all:.1f} % and {part_of_all:.1f} %."
+        )
 
     def finish(self):
         """End a headless run; nothing to do where there are widgets."""

@@ -31,7 +31,9 @@ def values(session, kind):
 
 
 def block(session, clips=40, seed=0):
-    """(rows, columns): some clips, one caption of each, drawn by seed, ordered by clustering the ensemble's similarity."""
+    """(rows, columns): some clips, one caption of each, drawn by seed, ordered by clustering the ensemble's
+    similarity.
+    """
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(session.items.clips, generator=generator)[:clips]
     columns = torch.stack([(session.items.clip_of_caption == r).nonzero()[0, 0] for r in rows])
@@ -40,7 +42,8 @@ def block(session, clips=40, seed=0):
 
 
 def heat_map(session, rows, columns, kind="clip"):
-    """A plotly FigureWidget: captions as rows to be read, clips as columns; hover names both. Annotated pairs are ringed.
+    """A plotly FigureWidget: captions as rows to be read, clips as columns; hover names both. Annotated pairs are
+    ringed.
 
     The colours end at the 98th percentile, so that a few near certain pairs do not hide all others.
     """
@@ -50,17 +53,38 @@ def heat_map(session, rows, columns, kind="clip"):
     hover = [[f"{text}<br>clip {name}" for name in names] for text in texts]
     scale = {"title": {"text": KINDS[kind], "side": "right"}}
     low, high = min(0.0, float(shown.min())), float(np.quantile(shown, 0.98)) or 1.0
-    figure = go.Figure(go.Heatmap(z=shown, zmin=low, zmax=high, colorscale="Blues", text=hover, colorbar=scale,
-                                  hovertemplate=f"%{{text}}<br>{KINDS[kind]}: %{{z:.4f}}<extra></extra>"))
+    figure = go.Figure(
+        go.Heatmap(
+            z=shown,
+            zmin=low,
+            zmax=high,
+            colorscale="Blues",
+            text=hover,
+            colorbar=scale,
+            hovertemplate=f"%{{text}}<br>{KINDS[kind]}: %{{z:.4f}}<extra></extra>",
+        )
+    )
     own = (session.items.clip_of_caption[columns][:, None] == rows[None, :]).nonzero()
-    figure.add_scatter(x=own[:, 1].tolist(), y=own[:, 0].tolist(), mode="markers", hoverinfo="skip", showlegend=False,
-                       marker={"symbol": "circle-open", "size": 8, "color": "#D55E00"})
+    figure.add_scatter(
+        x=own[:, 1].tolist(),
+        y=own[:, 0].tolist(),
+        mode="markers",
+        hoverinfo="skip",
+        showlegend=False,
+        marker={"symbol": "circle-open", "size": 8, "color": "#D55E00"},
+    )
     short = [text if len(text) <= 60 else text[:60] + "…" for text in texts]
-    figure.update_layout(height=160 + 16 * len(columns), width=1040, margin={"l": 10, "r": 10, "t": 10, "b": 40},
-                         dragmode="zoom", plot_bgcolor="white")
+    figure.update_layout(
+        height=160 + 16 * len(columns),
+        width=1040,
+        margin={"l": 10, "r": 10, "t": 10, "b": 40},
+        dragmode="zoom",
+        plot_bgcolor="white",
+    )
     figure.update_xaxes(title="clips", showticklabels=False, range=[-0.5, len(rows) - 0.5])
-    figure.update_yaxes(range=[len(columns) - 0.5, -0.5], tickvals=list(range(len(texts))), ticktext=short,
-                        tickfont={"size": 10})
+    figure.update_yaxes(
+        range=[len(columns) - 0.5, -0.5], tickvals=list(range(len(texts))), ticktext=short, tickfont={"size": 10}
+    )
     return go.FigureWidget(figure)
 
 

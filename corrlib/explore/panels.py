@@ -1,4 +1,7 @@
-"""The views of 13_explore as ipywidgets: search, clip, matrix, partial matches. Every control has a label and takes keys."""
+"""The views of 13_explore as ipywidgets: search, clip, matrix, partial matches.
+
+Every control has a label and takes keys.
+"""
 
 import ipywidgets as w
 
@@ -17,7 +20,12 @@ def _card(session, clip, player, **facts):
 def search(session, caption, count=5):
     """Type a caption: the ranked clips, to hear and to see."""
     box = w.Text(
-        caption, description="Caption", placeholder="what should be heard", continuous_update=False, layout=WIDE, style=LABEL
+        caption,
+        description="Caption",
+        placeholder="what should be heard",
+        continuous_update=False,
+        layout=WIDE,
+        style=LABEL,
     )
     button = w.Button(description="Search", tooltip="rank all clips by this caption", button_style="primary")
     how_many = w.BoundedIntText(count, min=1, max=50, description="Clips", layout=NARROW, style=LABEL)
@@ -63,7 +71,7 @@ def heat_map(session, clips=40):
     """The matrix of some clips and captions: hover, zoom, click to hear; the two lists do the same by keyboard."""
     known = [(title, kind) for kind, title in matrix.KINDS.items() if kind != "true" or session.truth is not None]
     kind = w.Dropdown(options=known, value="clip", description="Matrix", layout=WIDE, style=LABEL)
-    most = min(100, session.items.clips)                     # beyond it nothing can be read
+    most = min(100, session.items.clips)  # beyond it nothing can be read
     size = w.BoundedIntText(min(clips, most), min=3, max=most, description="Clips", style=LABEL, layout=NARROW)
     draw = w.BoundedIntText(0, min=0, max=10_000, description="Draw", style=LABEL, layout=NARROW)
     column = w.Dropdown(description="Caption", layout=WIDE, style=LABEL)
@@ -75,9 +83,8 @@ def heat_map(session, clips=40):
             return
         pair = (row.value, column.value)
         numbers = " · ".join(f"{title}: {float(matrix.values(session, k)[pair]):.4f}" for title, k in known)
-        facts.value = (
-            f"<p>“{words.escape(session.items.texts[column.value])}”<br>{numbers}</p>{words.clip_facts(session, row.value)}"
-        )
+        caption = words.escape(session.items.texts[column.value])
+        facts.value = f"<p>“{caption}”<br>{numbers}</p>{words.clip_facts(session, row.value)}"
         player.show(session.corpus, row.value)
         if play:
             player.play()
@@ -116,7 +123,9 @@ def partial_matches(session, verdicts, count=200):
     """Walk through pairs that nobody annotated but the ensemble estimates high; accept or reject them."""
     rows = list(session.partial_matches(count).itertuples())
     choice = w.Select(description="Pair", rows=10, layout=w.Layout(width="980px"), style=LABEL)
-    accept = w.Button(description="Accept", tooltip="the caption describes this clip", button_style="success", icon="check")
+    accept = w.Button(
+        description="Accept", tooltip="the caption describes this clip", button_style="success", icon="check"
+    )
     reject = w.Button(description="Reject", tooltip="it does not", button_style="danger", icon="times")
     other, own, facts, own_facts = Player(), Player(), w.HTML(), w.HTML()
     phrases, claims, saved = w.HTML(), w.HTML(), w.HTML()
@@ -157,6 +166,17 @@ def partial_matches(session, verdicts, count=200):
     relist(0)
     show()
     choice.observe(show, "value")
-    legend = w.HTML("<small>Below each phrase: by how much the similarity to the clip falls when it is left out.</small>")
-    return w.VBox([choice, phrases, legend, claims, w.HBox([other, facts]), w.HBox([accept, reject, saved]),
-                   w.HBox([own, own_facts])])
+    legend = w.HTML(
+        "<small>Below each phrase: by how much the similarity to the clip falls when it is left out.</small>"
+    )
+    return w.VBox(
+        [
+            choice,
+            phrases,
+            legend,
+            claims,
+            w.HBox([other, facts]),
+            w.HBox([accept, reject, saved]),
+            w.HBox([own, own_facts]),
+        ]
+    )

@@ -5,7 +5,9 @@ import re
 import torch
 
 # words that join what could stand alone; a phrase begins with its joining word
-JOINTS = r"while|as|and|with|followed by|before|after|then|over|in|on|against|amid|near|from|by|during|behind|beneath|at"
+JOINTS = (
+    r"while|as|and|with|followed by|before|after|then|over|in|on|against|amid|near|from|by|during|behind|beneath|at"
+)
 # the "by" of "close by" joins nothing
 CUT = re.compile(rf"(?<=[,;.])\s+|\s+(?!(?<=\bclose\s)by\b)(?=(?:{JOINTS})\b)", re.IGNORECASE)
 
@@ -18,7 +20,7 @@ def split_phrases(caption):
     found = []
     for piece in (p for p in CUT.split(caption.strip()) if p):
         if found and found[-1].lower() in JOINTS.split("|"):
-            found[-1] += " " + piece                         # a lone joint belongs to what follows: "and then"
+            found[-1] += " " + piece  # a lone joint belongs to what follows: "and then"
         else:
             found.append(piece)
     return found if len(found) > 1 else caption.split()

@@ -19,7 +19,9 @@ BEST_FIRST = ("ensemble", "stage1", "self", "continued")
 
 
 def models():
-    """{study: names of its finished models}, students of the plain ensemble first, ablations' variants after their kind."""
+    """{study: names of its finished models}, students of the plain ensemble first, ablations' variants after their
+    kind.
+    """
     found = {}
     for folder in sorted(p for p in runs.root().glob("*") if p.is_dir()):
         try:
@@ -27,7 +29,9 @@ def models():
         except FileNotFoundError:
             continue
         place = table["setting"].map({s: i for i, s in enumerate(BEST_FIRST)}).fillna(len(BEST_FIRST))
-        variant = [not run.startswith(f"{setting}-") for run, setting in zip(table["run"], table["setting"], strict=True)]
+        variant = [
+            not run.startswith(f"{setting}-") for run, setting in zip(table["run"], table["setting"], strict=True)
+        ]
         order = table.assign(place=place, variant=variant).sort_values(["place", "variant", "run"], kind="stable")
         found[folder.name] = order["run"].tolist()
     return found
@@ -61,7 +65,9 @@ class Session:
         table = runs.gather(self.study)
         names = table[(table["setting"] == "stage1") & (table["seed"] == self.parameters.seed)]["run"]
         same = [
-            n for n in names if runs.read_manifest(self.study, n)["data_fingerprint"] == self.manifest["data_fingerprint"]
+            n
+            for n in names
+            if runs.read_manifest(self.study, n)["data_fingerprint"] == self.manifest["data_fingerprint"]
         ]
         return same or [self.model]
 
@@ -104,7 +110,9 @@ class Session:
 
     @torch.no_grad()
     def search(self, text, count=5):
-        """The most similar clips of any text: DataFrame clip (row), similarity, estimated (p(clip | text)), best first."""
+        """The most similar clips of any text: DataFrame clip (row), similarity, estimated (p(clip | text)), best
+        first.
+        """
         if not text.strip():
             raise ValueError("the caption is empty; type what should be heard")
         (similarity,), (best,) = nearest(self._embed(self.encoder, [text]), self.clips, min(count, len(self.clips)))
@@ -188,6 +196,6 @@ class Session:
 
 def _in_words(claim):
     kind, *rest = claim
-    return {"present": "{}", "attribute": "{}: {}", "while": "{} while {}", "followed by": "{} followed by {}"}[kind].format(
-        *rest
-    )
+    return {"present": "{}", "attribute": "{}: {}", "while": "{} while {}", "followed by": "{} followed by {}"}[
+        kind
+    ].format(*rest)

@@ -32,8 +32,9 @@ def spectrogram_png(waveform):
     shown = decibels(waveform, RATE_HZ, TOP_HZ)
     shown = shown[:, :: max(1, shown.shape[1] // WIDEST)]
     buffer = io.BytesIO()
-    plt.imsave(buffer, shown, origin="lower", cmap="magma", vmin=-70, vmax=0, format="png",
-               pil_kwargs={"compress_level": 1})               # a fifth of the time, little larger
+    plt.imsave(
+        buffer, shown, origin="lower", cmap="magma", vmin=-70, vmax=0, format="png", pil_kwargs={"compress_level": 1}
+    )  # a fifth of the time, little larger
     return buffer.getvalue()
 
 

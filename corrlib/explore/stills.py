@@ -42,7 +42,13 @@ def partial_matches(session, count=200, shown=5):
     table = session.partial_matches(count)
     first = table.iloc[:shown]
     rows = [
-        (r.text, session.name(r.clip), r.disagreement, None if np.isnan(r.true) else r.true, session.phrases(r.text, r.clip))
+        (
+            r.text,
+            session.name(r.clip),
+            r.disagreement,
+            None if np.isnan(r.true) else r.true,
+            session.phrases(r.text, r.clip),
+        )
         for r in first.itertuples()
     ]
     return figures.partial_matches(rows), table.assign(name=[session.name(c) for c in table["clip"]])

@@ -21,7 +21,9 @@ class Verdicts:
         """ValueError names a file whose columns are others."""
         self.path = Path(path)
         self.rows = (
-            read_csv(self.path, COLUMNS).set_index("caption_id", drop=False).to_dict("index") if self.path.is_file() else {}
+            read_csv(self.path, COLUMNS).set_index("caption_id", drop=False).to_dict("index")
+            if self.path.is_file()
+            else {}
         )
 
     def give(self, caption_id, query, own, clip, accepted):
@@ -42,7 +44,9 @@ class Verdicts:
     def of(self, caption_id, clip):
         """True (accepted), False (rejected) or None (not looked at)."""
         row = self.rows.get(caption_id, {"audio_filenames": "", "rejected": ""})
-        return True if clip in row["audio_filenames"].split(";") else False if clip in row["rejected"].split(";") else None
+        return (
+            True if clip in row["audio_filenames"].split(";") else False if clip in row["rejected"].split(";") else None
+        )
 
     def table(self):
         return pd.DataFrame(list(self.rows.values()), columns=COLUMNS)

@@ -1,4 +1,5 @@
 """Every plot of the study as a function of tables and arrays, never of models; one style, one saver."""
+
 from corrlib.figures.ablation import along, points, probability_mass, targets_and_students
 from corrlib.figures.benchmark import growth, speedups
 from corrlib.figures.comparison import ceiling, differences, learning_curves, results
@@ -10,8 +11,37 @@ from corrlib.figures.ratings import human_ratings
 from corrlib.figures.style import COLOURS, colour, family, looks, save, use_style
 from corrlib.figures.variants import when_it_helps
 
-__all__ = ["COLOURS", "agreement", "along", "ambiguity", "calibration", "ceiling", "colour", "content_order", "contents",
-           "correspondence_matrices", "cost", "decibels", "differences", "family", "growth", "human_ratings", "knowledge",
-           "learning_curves", "likeness", "looks", "partial_matches", "points", "probability_mass", "ranked_clips",
-           "results", "save", "spectrogram_sheet", "speedups", "targets_and_students", "top_clips", "use_style",
-           "when_it_helps"]
+__all__ = [
+    "COLOURS",
+    "agreement",
+    "along",
+    "ambiguity",
+    "calibration",
+    "ceiling",
+    "colour",
+    "content_order",
+    "contents",
+    "correspondence_matrices",
+    "cost",
+    "decibels",
+    "differences",
+    "family",
+    "growth",
+    "human_ratings",
+    "knowledge",
+    "learning_curves",
+    "likeness",
+    "looks",
+    "partial_matches",
+    "points",
+    "probability_mass",
+    "ranked_clips",
+    "results",
+    "save",
+    "spectrogram_sheet",
+    "speedups",
+    "targets_and_students",
+    "top_clips",
+    "use_style",
+    "when_it_helps",
+]

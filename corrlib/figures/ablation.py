@@ -1,4 +1,5 @@
 """Figures of ablations: targets against students, where a target's probability lies, a measure along a parameter."""
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -7,14 +8,16 @@ from corrlib.figures.style import PALETTE, legend, looks, say, seeds_text, use_s
 POOLED = "all backbones"
 
 
-DESTROYED = -0.05                                            # a difference below it would hide all others
+DESTROYED = -0.05  # a difference below it would hide all others
 
 
-def targets_and_students(table, metrics=("annotated mAP@10", "true mAP@10", "true nDCG@10"), measure="rank_correlation"):
+def targets_and_students(
+    table, metrics=("annotated mAP@10", "true mAP@10", "true nDCG@10"), measure="rank_correlation"
+):
     """Each student's difference from `continued`, ordered by its target's agreement with the truth.
 
-    table: point, backbone, metric, difference, low, high, seeds and `measure`. Targets that destroy retrieval are named in
-    the caption, as their differences would hide all others.
+    table: point, backbone, metric, difference, low, high, seeds and `measure`. Targets that destroy retrieval are
+    named in the caption, as their differences would hide all others.
     """
     own = table[table["backbone"] != POOLED]
     lowest = own.groupby("point")["difference"].min()
@@ -26,10 +29,13 @@ def targets_and_students(table, metrics=("annotated mAP@10", "true mAP@10", "tru
     figure = points(shown, metrics, "label")
     first = own[own["metric"] == metrics[0]].groupby("point")["difference"].mean().sort_values()
     off = ", ".join(f"{point} {100 * first[point]:+.1f}" for point in lost)
-    say(figure, f"Best for {metrics[0]}: {first.index[-1]}, {100 * first.iloc[-1]:+.1f} points over continued",
-        "In brackets: rank correlation of target and truth over training pairs that are not annotated. Paired by caption; "
-        f"{seeds_text(table['seeds'])}; bars: 95 % bootstrap interval over clips; filled: it excludes zero."
-        + (f" Off the scale ({metrics[0]}): {off} points." if off else ""))
+    say(
+        figure,
+        f"Best for {metrics[0]}: {first.index[-1]}, {100 * first.iloc[-1]:+.1f} points over continued",
+        "In brackets: rank correlation of target and truth over training pairs that are not annotated. Paired by "
+        f"caption; {seeds_text(table['seeds'])}; bars: 95 % bootstrap interval over clips; filled: it excludes zero."
+        + (f" Off the scale ({metrics[0]}): {off} points." if off else ""),
+    )
     return figure
 
 
@@ -39,16 +45,23 @@ def probability_mass(quality, kinds=("annotated", "wholly", "partly", "not")):
     means = quality.groupby("point", sort=False)[list(kinds)].mean().iloc[::-1]
     figure, axis = plt.subplots(figsize=(7, 1.3 + 0.24 * len(means)), layout="constrained")
     left = np.zeros(len(means))
-    names = {"annotated": "annotated", "wholly": "another clip, matches wholly", "partly": "matches partly",
-             "not": "does not match"}
+    names = {
+        "annotated": "annotated",
+        "wholly": "another clip, matches wholly",
+        "partly": "matches partly",
+        "not": "does not match",
+    }
     for kind, shade in zip(kinds, (PALETTE[0], PALETTE[2], PALETTE[1], "0.8"), strict=True):
         axis.barh(means.index, 100 * means[kind], left=left, color=shade, label=names[kind])
         left += 100 * means[kind].to_numpy()
     axis.set(xlabel="share of the target's probability (%)", xlim=(0, 100))
     axis.tick_params(axis="y", length=0)
     legend(figure, axis.get_legend_handles_labels()[0])
-    say(figure, "What each target tells the student about a caption's clips",
-        "Mean over captions of 256 training clips, over backbones and seeds; clips given a caption.")
+    say(
+        figure,
+        "What each target tells the student about a caption's clips",
+        "Mean over captions of 256 training clips, over backbones and seeds; clips given a caption.",
+    )
     return figure
 
 
@@ -56,8 +69,14 @@ def along(table, xlabel, reference=None, metrics=("annotated mAP@10", "true nDCG
     """Difference from `continued` along a parameter (`value`, log axis), with interval bands; a line for each `by`."""
     use_style()
     shown = [m for m in metrics if m in set(table["metric"])]
-    look = looks(table[by]) if by == "backbone" else {
-        name: (PALETTE[place % len(PALETTE)], "os^D"[place % 4], name) for place, name in enumerate(table[by].unique())}
+    look = (
+        looks(table[by])
+        if by == "backbone"
+        else {
+            name: (PALETTE[place % len(PALETTE)], "os^D"[place % 4], name)
+            for place, name in enumerate(table[by].unique())
+        }
+    )
     figure, axes = plt.subplots(1, len(shown), figsize=(3.6 * len(shown) + 1, 3.2), layout="constrained", squeeze=False)
     for axis, metric in zip(axes[0], shown, strict=True):
         axis.axhline(0, color="0.4", lw=1, zorder=0)
@@ -73,8 +92,11 @@ def along(table, xlabel, reference=None, metrics=("annotated mAP@10", "true nDCG
             axis.axvline(reference, color="0.7", lw=1, ls=":")
     legend(figure, axes[0, 0].get_legend_handles_labels()[0])
     best = table[table["metric"] == shown[0]].nlargest(1, "difference").iloc[0]
-    say(figure, f"Best for {shown[0]}: {xlabel} {best['value']:g} ({look[best[by]][2]})",
-        f"Paired by caption; {seeds_text(table['seeds'])}; bands: 95 % bootstrap interval over clips.")
+    say(
+        figure,
+        f"Best for {shown[0]}: {xlabel} {best['value']:g} ({look[best[by]][2]})",
+        f"Paired by caption; {seeds_text(table['seeds'])}; bands: 95 % bootstrap interval over clips.",
+    )
     return figure
 
 
@@ -101,7 +123,11 @@ def points(table, metrics=("annotated mAP@10", "true mAP@10"), label="point"):
     if len(look) > 1:
         legend(figure, [plt.Line2D([], [], color=c, marker=m, label=n, ms=4) for c, m, n in look.values()])
     first = own[own["metric"] == shown[0]]
-    say(figure, f"{shown[0]}: {int((first['low'] > 0).sum())} of {len(first)} clearly above their control, "
-        f"{int((first['high'] < 0).sum())} below", f"Paired by caption; {seeds_text(table['seeds'])}; bars: 95 % bootstrap "
-        "interval over clips; filled: it excludes zero.")
+    say(
+        figure,
+        f"{shown[0]}: {int((first['low'] > 0).sum())} of {len(first)} clearly above their control, "
+        f"{int((first['high'] < 0).sum())} below",
+        f"Paired by caption; {seeds_text(table['seeds'])}; bars: 95 % bootstrap "
+        "interval over clips; filled: it excludes zero.",
+    )
     return figure

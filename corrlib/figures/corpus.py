@@ -1,4 +1,5 @@
 """Figures of a corpus: spectrograms with captions, and how many clips a caption describes."""
+
 import textwrap
 
 import matplotlib.pyplot as plt
@@ -16,14 +17,25 @@ def spectrogram_sheet(waveforms, rate_hz, columns=7, captions=None, top_hz=8000)
     columns = min(columns, len(waveforms))
     rows = -(-len(waveforms) // columns)
     wide = 1.35 if not captions else 2.6
-    figure, axes = plt.subplots(rows, columns, figsize=(wide * columns, (1.25 if not captions else 2.4) * rows),
-                                layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(wide * columns, (1.25 if not captions else 2.4) * rows),
+        layout="constrained",
+        squeeze=False,
+    )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     for axis, (name, waveform) in zip(axes.flat, waveforms.items(), strict=False):
-        axis.imshow(decibels(np.asarray(waveform), rate_hz, top_hz), origin="lower", aspect="auto", cmap="magma",
-                    vmin=-70, vmax=0)
+        axis.imshow(
+            decibels(np.asarray(waveform), rate_hz, top_hz),
+            origin="lower",
+            aspect="auto",
+            cmap="magma",
+            vmin=-70,
+            vmax=0,
+        )
         text = "\n".join(textwrap.wrap(captions[name], 40)[:6]) if captions else ""
         axis.set_title(name, fontsize=7)
         axis.set_xlabel(text, fontsize=7)
@@ -32,9 +44,9 @@ def spectrogram_sheet(waveforms, rate_hz, columns=7, captions=None, top_hz=8000)
 
 def decibels(waveform, rate_hz, top_hz, window=512):
     """(frequency, time) power in dB relative to the maximum, up to top_hz."""
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(waveform, (0, window)), window)[::window // 4]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(waveform, (0, window)), window)[:: window // 4]
     power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)) ** 2
-    shown = power[:, :1 + int(window * top_hz / rate_hz)].T
+    shown = power[:, : 1 + int(window * top_hz / rate_hz)].T
     return 10 * np.log10(np.maximum(shown / max(shown.max(), 1e-20), 1e-12))
 
 
@@ -43,16 +55,21 @@ def contents(splits):
     use_style()
     figure, axes = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
     rows = []
-    measures = {"clip length (s)": lambda c: c.clips["duration_seconds"].dropna(),
-                "caption length (words)": lambda c: c.captions["text"].str.split().str.len()}
+    measures = {
+        "clip length (s)": lambda c: c.clips["duration_seconds"].dropna(),
+        "caption length (words)": lambda c: c.captions["text"].str.split().str.len(),
+    }
     for axis, (what, measure) in zip(axes, measures.items(), strict=True):
         values = {split: measure(corpus).to_numpy(float) for split, corpus in splits.items()}
         edges = _edges(np.concatenate(list(values.values())))
         for (split, found), shade in zip(values.items(), PALETTE, strict=False):
             counts = np.histogram(found, edges)[0]
             axis.stairs(100 * counts / max(1, counts.sum()), edges, color=shade, label=split, linewidth=1.4)
-            rows += [{"what": what, "split": split, "from": a, "to": b, "count": int(n)}
-                     for a, b, n in zip(edges, edges[1:], counts, strict=False) if n]
+            rows += [
+                {"what": what, "split": split, "from": a, "to": b, "count": int(n)}
+                for a, b, n in zip(edges, edges[1:], counts, strict=False)
+                if n
+            ]
         axis.set(xlabel=what, ylabel="share of the split (%)")
         if not any(len(v) for v in values.values()):
             axis.text(0.5, 0.5, "audio not at hand", transform=axis.transAxes, ha="center")
@@ -80,6 +97,10 @@ def ambiguity(truth):
     axis.set(xlabel=f"clips, of {len(truth):,}, that a caption describes", ylabel="captions (%)")
     axis.set_xticks(range(len(names)), names, fontsize=8)
     legend(figure, axis.get_legend_handles_labels()[0])
-    say(figure, f"One clip is annotated, but a median of {np.median(counts['wholly']):.0f} fit wholly and "
-         f"{np.median(counts['partly']):.0f} in part", "The annotated clip is counted among those that fit wholly.")
+    say(
+        figure,
+        f"One clip is annotated, but a median of {np.median(counts['wholly']):.0f} fit wholly and "
+        f"{np.median(counts['partly']):.0f} in part",
+        "The annotated clip is counted among those that fit wholly.",
+    )
     return figure, pd.DataFrame({"caption": np.arange(truth.shape[1]), **counts})

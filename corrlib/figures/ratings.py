@@ -1,4 +1,5 @@
 """Figure of human ratings: by kind of pair, and against similarity of text alone."""
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -22,13 +23,22 @@ def human_ratings(pairs, agreement, bins=12):
     for kind in ("near", "annotated"):
         own = pairs[pairs["group"] == kind].sort_values("similarity")
         parts = [p for p in np.array_split(np.arange(len(own)), bins) if len(p)]
-        right.plot([own["similarity"].iloc[p].mean() for p in parts], [own["rating"].iloc[p].mean() for p in parts],
-                   marker="o", ms=4, lw=1.3, color=KINDS[kind])
+        right.plot(
+            [own["similarity"].iloc[p].mean() for p in parts],
+            [own["rating"].iloc[p].mean() for p in parts],
+            marker="o",
+            ms=4,
+            lw=1.3,
+            color=KINDS[kind],
+        )
     right.set(xlabel="sentence similarity of caption and clip's captions", ylabel="mean human rating", ylim=(0, 100))
     legend(figure, left.get_legend_handles_labels()[0])
     best = agreement[(agreement["split"] == "all splits") & (agreement["clips"] == "near clips only")].iloc[0]
-    say(figure, f"Text alone orders near clips as people do: rank correlation {best['rank correlation']:.2f} "
-         f"[{best['low']:.2f}, {best['high']:.2f}]",
-         f"TAU Audio-Text Graded Relevances 2023; {best['queries']} captions of ClothoV2, 17 rated clips each; "
-         "95 % bootstrap interval over captions.")
+    say(
+        figure,
+        f"Text alone orders near clips as people do: rank correlation {best['rank correlation']:.2f} "
+        f"[{best['low']:.2f}, {best['high']:.2f}]",
+        f"TAU Audio-Text Graded Relevances 2023; {best['queries']} captions of ClothoV2, 17 rated clips each; "
+        "95 % bootstrap interval over captions.",
+    )
     return figure

@@ -1,17 +1,26 @@
 """One style for all figures: the colour of a backbone, captions, the saver."""
+
 import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
 COLOURS = {"passt": "#0072B2", "atst": "#D55E00", "mn": "#009E73", "ensemble": "#333333", "all": "#333333"}
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")                # of anything but backbones
-OTHER = "#CC79A7"                                                 # a backbone that is new here; Okabe and Ito (2008)
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # of anything but backbones
+OTHER = "#CC79A7"  # a backbone that is new here; Okabe and Ito (2008)
 NAMES = {"passt": "PaSST", "atst": "ATST-Frame", "mn": "MN", "all": "all backbones", "ensemble": "stage-1 ensemble"}
-MARKERS = "osD^v"                                                 # presets of one backbone family share its colour
+MARKERS = "osD^v"  # presets of one backbone family share its colour
 SETTINGS = ("stage1", "continued", "self", "ensemble")
-STYLE = {"figure.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-         "axes.titlesize": 9, "legend.frameon": False, "legend.fontsize": 8, "svg.hashsalt": "corrlib"}
+STYLE = {
+    "figure.dpi": 110,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.hashsalt": "corrlib",
+}
 
 
 def use_style():
@@ -45,8 +54,11 @@ def looks(backbones):
     found = {}
     for place, (backbone, own) in enumerate(zip(known, families, strict=True)):
         single = own and families.count(own) == 1
-        found[backbone] = (colour(backbone), MARKERS[families[:place].count(own) % len(MARKERS)],
-                           NAMES[own] if single else str(backbone))
+        found[backbone] = (
+            colour(backbone),
+            MARKERS[families[:place].count(own) % len(MARKERS)],
+            NAMES[own] if single else str(backbone),
+        )
     return found
 
 
@@ -63,9 +75,8 @@ def seeds_text(seeds):
 
 def say(figure, claim, how):
     """The figure's caption: its claim, and how to read it."""
-    width = figure.get_figwidth()                                 # inches; bold 10 point is about 11 letters an inch
-    figure.suptitle("\n".join(textwrap.wrap(claim, int(11 * width))), fontsize=10, x=0.01, ha="left",
-                    fontweight="bold")
+    width = figure.get_figwidth()  # inches; bold 10 point is about 11 letters an inch
+    figure.suptitle("\n".join(textwrap.wrap(claim, int(11 * width))), fontsize=10, x=0.01, ha="left", fontweight="bold")
     figure.supxlabel("\n".join(textwrap.wrap(how, int(15 * width))), fontsize=8, x=0.01, ha="left", color="0.35")
 
 

@@ -1,4 +1,5 @@
 """ATST-Frame: frame-level audio transformer (Li, Shao and Li, TASLP 2024)."""
+
 import torch
 from torch import nn
 
@@ -18,7 +19,7 @@ class FramePatches(nn.Module):
     def forward(self, log_mel):
         batch, mels, total = log_mel.shape
         tokens = total // self.frames
-        x = log_mel[..., :tokens * self.frames].reshape(batch, mels, tokens, self.frames)
+        x = log_mel[..., : tokens * self.frames].reshape(batch, mels, tokens, self.frames)
         return self.patch_embed(x.permute(0, 2, 1, 3).reshape(batch, tokens, -1))
 
 
@@ -31,8 +32,9 @@ class AtstFrame(Backbone):
     published_file = "atstframe_base_as2M.ckpt"
     published_at = "Audio-WestlakeU/audiossl"
 
-    def __init__(self, width=768, depth=12, heads=12, mlp_ratio=4, mels=64, frames=4, positions=250, warp=0.6,
-                 front_end=None):
+    def __init__(
+        self, width=768, depth=12, heads=12, mlp_ratio=4, mels=64, frames=4, positions=250, warp=0.6, front_end=None
+    ):
         super().__init__()
         self.front_end = AtstLogMel(mels=mels, **(front_end or {}))
         self.feature_size, self.frames, self.warp = width, frames, warp
@@ -49,7 +51,7 @@ class AtstFrame(Backbone):
             log_mel = warp_frequency(log_mel, self.warp)
         tokens = self.patch_embed(log_mel)
         count = min(tokens.shape[1], self.pos_embed.shape[1] - 1)
-        tokens = tokens[:, :count] + self.pos_embed[:, 1:count + 1]      # position 0 belongs to no frame
+        tokens = tokens[:, :count] + self.pos_embed[:, 1 : count + 1]  # position 0 belongs to no frame
         tokens = self.through(self.blocks, tokens)
         return self.norm_frame(tokens).mean(1)
 
@@ -57,7 +59,7 @@ class AtstFrame(Backbone):
         """Lightning prefixes of the fine-tuned and the self-supervised checkpoint; heads and class token dropped."""
         for prefix in ("encoder.encoder.", "model.teacher.encoder."):
             if any(key.startswith(prefix) for key in state):
-                state = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
+                state = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
         renamed = {("norm_frame." + key[5:] if key.startswith("norm.") else key): value for key, value in state.items()}
         return {key: value for key, value in renamed.items() if key != "cls_token"}
 

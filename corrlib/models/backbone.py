@@ -1,4 +1,5 @@
 """The contract of an audio backbone: waveform -> log-mel -> features, and strict loading of published weights."""
+
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from corrlib.models.gradient_cache import frozen_statistics
 class Backbone(nn.Module):
     """Base of the three networks. A subclass sets `front_end`, `feature_size` and writes `encode`."""
 
-    front_end: Any              # one of corrlib.models.frontends
+    front_end: Any  # one of corrlib.models.frontends
     feature_size: int
     segment_seconds = 10
     published_file = ""
     published_at = ""
-    checkpoint_activations = False      # keep only what enters each block, and compute the rest again backwards
+    checkpoint_activations = False  # keep only what enters each block, and compute the rest again backwards
 
     @property
     def sample_rate_hz(self):
@@ -38,8 +39,12 @@ class Backbone(nn.Module):
         """x after the blocks, one after the other."""
         for block in blocks:
             if self.checkpoint_activations and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False,
-                               context_fn=lambda block=block: (nullcontext(), frozen_statistics(block)))
+                x = checkpoint(
+                    block,
+                    x,
+                    use_reentrant=False,
+                    context_fn=lambda block=block: (nullcontext(), frozen_statistics(block)),
+                )
             else:
                 x = block(x)
         return x
@@ -48,8 +53,10 @@ class Backbone(nn.Module):
         """waveform (B, samples of at most a segment) -> features (B, D)."""
         limit = self.segment_seconds * self.sample_rate_hz
         if waveform.shape[1] > limit:
-            raise ValueError(f"a waveform of {waveform.shape[1]} samples is longer than a segment ({limit}); "
-                             "cut it, as DualEncoder.embed_audio does")
+            raise ValueError(
+                f"a waveform of {waveform.shape[1]} samples is longer than a segment ({limit}); "
+                "cut it, as DualEncoder.embed_audio does"
+            )
         return self.encode(self.log_mel(waveform))
 
     def published_names(self, state):
@@ -68,22 +75,31 @@ class Backbone(nn.Module):
         state, own = self.published_names(state), self.state_dict()
         wrong = [f"{key} (missing)" for key in own if key not in state]
         wrong += [f"{key} (unknown)" for key in state if key not in own]
-        wrong += [f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}" for key in own
-                  if key in state and tuple(state[key].shape) != tuple(own[key].shape)]
+        wrong += [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in own
+            if key in state and tuple(state[key].shape) != tuple(own[key].shape)
+        ]
         if wrong:
             label = "the state dict" if isinstance(source, dict) else source
-            raise ValueError(f"{label} does not fit {type(self).__name__}: {len(wrong)} keys differ, first "
-                             f"{'; '.join(wrong[:3])}; choose the backbone that this file belongs to")
+            raise ValueError(
+                f"{label} does not fit {type(self).__name__}: {len(wrong)} keys differ, first "
+                f"{'; '.join(wrong[:3])}; choose the backbone that this file belongs to"
+            )
         self.load_state_dict({key: torch.as_tensor(value) for key, value in state.items()})
 
     def _read(self, path):
         if not path.is_file():
             where = f"; it is published as {self.published_file} ({self.published_at})" if self.published_file else ""
-            raise FileNotFoundError(f"weights file {path} does not exist{where}: put it there, for example under weights/")
+            raise FileNotFoundError(
+                f"weights file {path} does not exist{where}: put it there, for example under weights/"
+            )
         try:
             if path.suffix == ".safetensors":
                 return load_file(path)
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise ValueError(f"{path} is not a checkpoint that can be read safely ({str(error).splitlines()[0][:100]}); "
-                             "use the published file") from None
+            raise ValueError(
+                f"{path} is not a checkpoint that can be read safely ({str(error).splitlines()[0][:100]}); "
+                "use the published file"
+            ) from None

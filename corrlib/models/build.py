@@ -1,4 +1,5 @@
 """Dual encoders of runs: built from parameters, kept in a run's folder, built again from it."""
+
 import torch
 from safetensors.torch import save_file
 
@@ -20,9 +21,14 @@ def build_encoder(parameters, corpora):
         torch.manual_seed(parameters.draw_seed())
     if parameters.weights:
         backbone.load_published(parameters.weights)
-    text = build_text_encoder(parameters.text_encoder, corpora.items("development").texts, parameters.text_weights,
-                              parameters.text_dropout, max_tokens=parameters.max_tokens,
-                              clean_captions=parameters.clean_captions)
+    text = build_text_encoder(
+        parameters.text_encoder,
+        corpora.items("development").texts,
+        parameters.text_weights,
+        parameters.text_dropout,
+        max_tokens=parameters.max_tokens,
+        clean_captions=parameters.clean_captions,
+    )
     return DualEncoder(backbone, text, parameters.embedding_size, parameters.whole_segments).to(DEVICE)
 
 
@@ -30,8 +36,9 @@ def rebuild_encoder(study, run):
     """The dual encoder of a finished stage-1 or stage-2 run, with its weights."""
     root = stage_one_of(study, run)
     parameters = runs.read_parameters(study, root, StageOneParameters)
-    text = load_text_encoder(runs.folder_of(study, root) / "text", max_tokens=parameters.max_tokens,
-                             clean_captions=parameters.clean_captions)
+    text = load_text_encoder(
+        runs.folder_of(study, root) / "text", max_tokens=parameters.max_tokens, clean_captions=parameters.clean_captions
+    )
     backbone = build_backbone(parameters.backbone)
     encoder = DualEncoder(backbone, text, parameters.embedding_size, parameters.whole_segments).to(DEVICE)
     load_weights(encoder, study, run)

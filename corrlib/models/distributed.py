@@ -1,10 +1,12 @@
-"""One global batch over several processes, one a GPU: the loss and the gradient of a single process with the whole batch.
+"""One global batch over several processes, one a GPU: the loss and the gradient of a single process with the whole
+batch.
 
 Every process has the whole batch's row numbers and embeds its share. The embeddings are gathered with their gradient,
 so that each process computes the loss of the whole similarity matrix; what flows back into its own rows is the whole
 loss's gradient, and the parameters' gradients are summed over the processes. Positives are found by clip, wherever
 they were embedded. One process alone is the special case in which nothing is sent.
 """
+
 import os
 import shlex
 import subprocess
@@ -15,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-BUCKET = 1 << 25                                             # bytes of gradients sent at a time
+BUCKET = 1 << 25  # bytes of gradients sent at a time
 
 
 def active():
@@ -56,10 +58,12 @@ def share(rows):
     ValueError where there are fewer rows than processes.
     """
     if len(rows) < world():
-        raise ValueError(f"{len(rows)} clips or captions cannot be shared by {world()} processes; raise batch_clips, or "
-                         "lower processes")
+        raise ValueError(
+            f"{len(rows)} clips or captions cannot be shared by {world()} processes; raise batch_clips, or "
+            "lower processes"
+        )
     edges = [len(rows) * i // world() for i in range(world() + 1)]
-    return rows[edges[rank()]:edges[rank() + 1]]
+    return rows[edges[rank()] : edges[rank() + 1]]
 
 
 class _Gather(torch.autograd.Function):
@@ -68,15 +72,15 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, *given):
-        own, = given
+        (own,) = given
         counts = [torch.zeros(1, dtype=torch.long, device=own.device) for _ in range(world())]
         dist.all_gather(counts, torch.tensor([len(own)], device=own.device))
         sizes = [int(c) for c in counts]
         padded = own.new_zeros(max(sizes), *own.shape[1:])
-        padded[:len(own)] = own
+        padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
-        ctx.rows = slice(sum(sizes[:rank()]), sum(sizes[:rank() + 1]))
+        ctx.rows = slice(sum(sizes[: rank()]), sum(sizes[: rank() + 1]))
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
@@ -177,5 +181,7 @@ def launch(processes, study, run):
         for line in workers.stdout or ():
             print(line, end="", flush=True)
     if workers.returncode:
-        raise RuntimeError(f"training by {processes} processes failed (exit status {workers.returncode}); the error is "
-                           "above, finished epochs are kept: mend it and run again")
+        raise RuntimeError(
+            f"training by {processes} processes failed (exit status {workers.returncode}); the error is "
+            "above, finished epochs are kept: mend it and run again"
+        )

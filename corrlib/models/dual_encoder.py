@@ -1,4 +1,5 @@
 """Audio backbone and text encoder, each with a linear projection into one space (paper, section 2)."""
+
 import math
 
 import torch
@@ -27,7 +28,7 @@ class DualEncoder(nn.Module):
         """Activation checkpointing: a third more time for most of the memory of training."""
         self.backbone.checkpoint_activations = True
         model = self.text.model
-        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)   # its new name
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)  # its new name
         enable({"use_reentrant": False})
 
     def compile_backbone(self):
@@ -35,7 +36,9 @@ class DualEncoder(nn.Module):
         self.backbone.encode = torch.compile(self.backbone.encode, dynamic=True)
 
     def embed_batch(self, audio):
-        """The audio of a batch, Waveforms or LogMels as read on the CPU -> (B, E) unit length, on the encoder's device."""
+        """The audio of a batch, Waveforms or LogMels as read on the CPU -> (B, E) unit length, on the encoder's
+        device.
+        """
         device = self.audio_projection.weight.device
         if isinstance(audio, LogMels):
             return self.embed_log_mel(full_precision(audio.log_mel.to(device, non_blocking=True)))
@@ -44,9 +47,9 @@ class DualEncoder(nn.Module):
     def embed_audio(self, waveform, lengths):
         """waveform (B, samples) padded at the end, lengths (B,) in samples -> (B, E) unit length.
 
-        A clip longer than a segment is cut into segments, its tail padded to one (see `whole_segments`); features are the
-        mean over the segments that hold audio, and no other is computed. A shorter clip is padded to whole seconds only.
-        So a clip's embedding does not depend on its neighbours in the batch.
+        A clip longer than a segment is cut into segments, its tail padded to one (see `whole_segments`); features are
+        the mean over the segments that hold audio, and no other is computed. A shorter clip is padded to whole seconds
+        only. So a clip's embedding does not depend on its neighbours in the batch.
         """
         groups = self._segments(waveform.shape[1], lengths)
         total = waveform.new_zeros(len(waveform), self.backbone.feature_size, dtype=torch.float32)
@@ -85,8 +88,10 @@ class DualEncoder(nn.Module):
         whole, rate, groups = self._segment_samples(), self.backbone.sample_rate_hz, {}
         for clip, length in enumerate(int(n) for n in lengths):
             if not 0 < length <= width:
-                raise ValueError(f"clip {clip} of the batch has length {length} samples in a batch {width} wide; "
-                                 "lengths must lie between 1 and the batch's width")
+                raise ValueError(
+                    f"clip {clip} of the batch has length {length} samples in a batch {width} wide; "
+                    "lengths must lie between 1 and the batch's width"
+                )
             for start in range(0, length, whole):
                 stop = min(start + whole, length)
                 recipe = self.whole_segments and length > whole

@@ -1,9 +1,11 @@
-"""The exact gradient of a large batch in the memory of a small one (gradient caching; Gao et al. 2021, arXiv 2101.06983).
+"""The exact gradient of a large batch in the memory of a small one (gradient caching; Gao et al. 2021, arXiv
+2101.06983).
 
 A contrastive loss needs all embeddings of a batch at once, but no two clips' networks at once. So the parts of a batch
 are embedded without a graph, the loss gives the gradient of every embedding, and each part is embedded once more, with
 a graph, to carry its share of it into the parameters.
 """
+
 from contextlib import contextmanager
 
 import torch
@@ -42,9 +44,9 @@ class Parts:
         assert self.leaf.grad is not None
         end, start = self._draws(), 0
         for function, state in zip(self.functions, self.states, strict=True):
-            self._set_draws(state)                           # the same dropout and patchout as the first time
+            self._set_draws(state)  # the same dropout and patchout as the first time
             embeddings = function()
-            embeddings.backward(self.leaf.grad[start:start + len(embeddings)].to(embeddings.dtype))
+            embeddings.backward(self.leaf.grad[start : start + len(embeddings)].to(embeddings.dtype))
             start += len(embeddings)
         self._set_draws(end)
 
@@ -61,8 +63,11 @@ class Parts:
 @contextmanager
 def frozen_statistics(model):
     """BatchNorm's running means stand still: what is computed twice counts once."""
-    before = [(m, m.momentum, m.num_batches_tracked.clone()) for m in model.modules()
-              if isinstance(m, nn.BatchNorm2d) and m.num_batches_tracked is not None]
+    before = [
+        (m, m.momentum, m.num_batches_tracked.clone())
+        for m in model.modules()
+        if isinstance(m, nn.BatchNorm2d) and m.num_batches_tracked is not None
+    ]
     for norm, _, _ in before:
         norm.momentum = 0.0
     try:

@@ -1,4 +1,5 @@
 """MN: MobileNetV3 for audio (Schmid, Koutini and Widmer, ICASSP 2023; Howard et al. 2019)."""
+
 from functools import partial
 
 import torch
@@ -8,11 +9,23 @@ from corrlib.models.backbone import Backbone
 from corrlib.models.frontends import KaldiLogMel
 
 # in, kernel, expansion, out, squeeze-excitation, activation, stride
-BLOCKS = ((16, 3, 16, 16, False, "RE", 1), (16, 3, 64, 24, False, "RE", 2), (24, 3, 72, 24, False, "RE", 1),
-          (24, 5, 72, 40, True, "RE", 2), (40, 5, 120, 40, True, "RE", 1), (40, 5, 120, 40, True, "RE", 1),
-          (40, 3, 240, 80, False, "HS", 2), (80, 3, 200, 80, False, "HS", 1), (80, 3, 184, 80, False, "HS", 1),
-          (80, 3, 184, 80, False, "HS", 1), (80, 3, 480, 112, True, "HS", 1), (112, 3, 672, 112, True, "HS", 1),
-          (112, 5, 672, 160, True, "HS", 2), (160, 5, 960, 160, True, "HS", 1), (160, 5, 960, 160, True, "HS", 1))
+BLOCKS = (
+    (16, 3, 16, 16, False, "RE", 1),
+    (16, 3, 64, 24, False, "RE", 2),
+    (24, 3, 72, 24, False, "RE", 1),
+    (24, 5, 72, 40, True, "RE", 2),
+    (40, 5, 120, 40, True, "RE", 1),
+    (40, 5, 120, 40, True, "RE", 1),
+    (40, 3, 240, 80, False, "HS", 2),
+    (80, 3, 200, 80, False, "HS", 1),
+    (80, 3, 184, 80, False, "HS", 1),
+    (80, 3, 184, 80, False, "HS", 1),
+    (80, 3, 480, 112, True, "HS", 1),
+    (112, 3, 672, 112, True, "HS", 1),
+    (112, 5, 672, 160, True, "HS", 2),
+    (160, 5, 960, 160, True, "HS", 1),
+    (160, 5, 960, 160, True, "HS", 1),
+)
 
 
 def make_divisible(channels, divisor=8):
@@ -23,8 +36,10 @@ def make_divisible(channels, divisor=8):
 
 def convolution(inputs, outputs, kernel=1, stride=1, groups=1, activation=None):
     """Convolution without bias, BatchNorm, activation."""
-    layers = [nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
-              nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)]
+    layers = [
+        nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+    ]
     return nn.Sequential(*layers, *([activation()] if activation else []))
 
 
@@ -56,7 +71,9 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, inputs, kernel, expansion, outputs, gated, activation, stride):
         super().__init__()
-        act = nn.Hardswish if activation == "HS" else partial(nn.ReLU, inplace=True)     # BatchNorm does not miss its output
+        act = (
+            nn.Hardswish if activation == "HS" else partial(nn.ReLU, inplace=True)
+        )  # BatchNorm does not miss its output
         layers: list[nn.Module] = [] if expansion == inputs else [convolution(inputs, expansion, activation=act)]
         layers.append(convolution(expansion, expansion, kernel, stride, expansion, act))
         if gated:
@@ -92,8 +109,14 @@ class MobileNet(Backbone):
         self.features = nn.Sequential(*layers, convolution(out, self.feature_size, activation=nn.Hardswish))
         if tags:
             hidden = make_divisible(1280 * width)
-            self.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.feature_size, hidden),
-                                            nn.Hardswish(), nn.Dropout(0.2), nn.Linear(hidden, tags))
+            self.classifier = nn.Sequential(
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(self.feature_size, hidden),
+                nn.Hardswish(),
+                nn.Dropout(0.2),
+                nn.Linear(hidden, tags),
+            )
         # depthwise convolutions are a quarter faster this way
         self.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
 

@@ -1,4 +1,5 @@
 """PaSST: patchout spectrogram transformer (Koutini et al., Interspeech 2022)."""
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -21,7 +22,7 @@ class PatchEmbed(nn.Module):
             return self.proj(x)
         # patches that do not overlap: the same as a matrix product, which is far quicker backwards on a CPU
         rows, columns = x.shape[2] // high, x.shape[3] // wide
-        x = x[:, 0, :rows * high, :columns * wide].reshape(len(x), rows, high, columns, wide)
+        x = x[:, 0, : rows * high, : columns * wide].reshape(len(x), rows, high, columns, wide)
         patches = x.permute(0, 1, 3, 2, 4).reshape(len(x), rows, columns, high * wide)
         return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias).permute(0, 3, 1, 2)
 
@@ -37,8 +38,20 @@ class PaSST(Backbone):
     published_file = "passt-s-f128-p16-s16-ap.468.pt"
     published_at = "releases of kkoutini/PaSST"
 
-    def __init__(self, width=768, depth=12, heads=12, mlp_ratio=4, patch=(16, 16), stride=(16, 16), mels=128,
-                 frames=1000, patchout=(15, 2), tags=527, front_end=None):
+    def __init__(
+        self,
+        width=768,
+        depth=12,
+        heads=12,
+        mlp_ratio=4,
+        patch=(16, 16),
+        stride=(16, 16),
+        mels=128,
+        frames=1000,
+        patchout=(15, 2),
+        tags=527,
+        front_end=None,
+    ):
         super().__init__()
         self.front_end = KaldiLogMel(mels=mels, **(front_end or {}))
         self.patch, self.stride, self.patchout, self.feature_size = patch, stride, patchout, width
@@ -60,8 +73,10 @@ class PaSST(Backbone):
 
     def grid(self, mels, frames):
         """[rows, columns] of patches of a log-mel."""
-        return [(size - patch) // stride + 1 for size, patch, stride in
-                zip((mels, frames), self.patch, self.stride, strict=True)]
+        return [
+            (size - patch) // stride + 1
+            for size, patch, stride in zip((mels, frames), self.patch, self.stride, strict=True)
+        ]
 
     def encode(self, log_mel):
         """log-mel (B, mels, frames) -> features (B, D): mean of class and distillation token, before the heads."""
@@ -74,7 +89,7 @@ class PaSST(Backbone):
         special = torch.cat([self.cls_token, self.dist_token], 1) + self.new_pos_embed
         tokens = torch.cat([special.expand(len(tokens), -1, -1), tokens], 1)
         *blocks, last = self.blocks
-        tokens = last(self.through(blocks, tokens), first=2)             # nothing comes after the others
+        tokens = last(self.through(blocks, tokens), first=2)  # nothing comes after the others
         return self.norm(tokens).mean(1)
 
     def patchout_draw(self, x):
@@ -89,8 +104,10 @@ class PaSST(Backbone):
         """[columns, rows] that patchout leaves of so many."""
         whole = self.time_new_pos_embed.shape[3], self.freq_new_pos_embed.shape[2]
         # rounded in integers, of which torch.compile keeps track
-        return [size - (2 * size * dropped + of) // (2 * of) if dropped < of else size
-                for size, dropped, of in zip((columns, rows), self.patchout, whole, strict=True)]
+        return [
+            size - (2 * size * dropped + of) // (2 * of) if dropped < of else size
+            for size, dropped, of in zip((columns, rows), self.patchout, whole, strict=True)
+        ]
 
     def token_count(self, samples, training=False):
         """Number of tokens for a waveform of `samples`, in evaluation or after patchout."""

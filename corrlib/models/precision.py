@@ -1,4 +1,5 @@
 """In which precision things are computed: mixed for networks, full for losses, estimates and embeddings."""
+
 import torch
 
 

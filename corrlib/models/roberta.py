@@ -1,8 +1,10 @@
 """RoBERTa without padding: the tokens of all captions lie side by side, and only attention knows which belong together.
 
-The modules are those of transformers' RobertaModel, in the same order and with the same names; what differs is that nothing
-is computed of padding, nor in the last layer of any token but the first, which alone becomes the caption's features.
+The modules are those of transformers' RobertaModel, in the same order and with the same names; what differs is that
+nothing is computed of padding, nor in the last layer of any token but the first, which alone becomes the caption's
+features.
 """
+
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 
@@ -12,14 +14,15 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import RobertaModel
 
-LEAST = {"cpu": 32, "cuda": 64}      # captions worth an attention of their own: on a GPU few take as long as many
+LEAST = {"cpu": 32, "cuda": 64}  # captions worth an attention of their own: on a GPU few take as long as many
 
 
 @dataclass
 class Group:
     """Captions whose attention is computed together, with so many `tokens` of their own.
 
-    padded (captions, longest): which of these each token is, and real: whether it is one; None where all are equally long.
+    padded (captions, longest): which of these each token is, and real: whether it is one; None where all are equally
+    long.
     """
 
     tokens: int
@@ -46,7 +49,11 @@ def first_tokens(model, token_ids):
     *layers, last = model.encoder.layer
     for layer in layers:
         save = getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled()
-        x = checkpoint(_through, layer, x, groups, None, use_reentrant=False) if save else _through(layer, x, groups, None)
+        x = (
+            checkpoint(_through, layer, x, groups, None, use_reentrant=False)
+            if save
+            else _through(layer, x, groups, None)
+        )
     return _through(last, x, groups, torch.tensor([0, *stops[:-1]], device=device))
 
 
@@ -76,18 +83,20 @@ def _through(layer, x, groups, firsts):
 
 def _attention(attention, x, asking, groups, first_only):
     """Attention of the tokens `asking`, all or each caption's first, to their own caption's: (their number, D)."""
+
     def heads(rows):
         return rows.unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
 
     dropout, found = attention.dropout.p if attention.training else 0.0, []
-    sizes = [group.tokens for group in groups]               # split, as slices would each leave a gradient of full size
+    sizes = [group.tokens for group in groups]  # split, as slices would each leave a gradient of full size
     asked = [group.captions for group in groups] if first_only else sizes
     parts = (attention.query(asking).split(asked), attention.key(x).split(sizes), attention.value(x).split(sizes))
     for group, query, key, value in zip(groups, *parts, strict=True):
         questions = query[:, None] if first_only else _padded(query, group)
         mask = None if group.real is None else group.real[:, None, None]
-        mixed = F.scaled_dot_product_attention(heads(questions), heads(_padded(key, group)), heads(_padded(value, group)),
-                                               mask, dropout)
+        mixed = F.scaled_dot_product_attention(
+            heads(questions), heads(_padded(key, group)), heads(_padded(value, group)), mask, dropout
+        )
         mixed = mixed.transpose(1, 2).flatten(2)
         found.append(mixed.flatten(0, 1) if first_only or group.real is None else mixed[group.real])
     return torch.cat(found)

@@ -1,4 +1,5 @@
 """Captions to features: clean-up, tokenizer, RoBERTa (or any transformers encoder), first token."""
+
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from corrlib.models import roberta
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
-DROPOUT_NAMES = {"hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"}     # by family
+DROPOUT_NAMES = {"hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"}  # by family
 
 
 def clean(caption):
@@ -44,12 +45,14 @@ class TextEncoder(nn.Module):
     def tokenize(self, captions):
         """list of n captions -> list of n lists of token ids, each at most `max_tokens` long."""
         texts = [clean(c) for c in captions] if self.clean_captions else list(captions)
-        own = dict.fromkeys(texts)                           # each once
-        ids = dict(zip(own, self.tokenizer(list(own), add_special_tokens=True)["input_ids"], strict=True)) if own else {}
+        own = dict.fromkeys(texts)  # each once
+        ids = (
+            dict(zip(own, self.tokenizer(list(own), add_special_tokens=True)["input_ids"], strict=True)) if own else {}
+        )
         self.seen_captions += len(texts)
         self.cut_captions += sum(len(ids[text]) > self.max_tokens for text in texts)
         end = self.tokenizer.sep_token_id
-        short = {text: i if len(i) <= self.max_tokens else [*i[:self.max_tokens - 1], end] for text, i in ids.items()}
+        short = {text: i if len(i) <= self.max_tokens else [*i[: self.max_tokens - 1], end] for text, i in ids.items()}
         return [short[text] for text in texts]
 
     def forward(self, token_ids):
@@ -68,12 +71,14 @@ class TextEncoder(nn.Module):
             features = roberta.first_tokens(self.model, ordered)
         else:
             size = max(16, -(-len(order) // 4))
-            features = torch.cat([self._first_token(ordered[i:i + size]) for i in range(0, len(order), size)])
+            features = torch.cat([self._first_token(ordered[i : i + size]) for i in range(0, len(order), size)])
         place = torch.tensor(order).argsort()
         return features[(place if index is None else place[index]).to(features.device)]
 
     def _draws(self):
-        """Whether equal captions may differ in their dropout; only RoBERTa is known to have no other than its modules."""
+        """Whether equal captions may differ in their dropout; only RoBERTa is known to have no other than its
+        modules.
+        """
         drops = any(m.p > 0 for m in self.model.modules() if isinstance(m, nn.Dropout))
         return self.training and (drops or not roberta.fits(self.model))
 
@@ -97,8 +102,16 @@ def train_tokenizer(captions, vocabulary=2000, clean_captions=True):
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(texts, vocab_size=vocabulary, min_frequency=2, special_tokens=SPECIAL, show_progress=False)
     bpe._tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token="<s>", eos_token="</s>", cls_token="<s>",
-                                   sep_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        cls_token="<s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+    )
 
 
 def build_text_encoder(name, captions=(), weights="", dropout=0.1, **options):
@@ -110,9 +123,17 @@ def build_text_encoder(name, captions=(), weights="", dropout=0.1, **options):
     """
     if name == "tiny":
         tokenizer = train_tokenizer(captions, clean_captions=options.get("clean_captions", True))
-        config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=66, type_vocab_size=1, pad_token_id=1,
-                               bos_token_id=0, eos_token_id=2, hidden_dropout_prob=dropout,
-                               attention_probs_dropout_prob=dropout, **TINY)
+        config = RobertaConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=66,
+            type_vocab_size=1,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+            **TINY,
+        )
         return TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer, **options)
     source = weights or name
     try:
@@ -125,7 +146,8 @@ def build_text_encoder(name, captions=(), weights="", dropout=0.1, **options):
         raise FileNotFoundError(
             f"text encoder '{source}' is neither a local folder nor in the local cache: download the folder of "
             f"'{name}' (config.json, model.safetensors, tokenizer.json) and set text_weights to it "
-            f"({str(error).splitlines()[0][:120]})") from None
+            f"({str(error).splitlines()[0][:120]})"
+        ) from None
     return TextEncoder(model, tokenizer, **options)
 
 

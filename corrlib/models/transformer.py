@@ -1,4 +1,5 @@
 """The pre-norm transformer block that PaSST and ATST-Frame share (Vaswani et al. 2017; Dosovitskiy et al. 2021)."""
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -23,16 +24,19 @@ class _NormLinear(torch.autograd.Function):
     def backward(ctx, gradient):  # pyrefly: ignore[bad-override]
         x, mean, deviation, norm_weight, norm_bias, weight = ctx.saved_tensors
         normed = torch.native_layer_norm(x, x.shape[-1:], norm_weight, norm_bias, ctx.eps)[0]
-        rows, kind = gradient.flatten(0, -2), gradient.dtype             # half precision under autocast
+        rows, kind = gradient.flatten(0, -2), gradient.dtype  # half precision under autocast
         of_normed = (rows @ weight.to(kind)).view_as(x).to(x.dtype)
         of_weight = (normed.flatten(0, -2).to(kind).t() @ rows).t()
         of_x, of_norm_weight, of_norm_bias = torch.ops.aten.native_layer_norm_backward(
-            of_normed, x, x.shape[-1:], mean, deviation, norm_weight, norm_bias, [True, True, True])
+            of_normed, x, x.shape[-1:], mean, deviation, norm_weight, norm_bias, [True, True, True]
+        )
         return of_x, of_norm_weight, of_norm_bias, None, of_weight, rows.sum(0) if ctx.biased else None
 
 
 def norm_linear(norm, linear, x, rows=slice(None)):
-    """linear(norm(x)) of a LayerNorm and a Linear module, or some `rows` of its outputs: x (..., D) -> (..., outputs)."""
+    """linear(norm(x)) of a LayerNorm and a Linear module, or some `rows` of its outputs: x (..., D) -> (...,
+    outputs).
+    """
     bias = None if linear.bias is None else linear.bias[rows]
     return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, linear.weight[rows], bias)
 
@@ -54,7 +58,7 @@ class Attention(nn.Module):
         if first is None:
             query, key, value = self._heads(norm_linear(norm, self.qkv, x), 3)
         else:
-            query, = self._heads(norm_linear(norm, self.qkv, x[:, :first], slice(width)), 1)
+            (query,) = self._heads(norm_linear(norm, self.qkv, x[:, :first], slice(width)), 1)
             key, value = self._heads(norm_linear(norm, self.qkv, x, slice(width, None)), 2)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
@@ -76,7 +80,9 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); of the `first` tokens alone, where no others are wanted after it."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); of the `first` tokens alone, where no others are wanted after
+    it.
+    """
 
     def __init__(self, width, heads, mlp_ratio=4, qkv_bias=True):
         super().__init__()

@@ -1,4 +1,5 @@
 """From the points of an ablation to tables: students compared with `continued`, targets compared with the truth."""
+
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import scipy  # its parts are loaded when first used: most runs need none
 from corrlib.reports import results
 from corrlib.study import runs
 
-MASSES = ("annotated", "wholly", "partly", "not")            # see correspondence.probability_mass
+MASSES = ("annotated", "wholly", "partly", "not")  # see correspondence.probability_mass
 CONTROL = "continued"
 
 
@@ -29,10 +30,13 @@ def load(study, points, control=CONTROL, base="stage1"):
     if not complete:
         most = max(have.values(), key=len, default=set())
         missing = next(point for point in wanted if point not in most)
-        raise FileNotFoundError(f"study '{study}' has no finished run of the point '{missing}'; run `make reproduce "
-                                f"STUDY={study}` first")
+        raise FileNotFoundError(
+            f"study '{study}' has no finished run of the point '{missing}'; run `make reproduce STUDY={study}` first"
+        )
     found = found[found["backbone"].isin(complete)]
-    found = found.sort_values(["point", "backbone", "seed"], key=lambda c: c.map(wanted.index) if c.name == "point" else c)
+    found = found.sort_values(
+        ["point", "backbone", "seed"], key=lambda c: c.map(wanted.index) if c.name == "point" else c
+    )
     prints = results.check_same_data(study, found)
     queries, places = {}, {control: CONTROL, base: "stage1"}
     for row in found.itertuples():
@@ -61,8 +65,10 @@ def targets(study, found):
     for row in found[found["point"] != "stage1"].itertuples():
         path = runs.folder_of(study, row.run) / "target.json"
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing, as the truth was not known or the code older when the run was "
-                                    "made; use the built-in corpus, or delete the run's folder and run the study again")
+            raise FileNotFoundError(
+                f"{path} is missing, as the truth was not known or the code older when the run was "
+                "made; use the built-in corpus, or delete the run's folder and run the study again"
+            )
         rows.append({"point": row.point, "backbone": row.backbone, "seed": row.seed, **json.loads(path.read_text())})
     return pd.DataFrame(rows)
 
@@ -76,10 +82,15 @@ def targets_and_students(quality, differences):
 
 
 def association(table, metric, measure="rank_correlation"):
-    """Spearman correlation over points of a target's agreement with the truth and its student's gain; mean of backbones."""
+    """Spearman correlation over points of a target's agreement with the truth and its student's gain; mean of
+    backbones.
+    """
     own = table[(table["metric"] == metric) & (table["backbone"] != results.POOLED)]
-    found = [scipy.stats.spearmanr(part[measure], part["difference"]).statistic for _, part in own.groupby("backbone")
-             if len(part) > 2 and part[measure].nunique() > 1]
+    found = [
+        scipy.stats.spearmanr(part[measure], part["difference"]).statistic
+        for _, part in own.groupby("backbone")
+        if len(part) > 2 and part[measure].nunique() > 1
+    ]
     return float(np.mean(found)) if found else float("nan")
 
 
@@ -107,17 +118,25 @@ def answer_targets(table, differences, quality):
     lines = []
     for metric in ("annotated mAP@10", "true nDCG@10"):
         own = differences[differences["metric"] == metric]
-        own = own[own["backbone"] == (results.POOLED if results.POOLED in set(own["backbone"]) else own["backbone"].iloc[0])]
+        own = own[
+            own["backbone"] == (results.POOLED if results.POOLED in set(own["backbone"]) else own["backbone"].iloc[0])
+        ]
         best, worst = own.loc[own["difference"].idxmax()], own.loc[own["difference"].idxmin()]
-        lines.append(f"- **{metric}** against `continued`: best `{best['point']}` with {results.points(best)}, worst "
-                     f"`{worst['point']}` with {results.points(worst)}. Rank correlation over targets between agreement "
-                     f"with the truth and the student's difference: {association(table, metric):+.2f}.")
-    lines += [f"- Control: {sentence}: {'yes' if held else '**no**'}." for sentence, held in controls(differences, quality)]
+        lines.append(
+            f"- **{metric}** against `continued`: best `{best['point']}` with {results.points(best)}, worst "
+            f"`{worst['point']}` with {results.points(worst)}. Rank correlation over targets between agreement "
+            f"with the truth and the student's difference: {association(table, metric):+.2f}."
+        )
+    lines += [
+        f"- Control: {sentence}: {'yes' if held else '**no**'}." for sentence, held in controls(differences, quality)
+    ]
     return "\n".join(lines)
 
 
 def mixtures(differences):
-    """Rows of the mixtures in order, `mixture` being the share of the estimate: 0 is `continued` itself, 1 `ensemble`."""
+    """Rows of the mixtures in order, `mixture` being the share of the estimate: 0 is `continued` itself, 1
+    `ensemble`.
+    """
     table = differences.copy()
     table["mixture"] = table["point"].str.extract(r"^mixture-(.+)$")[0]
     table.loc[table["point"] == "ensemble", "mixture"] = "1"
@@ -137,9 +156,11 @@ def answer_losses(mixed, paired, tuning):
     """The answer of 09, rendered from its tables, as Markdown."""
     lines = []
     for metric in ("annotated mAP@10", "true mAP@10"):
-        for table, what in ((mixed, "share of the estimate in the loss, against `continued`"),
-                            (paired, "self-distillation against `continued` at its own learning rate"),
-                            (tuning, "`continued` at another learning rate, against the study's")):
+        for table, what in (
+            (mixed, "share of the estimate in the loss, against `continued`"),
+            (paired, "self-distillation against `continued` at its own learning rate"),
+            (tuning, "`continued` at another learning rate, against the study's"),
+        ):
             own = table[(table["metric"] == metric) & (table["backbone"] != results.POOLED)]
             names = own["mixture" if "mixture" in own else "point"]
             if own["backbone"].nunique() > 1:

@@ -1,4 +1,5 @@
 """Two finished runs in one line: `compare("builtin/ensemble-mn_tiny-seed1", "builtin/continued-mn_tiny-seed1")`."""
+
 import pandas as pd
 
 from corrlib.evaluation.intervals import holm, paired_difference, randomisation_test
@@ -7,7 +8,8 @@ from corrlib.study import runs
 
 
 def compare(run_a, run_b, resamples=2000):
-    """Paired difference a - b of every metric that both runs know: DataFrame metric, a, b, difference, low, high, p, p_holm.
+    """Paired difference a - b of every metric that both runs know: DataFrame metric, a, b, difference, low, high, p,
+    p_holm.
 
     Runs are named `study/run`. 95 % interval by bootstrap over clips, p by randomisation test over clips, corrected
     after Holm over the metrics. ValueError where the two were judged on different captions.
@@ -20,8 +22,17 @@ def compare(run_a, run_b, resamples=2000):
         if column in one and column in two:
             a, b, clips = one[column].to_numpy(), two[column].to_numpy(), one["clip"].to_numpy()
             difference, low, high = paired_difference(a, b, clips, resamples)
-            rows.append({"metric": metric, "a": a.mean(), "b": b.mean(), "difference": difference, "low": low,
-                         "high": high, "p": randomisation_test(a, b, clips, resamples)})
+            rows.append(
+                {
+                    "metric": metric,
+                    "a": a.mean(),
+                    "b": b.mean(),
+                    "difference": difference,
+                    "low": low,
+                    "high": high,
+                    "p": randomisation_test(a, b, clips, resamples),
+                }
+            )
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p"].tolist()))
 

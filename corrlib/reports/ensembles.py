@@ -1,4 +1,5 @@
 """Ensembles of stage-1 models: weights of members, what single members and groups know, and what estimating costs."""
+
 import time
 from itertools import combinations
 
@@ -20,7 +21,9 @@ def groups(names):
 
 
 def members_of(study, seed, names, split):
-    """{name: (clips, captions)} of the stage-1 runs `stage1-<name>-seed<seed>`; similarities of a split are made of them."""
+    """{name: (clips, captions)} of the stage-1 runs `stage1-<name>-seed<seed>`; similarities of a split are made of
+    them.
+    """
     return {name: load_embeddings(study, f"stage1-{name}-seed{seed}", split) for name in names}
 
 
@@ -39,8 +42,12 @@ def knowledge(study, seed, found_groups, items, truth, temperature, split="evalu
     annotated, rows = annotated_relevance(items), []
     for group in found_groups:
         mean = similarity(members, group)
-        row = {"seed": seed, "group": " + ".join(group), "members": len(group),
-               "annotated mAP@10": float(per_query(mean, annotated)["ap@10"].mean())}
+        row = {
+            "seed": seed,
+            "group": " + ".join(group),
+            "members": len(group),
+            "annotated mAP@10": float(per_query(mean, annotated)["ap@10"].mean()),
+        }
         if truth is not None:
             found = agreement(estimate(mean[None], temperature)[0], truth, annotated)
             row |= {key: found[key] for key in ("rank_correlation", "average_precision")}
@@ -69,9 +76,15 @@ def cost(study, seed, names, temperature, k=50):
         clips, captions = (list(side) for side in zip(*used, strict=True))
         started = time.perf_counter()
         top_correspondences(clips, captions, temperature, min(k, len(clips[0])))
-        rows.append({"members": count, "added": names[count - 1], "training seconds": training,
-                     "bytes": sum(e.nbytes for pair in used for e in pair),
-                     "estimating seconds": time.perf_counter() - started})
+        rows.append(
+            {
+                "members": count,
+                "added": names[count - 1],
+                "training seconds": training,
+                "bytes": sum(e.nbytes for pair in used for e in pair),
+                "estimating seconds": time.perf_counter() - started,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -86,9 +99,14 @@ def answer(knowledge, likeness, differences, against_ensemble):
     measure = "average_precision" if "average_precision" in knowledge else "annotated mAP@10"
     means = knowledge.groupby(["members", "group"])[measure].mean().reset_index()
     sizes = means.loc[means.groupby("members")[measure].idxmax()]
-    lines = [f"- Best group of each size, {measure.replace('_', ' ')} of the estimate: "
-             + "; ".join(f"{row.members}: {row.group} {row.value:.3f}" for row in
-                         sizes.rename(columns={measure: "value"}).itertuples()) + "."]
+    lines = [
+        f"- Best group of each size, {measure.replace('_', ' ')} of the estimate: "
+        + "; ".join(
+            f"{row.members}: {row.group} {row.value:.3f}"
+            for row in sizes.rename(columns={measure: "value"}).itertuples()
+        )
+        + "."
+    ]
     values = likeness.to_numpy()[~np.eye(len(likeness), dtype=bool)]
     if len(values):
         lines.append(f"- The members' similarities correlate with {values.min():.2f} to {values.max():.2f}.")
@@ -99,7 +117,9 @@ def answer(knowledge, likeness, differences, against_ensemble):
                 continue
             best, worst = own.loc[own["difference"].idxmax()], own.loc[own["difference"].idxmin()]
             clear = int((own["p_holm"] < 0.05).sum())
-            lines.append(f"- **{metric}** against {name}: best `{best['point']}` {results.points(best)}, worst "
-                         f"`{worst['point']}` {results.points(worst)}; after Holm's correction {clear} of {len(own)} "
-                         "differ.")
+            lines.append(
+                f"- **{metric}** against {name}: best `{best['point']}` {results.points(best)}, worst "
+                f"`{worst['point']}` {results.points(worst)}; after Holm's correction {clear} of {len(own)} "
+                "differ."
+            )
     return "\n".join(lines)

@@ -1,4 +1,5 @@
 """Looking at an ensemble's estimate of a finished study: members, block to show, agreement with the truth."""
+
 import numpy as np
 import pandas as pd
 import torch
@@ -27,8 +28,9 @@ class Ensemble:
 
     def similarities(self):
         """{member backbone or 'ensemble': similarity (clips, captions)}: one split only, for looking at."""
-        members = {name: clips @ captions.T for name, (clips, captions) in
-                   zip(self.backbones, self.embeddings, strict=True)}
+        members = {
+            name: clips @ captions.T for name, (clips, captions) in zip(self.backbones, self.embeddings, strict=True)
+        }
         clips, captions = zip(*self.embeddings, strict=True)
         everything = ensemble_similarity(list(clips), list(captions), slice(None), slice(None))
         return {**members, "ensemble": everything}
@@ -63,8 +65,11 @@ def calibration_tables(similarities, truth, bins=10):
 
 def member_correlation(similarities):
     """Correlation of the members' similarities over all pairs."""
-    return pd.DataFrame(np.corrcoef([s.numpy().ravel() for s in similarities.values()]),
-                        index=list(similarities), columns=list(similarities))
+    return pd.DataFrame(
+        np.corrcoef([s.numpy().ravel() for s in similarities.values()]),
+        index=list(similarities),
+        columns=list(similarities),
+    )
 
 
 def block(items, clips=24, seed=0):
@@ -78,16 +83,25 @@ def block(items, clips=24, seed=0):
 def top_of(caption, clip_given_caption, truth, items, count=50):
     """The most probable clips of one caption: probability, truth, annotated."""
     order = torch.argsort(clip_given_caption[:, caption], descending=True)[:count].numpy()
-    return pd.DataFrame({"probability": clip_given_caption[order, caption].numpy(),
-                         "truth": truth[order, caption] if truth is not None else np.nan,
-                         "annotated": order == int(items.clip_of_caption[caption])})
+    return pd.DataFrame(
+        {
+            "probability": clip_given_caption[order, caption].numpy(),
+            "truth": truth[order, caption] if truth is not None else np.nan,
+            "annotated": order == int(items.clip_of_caption[caption]),
+        }
+    )
 
 
 def long_table(matrices, rows, columns):
     """One row a pair: clip, caption, and the value of each matrix."""
     clip, caption = np.meshgrid(rows, columns, indexing="ij")
-    return pd.DataFrame({"clip": clip.ravel(), "caption": caption.ravel(),
-                         **{name: np.asarray(m).ravel() for name, m in matrices.items()}})
+    return pd.DataFrame(
+        {
+            "clip": clip.ravel(),
+            "caption": caption.ravel(),
+            **{name: np.asarray(m).ravel() for name, m in matrices.items()},
+        }
+    )
 
 
 def stacked(tables):
@@ -103,6 +117,8 @@ def answer(metrics, table):
     members, own = table[table["estimate of"] != "ensemble"], table[table["estimate of"] == "ensemble"].iloc[0]
     best = members["average_precision"].max()
     word = "above" if own["average_precision"] > best else "not above"
-    return text + (f" Among pairs that nobody annotated, it finds wholly matching clips with an average precision of "
-                   f"{own['average_precision']:.3f} (chance {own['chance']:.3f}), {word} its best member's "
-                   f"{best:.3f}; rank correlation with the truth {own['rank_correlation']:.3f}.")
+    return text + (
+        f" Among pairs that nobody annotated, it finds wholly matching clips with an average precision of "
+        f"{own['average_precision']:.3f} (chance {own['chance']:.3f}), {word} its best member's "
+        f"{best:.3f}; rank correlation with the truth {own['rank_correlation']:.3f}."
+    )

@@ -1,16 +1,29 @@
 """From finished runs to the tables of a study: means with intervals, paired differences, ceilings, costs."""
+
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from corrlib.evaluation.intervals import bootstrap_interval, holm, interval_over_seeds, paired_difference, randomisation_test
+from corrlib.evaluation.intervals import (
+    bootstrap_interval,
+    holm,
+    interval_over_seeds,
+    paired_difference,
+    randomisation_test,
+)
 from corrlib.study import runs
 
-METRICS = {"annotated mAP@10": "annotated ap@10", "annotated R@1": "annotated r@1", "annotated R@5": "annotated r@5",
-           "annotated R@10": "annotated r@10", "annotated nDCG@10": "annotated ndcg@10", "true mAP@10": "true ap@10",
-           "true nDCG@10": "true ndcg@10"}
+METRICS = {
+    "annotated mAP@10": "annotated ap@10",
+    "annotated R@1": "annotated r@1",
+    "annotated R@5": "annotated r@5",
+    "annotated R@10": "annotated r@10",
+    "annotated nDCG@10": "annotated ndcg@10",
+    "true mAP@10": "true ap@10",
+    "true nDCG@10": "true ndcg@10",
+}
 COMPARED = ("annotated mAP@10", "true mAP@10", "true nDCG@10")
 BASELINES = ("continued", "stage1")
 SETTING_ORDER = ("stage1", "continued", "self", "ensemble")
@@ -49,8 +62,10 @@ def one_run_each(study, found):
         planned = group[group["run"] == f"{setting}-{backbone}-seed{seed}"]
         if len(group) > 1 and planned.empty:
             one, other = group["run"].iloc[:2]
-            raise ValueError(f"runs '{one}' and '{other}' of study '{study}' are both '{setting}' of {backbone}, seed "
-                             f"{seed}; give one of them a study of its own or name it {setting}-{backbone}-seed{seed}")
+            raise ValueError(
+                f"runs '{one}' and '{other}' of study '{study}' are both '{setting}' of {backbone}, seed "
+                f"{seed}; give one of them a study of its own or name it {setting}-{backbone}-seed{seed}"
+            )
         chosen.append(planned if len(planned) else group)
     places = {setting: place for place, setting in enumerate(SETTING_ORDER)}
     table = pd.concat(chosen, ignore_index=True)
@@ -67,8 +82,9 @@ def check_same_data(study, found):
         by_seed[seed] = prints[one]
         other = next((run for run in prints if prints[run] != prints[one]), None)
         if other:
-            raise ValueError(f"runs '{one}' and '{other}' of study '{study}' were evaluated on different data; "
-                             "run one of them again")
+            raise ValueError(
+                f"runs '{one}' and '{other}' of study '{study}' were evaluated on different data; run one of them again"
+            )
     return by_seed
 
 
@@ -93,8 +109,11 @@ def stage_one_ensemble(study, queries):
         if list(table["caption_id"]) == list(reference[seed]["caption_id"]):
             tables[seed] = table
         else:
-            warnings.warn(f"run '{run}' of study '{study}' judged another split than the models, so the stage-1 "
-                          f"ensemble of seed {seed} is left out", stacklevel=2)
+            warnings.warn(
+                f"run '{run}' of study '{study}' judged another split than the models, so the stage-1 "
+                f"ensemble of seed {seed} is left out",
+                stacklevel=2,
+            )
     return {ENSEMBLE: tables} if tables else {}
 
 
@@ -105,10 +124,21 @@ def summarise(judged, resamples, metrics=METRICS):
         for metric, column in metrics.items():
             if not all(column in table for table in tables.values()):
                 continue
-            mean, low, high = bootstrap_interval([t[column].to_numpy() for t in tables.values()], _clips(tables),
-                                                 resamples, same_clips=judged.same_clips)
-            rows.append({"study": judged.study, "backbone": backbone, "setting": setting, "metric": metric,
-                         "mean": mean, "low": low, "high": high, "seeds": len(tables)})
+            mean, low, high = bootstrap_interval(
+                [t[column].to_numpy() for t in tables.values()], _clips(tables), resamples, same_clips=judged.same_clips
+            )
+            rows.append(
+                {
+                    "study": judged.study,
+                    "backbone": backbone,
+                    "setting": setting,
+                    "metric": metric,
+                    "mean": mean,
+                    "low": low,
+                    "high": high,
+                    "seeds": len(tables),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -118,8 +148,12 @@ def _clips(tables):
 
 def pairs(queries):
     """[(backbone, setting, against)] to be compared: every stage-2 setting with each baseline of its backbone."""
-    return [(backbone, setting, against) for against in BASELINES for backbone, setting in queries
-            if setting not in ("stage1", against, ENSEMBLE[1]) and (backbone, against) in queries]
+    return [
+        (backbone, setting, against)
+        for against in BASELINES
+        for backbone, setting in queries
+        if setting not in ("stage1", against, ENSEMBLE[1]) and (backbone, against) in queries
+    ]
 
 
 def paired_values(queries, backbone, setting, against, column):
@@ -128,8 +162,10 @@ def paired_values(queries, backbone, setting, against, column):
     found = {}
     for seed in sorted(set(a) & set(b)):
         if list(a[seed]["caption_id"]) != list(b[seed]["caption_id"]):
-            raise ValueError(f"'{setting}' and '{against}' of {backbone}, seed {seed}, were judged on different "
-                             "captions; run one of them again")
+            raise ValueError(
+                f"'{setting}' and '{against}' of {backbone}, seed {seed}, were judged on different "
+                "captions; run one of them again"
+            )
         if column in a[seed] and column in b[seed]:
             found[seed] = (a[seed][column].to_numpy(), b[seed][column].to_numpy(), a[seed]["clip"].to_numpy())
     return found
@@ -138,8 +174,10 @@ def paired_values(queries, backbone, setting, against, column):
 def pooled_values(parts):
     """As `paired_values`, averaged per query over backbones; of the seeds that every backbone has."""
     seeds = sorted(set.intersection(*(set(part) for part in parts)))
-    return {seed: (*(np.mean([part[seed][side] for part in parts], axis=0) for side in (0, 1)), parts[0][seed][2])
-            for seed in seeds}
+    return {
+        seed: (*(np.mean([part[seed][side] for part in parts], axis=0) for side in (0, 1)), parts[0][seed][2])
+        for seed in seeds
+    }
 
 
 def compare(judged, resamples, metrics=None):
@@ -159,13 +197,33 @@ def compare(judged, resamples, metrics=None):
             pooled = pooled_values(parts) if len(parts) > 1 else {}
             if pooled:
                 values[POOLED, setting, against] = pooled
-        block = [{"study": judged.study, **dict(zip(("backbone", "setting", "against"), key, strict=True)),
-                  "metric": metric, **_difference(found, resamples, judged.same_clips)}
-                 for key, found in values.items()]
+        block = [
+            {
+                "study": judged.study,
+                **dict(zip(("backbone", "setting", "against"), key, strict=True)),
+                "metric": metric,
+                **_difference(found, resamples, judged.same_clips),
+            }
+            for key, found in values.items()
+        ]
         adjusted = holm([row["p"] for row in block]) if block else []
         rows += [{**row, "p_holm": float(p)} for row, p in zip(block, adjusted, strict=True)]
-    columns = ["study", "backbone", "setting", "against", "metric", "difference", "low", "high", "p", "p_holm", "seeds",
-               "seeds_above", "seeds_low", "seeds_high"]
+    columns = [
+        "study",
+        "backbone",
+        "setting",
+        "against",
+        "metric",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+        "seeds",
+        "seeds_above",
+        "seeds_low",
+        "seeds_high",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -182,9 +240,16 @@ def _difference(found, resamples, same_clips):
     difference, low, high = paired_difference(a, b, clips, resamples, same_clips=same_clips)
     by_seed = [x.mean() - y.mean() for x, y in zip(a, b, strict=True)]
     seeds_low, seeds_high = interval_over_seeds(by_seed)
-    return {"difference": difference, "low": low, "high": high,
-            "p": randomisation_test(a, b, clips, resamples, same_clips=same_clips), "seeds": len(found),
-            "seeds_above": sum(bool(own > 0) for own in by_seed), "seeds_low": seeds_low, "seeds_high": seeds_high}
+    return {
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "p": randomisation_test(a, b, clips, resamples, same_clips=same_clips),
+        "seeds": len(found),
+        "seeds_above": sum(bool(own > 0) for own in by_seed),
+        "seeds_low": seeds_low,
+        "seeds_high": seeds_high,
+    }
 
 
 def learning_curves(study, found):
@@ -192,8 +257,17 @@ def learning_curves(study, found):
     parts = []
     for row in found.itertuples():
         log = runs.read_table(study, row.run, "log.csv")
-        parts.append(pd.DataFrame({"setting": row.setting, "backbone": row.backbone, "seed": row.seed,
-                                   "epoch": log["epoch"], "score": log["validation mAP@10"]}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "setting": row.setting,
+                    "backbone": row.backbone,
+                    "seed": row.seed,
+                    "epoch": log["epoch"],
+                    "score": log["validation mAP@10"],
+                }
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -218,15 +292,19 @@ def costs(found):
     """Runs, mean wall time and peak memory by setting and backbone."""
     table = found.assign(minutes=found["wall_seconds"] / 60, peak=found["peak_memory_bytes"] / 2**30)
     table = table.groupby(["setting", "backbone"], sort=False).agg(
-        runs=("run", "size"), minutes=("minutes", "mean"), peak=("peak", "max"))
+        runs=("run", "size"), minutes=("minutes", "mean"), peak=("peak", "max")
+    )
     return table.rename(columns={"minutes": "wall minutes, mean", "peak": "peak memory, GiB"}).reset_index()
 
 
 def readable(table):
     """Percent with interval, settings as rows, metrics as columns: for a notebook or README."""
     cell = table.apply(lambda r: f"{100 * r['mean']:.1f} [{100 * r['low']:.1f}, {100 * r['high']:.1f}]", axis=1)
-    return table.assign(cell=cell).pivot_table(index=["backbone", "setting"], columns="metric", values="cell",
-                                               aggfunc="first", sort=False).fillna("")
+    return (
+        table.assign(cell=cell)
+        .pivot_table(index=["backbone", "setting"], columns="metric", values="cell", aggfunc="first", sort=False)
+        .fillna("")
+    )
 
 
 def points(row):
@@ -253,15 +331,21 @@ def answer(differences, reached=None):
     for metric in rows["metric"].unique():
         part = rows[rows["metric"] == metric]
         clear = int(((part["low"] > 0) | (part["high"] < 0)).sum())
-        lines.append(f"**{metric}**: {clear} of {len(part)} differences from `continued` exclude zero (95 % intervals "
-                     "over clips, in round brackets over seeds; p after Holm).\n")
-        lines += [f"- {row.backbone}: `{row.setting}` is {verdict(row)} `continued`: {points(row)}, p = "
-                  f"{row.p_holm:.2g}, above in {row.seeds_above} of {row.seeds} seeds{over_seeds(row)}"
-                  for row in part.itertuples()]
+        lines.append(
+            f"**{metric}**: {clear} of {len(part)} differences from `continued` exclude zero (95 % intervals "
+            "over clips, in round brackets over seeds; p after Holm).\n"
+        )
+        lines += [
+            f"- {row.backbone}: `{row.setting}` is {verdict(row)} `continued`: {points(row)}, p = "
+            f"{row.p_holm:.2g}, above in {row.seeds_above} of {row.seeds} seeds{over_seeds(row)}"
+            for row in part.itertuples()
+        ]
         lines.append("")
     if reached is not None and (reached["metric"] == "true mAP@10").any():
         best = reached[reached["metric"] == "true mAP@10"]
         top = best.loc[best["share mean"].idxmax()]
-        lines.append(f"Of the oracle's true mAP@10, `{top['setting']}` of {top['backbone']} reaches most: "
-                     f"{100 * top['share mean']:.0f} %.")
+        lines.append(
+            f"Of the oracle's true mAP@10, `{top['setting']}` of {top['backbone']} reaches most: "
+            f"{100 * top['share mean']:.0f} %."
+        )
     return "\n".join(lines)

@@ -1,4 +1,5 @@
 """Small pictures of one run for its own notebook: what a backbone sees, and how training went."""
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -24,13 +25,16 @@ def facts(backbone, clip):
         log_mel = backbone.eval().log_mel(waveform)
         features = backbone.encode(log_mel)
     segment = backbone.segment_seconds * backbone.sample_rate_hz
-    rows = {f"samples at {backbone.sample_rate_hz / 1000:g} kHz": waveform.shape[1],
-            "log-mel (mels x frames)": f"{log_mel.shape[1]} x {log_mel.shape[2]}",
-            "tokens in evaluation": backbone.token_count(waveform.shape[1]),
-            "tokens in training": backbone.token_count(waveform.shape[1], training=True), "features": features.shape[1],
-            "parameters": f"{sum(p.numel() for p in backbone.parameters()):,}",
-            "tokens of a 10 s segment": backbone.token_count(segment),
-            "cost of a 10 s segment": f"{gigaflops(backbone):.2f} GFLOP forward"}
+    rows = {
+        f"samples at {backbone.sample_rate_hz / 1000:g} kHz": waveform.shape[1],
+        "log-mel (mels x frames)": f"{log_mel.shape[1]} x {log_mel.shape[2]}",
+        "tokens in evaluation": backbone.token_count(waveform.shape[1]),
+        "tokens in training": backbone.token_count(waveform.shape[1], training=True),
+        "features": features.shape[1],
+        "parameters": f"{sum(p.numel() for p in backbone.parameters()):,}",
+        "tokens of a 10 s segment": backbone.token_count(segment),
+        "cost of a 10 s segment": f"{gigaflops(backbone):.2f} GFLOP forward",
+    }
     return pd.DataFrame({"value": {k: str(v) for k, v in rows.items()}})
 
 
@@ -38,7 +42,7 @@ def gigaflops(backbone):
     """GFLOP (two a multiply-add) of one forward pass of a 10 s segment after its log-mel, in evaluation."""
     with torch.no_grad():
         log_mel = backbone.eval().log_mel(torch.zeros(1, backbone.segment_seconds * backbone.sample_rate_hz))
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:   # fused attention is not counted
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention is not counted
             backbone.encode(log_mel)
     return counter.get_total_flops() / 1e9
 
@@ -66,8 +70,16 @@ def patchout(backbone, clip):
     for place in range(rows * columns):
         row, column = divmod(place, columns)
         dark = place not in kept
-        axis.add_patch(plt.Rectangle((column * right - 0.5, row * down - 0.5), wide, high, lw=0.4, edgecolor="white",
-                                     facecolor=(0, 0, 0, 0.75) if dark else "none"))
+        axis.add_patch(
+            plt.Rectangle(
+                (column * right - 0.5, row * down - 0.5),
+                wide,
+                high,
+                lw=0.4,
+                edgecolor="white",
+                facecolor=(0, 0, 0, 0.75) if dark else "none",
+            )
+        )
     axis.set(xlabel="frame", ylabel="mel band", title=f"{len(kept)} of {rows * columns} patches stay in this draw")
     return figure
 
@@ -112,8 +124,11 @@ def learning_curve(log):
 def answer(run, metrics, log):
     """The run's result as a paragraph, rendered from its numbers."""
     best = log.loc[log["validation mAP@10"].idxmax()]
-    lines = [f"**{run.parameters.run_name()}**, best of {len(log)} epochs by validation (epoch {best['epoch']:.0f}, "
-             f"mAP@10 {100 * best['validation mAP@10']:.1f} %), on the {run.parameters.evaluate_on} split:", ""]
+    lines = [
+        f"**{run.parameters.run_name()}**, best of {len(log)} epochs by validation (epoch {best['epoch']:.0f}, "
+        f"mAP@10 {100 * best['validation mAP@10']:.1f} %), on the {run.parameters.evaluate_on} split:",
+        "",
+    ]
     for relevance, found in metrics.items():
         names = [k for k in ("mAP@10", "R@1", "R@5", "R@10", "nDCG@10") if k in found] or list(found)
         shown = ", ".join(f"{k} {100 * found[k]:.1f} %" for k in names)

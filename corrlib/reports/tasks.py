@@ -1,8 +1,10 @@
-"""Tasks that no run was chosen for: captions of a clip, clips like a clip, tagging by class names. Does a gain carry over?
+"""Tasks that no run was chosen for: captions of a clip, clips like a clip, tagging by class names. Does a gain carry
+over?
 
 Tables have one row a query with the columns `caption_id` (the query), `clip` (what is resampled: a clip, or a class in
 tagging) and `value`, so that `results` can pair them.
 """
+
 from functools import cache
 
 import numpy as np
@@ -18,9 +20,11 @@ from corrlib.reports import results
 from corrlib.study import runs
 from corrlib.study.parameters import StageOneParameters, StageTwoParameters, check
 
-TASKS = {"clip-to-caption mAP@10": "captions of a clip, annotated ones relevant",
-         "clip-to-clip nDCG@10": "other clips, gain: the share of facts that two scenes have in common",
-         "zero-shot tagging mAP": "clips of a class, by the similarity to its bare name"}
+TASKS = {
+    "clip-to-caption mAP@10": "captions of a clip, annotated ones relevant",
+    "clip-to-clip nDCG@10": "other clips, gain: the share of facts that two scenes have in common",
+    "zero-shot tagging mAP": "clips of a class, by the similarity to its bare name",
+}
 SETTINGS = ("stage1", "continued", "self", "ensemble")
 
 
@@ -43,7 +47,7 @@ def scene_overlap(all_facts):
 def clip_to_clip(clips, overlap):
     """nDCG@10 of each clip as a query for the others, their `overlap` (N, N) with it as gain; itself left out."""
     similarity, gain = clips @ clips.T, torch.as_tensor(overlap).clone()
-    similarity.fill_diagonal_(-2)                           # below every cosine
+    similarity.fill_diagonal_(-2)  # below every cosine
     gain.fill_diagonal_(0)
     return _table(per_query(similarity, gain)["ndcg@10"])
 
@@ -109,14 +113,16 @@ def judge_study(study):
 
 def summarise(judged, resamples):
     """As results.summarise, one metric a task."""
-    return pd.concat([results.summarise(own, resamples, {task: "value"}) for task, own in judged.items()],
-                     ignore_index=True)
+    return pd.concat(
+        [results.summarise(own, resamples, {task: "value"}) for task, own in judged.items()], ignore_index=True
+    )
 
 
 def compare(judged, resamples):
     """As results.compare, Holm's correction within a task."""
-    return pd.concat([results.compare(own, resamples, {task: "value"}) for task, own in judged.items()],
-                     ignore_index=True)
+    return pd.concat(
+        [results.compare(own, resamples, {task: "value"}) for task, own in judged.items()], ignore_index=True
+    )
 
 
 def answer(differences):
@@ -127,6 +133,8 @@ def answer(differences):
         own = rows[rows["metric"] == task]
         up, down = int((own["low"] > 0).sum()), int((own["high"] < 0).sum())
         parts = "; ".join(f"{row.backbone} {results.points(row)}" for row in own.itertuples())
-        lines.append(f"- **{task}**: `ensemble` clearly above `continued` in {up} of {len(own)} comparisons, clearly below "
-                     f"in {down}. {parts}.")
+        lines.append(
+            f"- **{task}**: `ensemble` clearly above `continued` in {up} of {len(own)} comparisons, clearly below "
+            f"in {down}. {parts}."
+        )
     return "\n".join(lines)

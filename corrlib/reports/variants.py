@@ -1,11 +1,12 @@
 """Variants of a study, each with models of its own from stage 1 on: gains, strengths, and when stage 2 helps."""
+
 import numpy as np
 import pandas as pd
 
 from corrlib.reports import ablations, results
 from corrlib.study import runs
 
-WHOLE = "all"                      # the study's own models, as one more variant
+WHOLE = "all"  # the study's own models, as one more variant
 SHARE = r"^share-([0-9.]+)$"
 SHARE_SAME_STEPS = r"^share-([0-9.]+)-steps$"
 
@@ -21,8 +22,9 @@ def gains(study, variants, resamples, settings=("ensemble",)):
     """
     tables = []
     for variant in (WHOLE, *variants):
-        judged, _ = ablations.load(study, [_of(s, variant) for s in settings], _of("continued", variant),
-                                   _of("stage1", variant))
+        judged, _ = ablations.load(
+            study, [_of(s, variant) for s in settings], _of("continued", variant), _of("stage1", variant)
+        )
         table = ablations.against_control(judged, resamples)
         tables.append(table.assign(variant=variant, point=[p.removesuffix(f"-{variant}") for p in table["point"]]))
     table = pd.concat(tables, ignore_index=True)
@@ -47,9 +49,14 @@ def strengths(study, variants, metric="true mAP@10"):
                 corpus = _data_metrics(study, variant, seed)
                 ensemble = runs.read_metrics(study, f"{_of('correspondences', variant)}-seed{seed}")
                 ceiling = corpus["ceilings"][metric]
-                own.append({"student": runs.read_metrics(study, run)[relevance][measure] / ceiling,
-                            "teacher": ensemble[relevance][measure] / ceiling,
-                            "wholly": corpus["mean_wholly"] / corpus["clips"], "partly": corpus["share_partly"]})
+                own.append(
+                    {
+                        "student": runs.read_metrics(study, run)[relevance][measure] / ceiling,
+                        "teacher": ensemble[relevance][measure] / ceiling,
+                        "wholly": corpus["mean_wholly"] / corpus["clips"],
+                        "partly": corpus["share_partly"],
+                    }
+                )
             if own:
                 rows.append({"variant": variant, "backbone": backbone, **pd.DataFrame(own).mean().to_dict()})
     return pd.DataFrame(rows)
@@ -83,7 +90,9 @@ def by_share(gained):
 
 
 def explained(table, causes=("student", "lead", "wholly")):
-    """Spearman correlation of each cause with the gain over all variants and backbones, by metric; no claim of cause."""
+    """Spearman correlation of each cause with the gain over all variants and backbones, by metric; no claim of
+    cause.
+    """
     rows = []
     for metric, own in table.groupby("metric", sort=False):
         ranks = own[["difference", *causes]].rank()
@@ -98,14 +107,22 @@ def answer(table, shares, rounds):
     for metric in ("annotated mAP@10", "true mAP@10"):
         own = table[table["metric"] == metric]
         clear = own[(own["low"] > 0)]
-        lines.append(f"- **{metric}**: `ensemble` clearly above `continued` in {len(clear)} of {len(own)} variants and "
-                     f"backbones, clearly below in {int((own['high'] < 0).sum())}.")
+        lines.append(
+            f"- **{metric}**: `ensemble` clearly above `continued` in {len(clear)} of {len(own)} variants and "
+            f"backbones, clearly below in {int((own['high'] < 0).sum())}."
+        )
         for regime, part in shares[shares["metric"] == metric].groupby("regime"):
             part = part[part["backbone"] != results.POOLED].sort_values("value")
-            lines.append(f"  - Share of the training data, {regime}: " + "; ".join(
-                f"{row.value:g} {results.points(row)}" for row in part.itertuples()) + ".")
+            lines.append(
+                f"  - Share of the training data, {regime}: "
+                + "; ".join(f"{row.value:g} {results.points(row)}" for row in part.itertuples())
+                + "."
+            )
         other = own[own["variant"].str.match("swapped|ambiguity")]
         lines += [f"  - {row.variant}, {row.backbone}: {results.points(row)}." for row in other.itertuples()]
-    lines += [f"- Second round, {row.metric}, `{row.point}` against as much training: {results.points(row)}."
-              for row in rounds.itertuples() if row.metric in ("annotated mAP@10", "true mAP@10")]
+    lines += [
+        f"- Second round, {row.metric}, `{row.point}` against as much training: {results.points(row)}."
+        for row in rounds.itertuples()
+        if row.metric in ("annotated mAP@10", "true mAP@10")
+    ]
     return "\n".join(lines)

@@ -1,4 +1,5 @@
 """The built-in corpus: composed sound scenes whose true audio-caption correspondences are known."""
+
 from corrlib.soundscapes.classes import SYNTHETIC
 from corrlib.soundscapes.grains import example
 from corrlib.soundscapes.load import load_scenes, load_tags, load_truth

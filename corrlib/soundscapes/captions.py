@@ -3,19 +3,26 @@
 How much a caption tells is its detail in [0, 1], drawn as u ** (ambiguity / (1 - ambiguity)) with u uniform: with
 ambiguity 0 every caption tells all it can, with 1/2 detail is uniform, with 1 every caption names a sound and no more.
 """
+
 from corrlib.soundscapes.truth import facts
 
-ADVERBS = {"slow": ("slowly", "at a slow pace"), "fast": ("quickly", "rapidly"),
-           "low": ("in a low pitch", "deeply"), "high": ("in a high pitch", "shrilly"),
-           "near": ("nearby", "close by"), "distant": ("in the distance", "far away"),
-           "gentle": ("softly", "gently"), "strong": ("heavily", "strongly")}
+ADVERBS = {
+    "slow": ("slowly", "at a slow pace"),
+    "fast": ("quickly", "rapidly"),
+    "low": ("in a low pitch", "deeply"),
+    "high": ("in a high pitch", "shrilly"),
+    "near": ("nearby", "close by"),
+    "distant": ("in the distance", "far away"),
+    "gentle": ("softly", "gently"),
+    "strong": ("heavily", "strongly"),
+}
 ALONE = ("{a}", "{a}", "there {is} {c}", "the sound of {c}", "{c} can be heard")
 WHILE = ("{a} while {b}", "{a} as {b}", "{b} while {a}", "{a} and at the same time {b}")
 THEN = ("{a} and then {b}", "{a}, then {b}", "{a} before {b}", "{b} after {a}")
 OVER = ("{a} with {d} in the background", "{a} with {d}", "{a}, and {b}", "{b}, and {a}")
 PAIR_OVER = ("{a} with {d} in the background", "{a} with {d}", "{d}, and {a}", "{a}, and {b}")
-TWO_SOUNDS, THREE_SOUNDS = 0.35, 0.8        # detail from which a caption names two sounds, or three
-ATTRIBUTES = 0.75                           # chance of an attribute at detail 1 below THREE_SOUNDS; above it is 1
+TWO_SOUNDS, THREE_SOUNDS = 0.35, 0.8  # detail from which a caption names two sounds, or three
+ATTRIBUTES = 0.75  # chance of an attribute at detail 1 below THREE_SOUNDS; above it is 1
 
 
 def write_captions(rng, scene, classes, ambiguity, count):
@@ -34,7 +41,7 @@ def write_captions(rng, scene, classes, ambiguity, count):
 def _caption(rng, scene, classes, ambiguity):
     power = ambiguity / (1 - ambiguity) if ambiguity < 1 else float("inf")
     u = rng.random()
-    detail = 1.0 if power == 0 else u ** power
+    detail = 1.0 if power == 0 else u**power
     phrase = _Phrases(rng, scene, classes, 1.0 if detail >= 0.95 else ATTRIBUTES * detail)
     first = _pick(rng, scene["events"])
     others = [e for e in scene["events"] if e is not first]

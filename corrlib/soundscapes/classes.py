@@ -2,14 +2,19 @@
 
 `words` are (noun phrase, verb, -ing form), synonyms of one another; an attribute is named in claims by its value.
 """
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from corrlib.soundscapes import events, textures
 
-VALUES = {"pace": ("slow", "fast"), "pitch": ("low", "high"), "distance": ("near", "distant"),
-          "strength": ("gentle", "strong")}
-FACTORS = {"slow": 0.5, "fast": 2.0, "low": 0.7, "high": 1.45, "gentle": 0.45, "strong": 1.6}      # for synthesizers
+VALUES = {
+    "pace": ("slow", "fast"),
+    "pitch": ("low", "high"),
+    "distance": ("near", "distant"),
+    "strength": ("gentle", "strong"),
+}
+FACTORS = {"slow": 0.5, "fast": 2.0, "low": 0.7, "high": 1.45, "gentle": 0.45, "strong": 1.6}  # for synthesizers
 
 
 @dataclass(frozen=True)

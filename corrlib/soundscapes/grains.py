@@ -2,6 +2,7 @@
 
 A grain is named by its key, (class, attributes, number); no grain and no recording belongs to two splits.
 """
+
 import zlib
 from dataclasses import dataclass, field
 
@@ -48,7 +49,7 @@ class Synthetic:
         kind, values = SYNTHETIC[name], dict(attributes)
         rng = np.random.default_rng([self.seed, SPLITS.index(self.split), _seed(name, attributes), variant])
         pace, pitch, density = (FACTORS.get(values.get(a, ""), 1.0) for a in ("pace", "pitch", "strength"))
-        assert kind.synthesize is not None                   # every class of SYNTHETIC has one
+        assert kind.synthesize is not None  # every class of SYNTHETIC has one
         if kind.role == "background":
             waveform = kind.synthesize(rng, self.rate_hz, self.background_seconds, density)
         else:
@@ -62,7 +63,7 @@ class Synthetic:
 class Recorded:
     """Grains cut from the recordings of one split; near and distant are made by us, as for the synthetic ones."""
 
-    files: dict             # label -> tuple of paths
+    files: dict  # label -> tuple of paths
     classes: dict
     rate_hz: int
     background_seconds: float
@@ -84,7 +85,7 @@ class Recorded:
 
 def open_grains(table, seed, split, rate_hz, scene_seconds):
     """The grains of one split: synthetic ones (table None), or of a table of recordings (see `recordings`)."""
-    background_seconds = scene_seconds + 4.0        # a scene takes a random part
+    background_seconds = scene_seconds + 4.0  # a scene takes a random part
     if table is None:
         return Synthetic(seed, split, rate_hz, background_seconds)
     parts = recordings.split_sources(table, seed)
@@ -97,8 +98,10 @@ def recorded_classes(table):
     """{label: SoundClass} of a table of recordings; captions use the words of the label."""
     roles = table.groupby("label")["role"].first()
     words = ("can be heard", "is audible", "sounds", "is heard")
-    return {label: SoundClass(label, role, ("distance",), tuple((label, verb, "") for verb in words))
-            for label, role in roles.items()}
+    return {
+        label: SoundClass(label, role, ("distance",), tuple((label, verb, "") for verb in words))
+        for label, role in roles.items()
+    }
 
 
 def example(name, seed=0, rate_hz=16000, split="development", **attributes):

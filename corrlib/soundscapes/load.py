@@ -1,4 +1,5 @@
 """Read back what is known of a written corpus: scenes, true correspondences, tags."""
+
 import json
 import zipfile
 from pathlib import Path
@@ -60,7 +61,11 @@ def load_tags(folder, split, attributes=False):
     classes, scenes = _finished(folder, split)["classes"], load_scenes(folder)[split]
     tags = {("present", name): name for name in sorted(classes)}
     if attributes:
-        tags |= {("attribute", name, value): f"{name}:{value}" for name in sorted(classes)
-                 for attribute in classes[name]["attributes"] for value in VALUES[attribute]}
+        tags |= {
+            ("attribute", name, value): f"{name}:{value}"
+            for name in sorted(classes)
+            for attribute in classes[name]["attributes"]
+            for value in VALUES[attribute]
+        }
     table = np.array([[tag in found for tag in tags] for found in map(facts, scenes)], np.float32)
     return [scene["file"] for scene in scenes], list(tags.values()), table

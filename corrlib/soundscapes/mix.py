@@ -1,10 +1,11 @@
 """Mix the grains of a scene to its waveform."""
+
 import numpy as np
 
 # level of a sound, whose grain has unit power; a distant event is 7 dB softer, a distant background 6 dB
 EVENT = {"near": 1.0, "distant": 0.45}
 BACKGROUND = {"gentle": 0.08, "strong": 0.2, "near": 1.0, "distant": 0.5}
-PLAIN_BACKGROUND = 0.15             # where recordings have no strength
+PLAIN_BACKGROUND = 0.15  # where recordings have no strength
 JITTER_DB, HEADROOM, FULL_SCALE = 2.0, 0.9, 4.0
 
 
@@ -20,12 +21,12 @@ def mix(scene, grain_of, rate_hz, seconds):
     values = scene["background"]["attributes"]
     level = BACKGROUND.get(values.get("strength"), PLAIN_BACKGROUND) * BACKGROUND[values["distance"]]
     start = int(rng.integers(max(1, len(below) - samples)))
-    out = level * np.resize(below[start:start + samples], samples)
+    out = level * np.resize(below[start : start + samples], samples)
     for event in scene["events"]:
         first, last = (round(event[k] * rate_hz) for k in ("onset_seconds", "offset_seconds"))
-        piece = np.array(grain_of(event)[:min(last, samples) - first])
+        piece = np.array(grain_of(event)[: min(last, samples) - first])
         n = min(len(piece) // 4, rate_hz // 30)
-        piece[len(piece) - n:] *= np.linspace(1, 0, n, dtype=np.float32)
+        piece[len(piece) - n :] *= np.linspace(1, 0, n, dtype=np.float32)
         gain = EVENT[event["attributes"]["distance"]] * 10 ** (rng.uniform(-JITTER_DB, JITTER_DB) / 20)
-        out[first:first + len(piece)] += gain * piece
+        out[first : first + len(piece)] += gain * piece
     return (HEADROOM * out / max(FULL_SCALE, float(np.abs(out).max()))).astype(np.float32)

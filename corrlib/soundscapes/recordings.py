@@ -3,6 +3,7 @@
 A folder holds one subfolder a label, or a metadata.csv with the columns `file` and `label`, and if known `role`
 (background or event) and `source_id` (all files of a source go into one split; without it each file is a source).
 """
+
 import hashlib
 import zlib
 from math import gcd
@@ -27,12 +28,15 @@ def find_recordings(folder, leave_out=()):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"sound folder {folder} does not exist; set `sounds` to a folder of labelled "
-                                "recordings or to 'synthetic'")
+        raise FileNotFoundError(
+            f"sound folder {folder} does not exist; set `sounds` to a folder of labelled recordings or to 'synthetic'"
+        )
     table = _listed(folder) if (folder / "metadata.csv").is_file() else _subfolders(folder)
     if table.empty:
-        raise ValueError(f"sound folder {folder} holds no recordings; put one subfolder of {', '.join(SUFFIXES)} files "
-                         "a label into it, or a metadata.csv with file and label")
+        raise ValueError(
+            f"sound folder {folder} holds no recordings; put one subfolder of {', '.join(SUFFIXES)} files "
+            "a label into it, or a metadata.csv with file and label"
+        )
     table = table.assign(source_id=table["source_id"] if "source_id" in table else table["path"])
     sources = table.groupby("label")["source_id"].nunique()
     few = list(sources.index[sources < len(SHARES)])
@@ -45,8 +49,10 @@ def find_recordings(folder, leave_out=()):
     few = [label for label in few if label not in leave_out]
     if few:
         also = f" (so do {', '.join(few[1:])})" if len(few) > 1 else ""
-        raise ValueError(f"label '{few[0]}' has recordings of {sources[few[0]]} sources but needs {len(SHARES)}, one for "
-                         f"each split{also}; {MEND.replace('it', 'them') if also else MEND}")
+        raise ValueError(
+            f"label '{few[0]}' has recordings of {sources[few[0]]} sources but needs {len(SHARES)}, one for "
+            f"each split{also}; {MEND.replace('it', 'them') if also else MEND}"
+        )
     table = table[~table["label"].isin(leave_out)].reset_index(drop=True)
     return _with_roles(folder, table)
 
@@ -88,8 +94,10 @@ def _with_roles(folder, table):
         table["role"] = np.where(table["label"].isin(_steadiest(table)), "background", "event")
     wrong = table[~table["role"].isin(["background", "event"])]
     if len(wrong):
-        raise ValueError(f"{folder / 'metadata.csv'} gives '{wrong['path'].iloc[0]}' the role "
-                         f"'{wrong['role'].iloc[0]}'; a role is background or event")
+        raise ValueError(
+            f"{folder / 'metadata.csv'} gives '{wrong['path'].iloc[0]}' the role "
+            f"'{wrong['role'].iloc[0]}'; a role is background or event"
+        )
     roles = table.groupby("label")["role"].unique()
     both = [label for label, found in roles.items() if len(found) > 1]
     if both:
@@ -111,7 +119,7 @@ def _steadiest(table):
     for label in labels:
         levels = [frame_levels(decode(p, 8000), 400) for p in table.loc[table["label"] == label, "path"][:5]]
         steady[label] = np.median([np.mean(x > 0.25 * np.quantile(x, 0.9)) for x in levels])
-    return sorted(labels, key=lambda label: (-steady[label], label))[:max(1, len(labels) // 3)]
+    return sorted(labels, key=lambda label: (-steady[label], label))[: max(1, len(labels) // 3)]
 
 
 def split_sources(table, seed):
@@ -131,8 +139,10 @@ def split_sources(table, seed):
             parts[source], counts[split] = split, counts[split] + 1
         if not all(counts.values()):
             bare = next(split for split in counts if not counts[split])
-            raise ValueError(f"label '{label}' has no recording left for the {bare} split, as it shares sources with other "
-                             f"labels; {MEND}")
+            raise ValueError(
+                f"label '{label}' has no recording left for the {bare} split, as it shares sources with other "
+                f"labels; {MEND}"
+            )
     return parts
 
 
@@ -171,13 +181,13 @@ def _cut_short(path):
         return len(data) < min(int.from_bytes(data[4:8], "little"), 2**32 - 9) + 8 and data[4:8] != b"\xff" * 4
     if data[:4] == b"OggS":
         last = data.rfind(b"OggS")
-        return last + 6 > len(data) or not data[last + 5] & 4       # the flag "end of stream"
+        return last + 6 > len(data) or not data[last + 5] & 4  # the flag "end of stream"
     return False
 
 
 def frame_levels(waveform, frame):
     """Root mean square of each whole frame of `frame` samples."""
-    whole = waveform[:max(1, len(waveform) // frame) * frame]
+    whole = waveform[: max(1, len(waveform) // frame) * frame]
     return np.sqrt(np.mean(np.square(whole.reshape(-1, min(frame, len(whole)))), axis=1))
 
 
@@ -187,7 +197,7 @@ def cut_event(waveform, seconds, rate_hz):
     level = frame_levels(waveform, frame)
     loud = np.flatnonzero(level > 0.1 * level.max())
     start, samples = max(0, int(np.argmax(level > 0.25 * level.max())) - 1), int(seconds * rate_hz)
-    part = waveform[start * frame:(loud[-1] + 2) * frame][:samples]
+    part = waveform[start * frame : (loud[-1] + 2) * frame][:samples]
     part = fade(part, rate_hz)
     return np.resize(np.concatenate([part, np.zeros(int(0.15 * rate_hz))]), samples) if len(part) < samples else part
 
@@ -196,11 +206,13 @@ def loop(waveform, samples, rate_hz):
     """`samples` of a background: its middle, or the whole again and again with short cross-fades."""
     if len(waveform) >= samples:
         start = (len(waveform) - samples) // 2
-        return waveform[start:start + samples]
+        return waveform[start : start + samples]
     n = min(len(waveform) // 4, rate_hz // 10)
     ramp = np.sqrt(np.linspace(0, 1, n))
     # the end runs into the beginning: repeated, this has no seam
-    body = np.concatenate([waveform[:n] * ramp + waveform[len(waveform) - n:] * ramp[::-1], waveform[n:len(waveform) - n]])
+    body = np.concatenate(
+        [waveform[:n] * ramp + waveform[len(waveform) - n :] * ramp[::-1], waveform[n : len(waveform) - n]]
+    )
     return np.resize(body, samples)
 
 
@@ -210,5 +222,5 @@ def fade(waveform, rate_hz, seconds=0.01):
     out = np.array(waveform)
     ramp = np.linspace(0, 1, n, endpoint=False)
     out[:n] *= ramp
-    out[len(out) - n:] *= ramp[::-1]
+    out[len(out) - n :] *= ramp[::-1]
     return out

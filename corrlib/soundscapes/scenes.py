@@ -5,6 +5,7 @@
 
 `attributes` is {attribute: value}; `grain` is a number that chooses the variant or recording of the class.
 """
+
 from corrlib.soundscapes.classes import VALUES
 
 COUNTS, SHARES = (1, 2, 3), (0.3, 0.45, 0.25)

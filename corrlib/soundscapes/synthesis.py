@@ -1,4 +1,5 @@
 """Building blocks of the synthesizers: noise, filters, ringing bodies, scattered and repeated grains, distance."""
+
 from functools import lru_cache
 
 import numpy as np
@@ -19,7 +20,7 @@ def band(x, rate, low=None, high=None, order=2):
     return np.asarray(scipy.signal.sosfilt(_butterworth(order, edge, kind, rate), x))
 
 
-@lru_cache(maxsize=256)             # most filters are of a few fixed kinds
+@lru_cache(maxsize=256)  # most filters are of a few fixed kinds
 def _butterworth(order, edges, kind, rate):
     return scipy.signal.butter(order, edges, kind, fs=rate, output="sos")
 
@@ -39,15 +40,17 @@ def wander(rng, rate, seconds, hz, low=0.0, high=1.0):
 def ring(rate, seconds, partials):
     """Sum of decaying sines: partials are (hz, level, decay seconds)."""
     t = clock_seconds(rate, seconds)
-    return sum((level * np.sin(2 * np.pi * hz * t) * np.exp(-t / decay) for hz, level, decay in partials
-                if hz < 0.48 * rate), np.zeros(len(t)))
+    return sum(
+        (level * np.sin(2 * np.pi * hz * t) * np.exp(-t / decay) for hz, level, decay in partials if hz < 0.48 * rate),
+        np.zeros(len(t)),
+    )
 
 
 def buzz(phase, harmonics):
     """sum over k = 1..harmonics of sin(k phase) / k, by sin(k x) = 2 cos(x) sin((k - 1) x) - sin((k - 2) x)."""
     first, twice = np.sin(phase), 2 * np.cos(phase)
     out = first.copy()
-    for start in range(0, len(out), 4096):                   # parts that stay in the processor's cache
+    for start in range(0, len(out), 4096):  # parts that stay in the processor's cache
         part = slice(start, start + 4096)
         before, now = 0.0, first[part]
         for k in range(2, harmonics + 1):
@@ -67,8 +70,8 @@ def scatter(rng, rate, seconds, per_second, grains, low=0.2):
     for _ in range(rng.poisson(per_second * seconds)):
         grain = grains[rng.integers(len(grains))]
         at = rng.integers(len(out))
-        part = grain[:len(out) - at]
-        out[at:at + len(part)] += part * (low + (1 - low) * rng.random())
+        part = grain[: len(out) - at]
+        out[at : at + len(part)] += part * (low + (1 - low) * rng.random())
     return out
 
 
@@ -78,8 +81,8 @@ def repeat(rng, rate, seconds, interval, make, jitter=0.08, start=0.02):
     while at < seconds - 0.05:
         piece = make()
         first = int(at * rate)
-        part = piece[:len(out) - first]
-        out[first:first + len(part)] += part
+        part = piece[: len(out) - first]
+        out[first : first + len(part)] += part
         at += interval * (1 + jitter * rng.standard_normal())
     return out
 
@@ -89,4 +92,4 @@ def distance(waveform, rate, rng):
     t = clock_seconds(rate, 0.35)
     echo = rng.standard_normal(len(t)) * np.exp(-t / 0.09) * 0.045 * (16000 / rate) ** 0.5
     echo[0] = 1
-    return band(scipy.signal.oaconvolve(waveform, echo)[:len(waveform)], rate, None, 1500, 2)
+    return band(scipy.signal.oaconvolve(waveform, echo)[: len(waveform)], rate, None, 1500, 2)

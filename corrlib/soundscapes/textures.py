@@ -3,6 +3,7 @@
 A texture is `f(rng, rate_hz, seconds, density) -> waveform (samples,)` at any level; `density` is 0.45 (gentle) or
 1.6 (strong): how many drops, bubbles, claps or gusts there are, and how fierce they are.
 """
+
 import numpy as np
 
 from corrlib.soundscapes.synthesis import band, buzz, clock_seconds, noise, scatter, tone, wander
@@ -13,7 +14,7 @@ def rain(rng, rate, seconds, density):
     n = int(rate * 0.012)
     drops = [band(rng.standard_normal(n), rate, 1800, 6500) * np.exp(-np.linspace(0, 7, n)) for _ in range(12)]
     hiss = band(noise(rng, rate, seconds), rate, 1200, 7000)
-    return 0.5 * density ** 0.5 * hiss + 1.6 * scatter(rng, rate, seconds, 110 * density, drops)
+    return 0.5 * density**0.5 * hiss + 1.6 * scatter(rng, rate, seconds, 110 * density, drops)
 
 
 def wind(rng, rate, seconds, density):
@@ -21,31 +22,37 @@ def wind(rng, rate, seconds, density):
     gust = wander(rng, rate, seconds, 0.8 * density + 0.4, 0.15, 1)
     body = band(noise(rng, rate, seconds), rate, 60, 420, 1)
     howl = tone(rate, 420 + 380 * gust + wander(rng, rate, seconds, 3, 0, 60)) * wander(rng, rate, seconds, 20, 0.4, 1)
-    return gust * body + 0.35 * gust ** 2 * howl * np.std(body) * min(1.5, density + 0.3)
+    return gust * body + 0.35 * gust**2 * howl * np.std(body) * min(1.5, density + 0.3)
 
 
 def waves(rng, rate, seconds, density):
     """Surf: every few seconds noise swells, brightens at its crest, and washes out."""
-    phase = (clock_seconds(rate, seconds) / (2.6 / density ** 0.3) + rng.random()) % 1
+    phase = (clock_seconds(rate, seconds) / (2.6 / density**0.3) + rng.random()) % 1
     swell = np.where(phase < 0.6, (phase / 0.6) ** 2, np.exp(-(phase - 0.6) / 0.14))
     body = band(noise(rng, rate, seconds), rate, 120, 1200, 1) * (0.12 + swell)
-    return body + 0.55 * density ** 0.5 * band(noise(rng, rate, seconds), rate, 1500, 6000, 1) * swell ** 2
+    return body + 0.55 * density**0.5 * band(noise(rng, rate, seconds), rate, 1500, 6000, 1) * swell**2
 
 
 def stream(rng, rate, seconds, density):
     """Bubbles: short rising sines (the pitch rises as a bubble nears the surface), over soft noise."""
+
     def bubble():
         hz, length = rng.uniform(500, 2200), rng.uniform(0.015, 0.05)
         t = clock_seconds(rate, length)
         return np.sin(2 * np.pi * (hz * t + hz * 4 * t * t)) * np.exp(-t / (length / 3))
+
     bubbles = [bubble() for _ in range(32)]
-    return scatter(rng, rate, seconds, 80 * density, bubbles) + 0.12 * band(noise(rng, rate, seconds), rate, 400, 3000, 1)
+    return scatter(rng, rate, seconds, 80 * density, bubbles) + 0.12 * band(
+        noise(rng, rate, seconds), rate, 400, 3000, 1
+    )
 
 
 def fire(rng, rate, seconds, density):
     """Crackles of random strength over a low rumble."""
-    cracks = [rng.standard_normal(n) * np.exp(-np.linspace(0, 8, n))
-              for n in (rng.uniform(0.001, 0.01, 16) * rate).astype(int)]
+    cracks = [
+        rng.standard_normal(n) * np.exp(-np.linspace(0, 8, n))
+        for n in (rng.uniform(0.001, 0.01, 16) * rate).astype(int)
+    ]
     rumble = band(noise(rng, rate, seconds), rate, 40, 240, 1)
     return 2.2 * scatter(rng, rate, seconds, 16 * density, cracks, 0.05) + 0.5 * rumble
 
@@ -57,7 +64,7 @@ def crickets(rng, rate, seconds, density):
     for _ in range(2 if density < 1 else 6):
         hz, chirps, pulses = rng.uniform(3900, 5200), rng.uniform(1.6, 2.6), rng.uniform(32, 44)
         envelope = np.clip(0.4 - (t * chirps + rng.random()) % 1, 0, 0.03) / 0.03
-        heard = envelope > 0                                 # less than half of the time
+        heard = envelope > 0  # less than half of the time
         at = t[heard]
         wings = (0.5 - 0.5 * np.cos(2 * np.pi * pulses * at)) * np.sin(2 * np.pi * hz * at)
         out[heard] += rng.uniform(0.4, 1) * envelope[heard] * wings
@@ -69,7 +76,7 @@ def traffic(rng, rate, seconds, density):
     t, out = clock_seconds(rate, seconds), 0.2 * band(noise(rng, rate, seconds), rate, 50, 300, 1)
     for _ in range(max(1, round(seconds * 0.6 * density))):
         centre, width, hz = rng.uniform(0, seconds), rng.uniform(0.4, 0.9), rng.uniform(70, 110)
-        near = np.exp(-((t - centre) / width) ** 2)
+        near = np.exp(-(((t - centre) / width) ** 2))
         engine = buzz(2 * np.pi * hz * (t - 0.03 * (t - centre)), 7)
         out = out + near * (0.8 * band(noise(rng, rate, seconds), rate, 300, 1700, 1) + 0.12 * engine)
     return out
@@ -78,6 +85,8 @@ def traffic(rng, rate, seconds, density):
 def applause(rng, rate, seconds, density):
     """Many hands: claps are short bursts, each coloured by its own cupped palm."""
     n = int(rate * 0.02)
-    claps = [band(rng.standard_normal(n), rate, hz, 2.2 * hz) * np.exp(-np.linspace(0, 6, n))
-             for hz in rng.uniform(600, 1800, 20)]
+    claps = [
+        band(rng.standard_normal(n), rate, hz, 2.2 * hz) * np.exp(-np.linspace(0, 6, n))
+        for hz in rng.uniform(600, 1800, 20)
+    ]
     return scatter(rng, rate, seconds, 90 * density, claps)

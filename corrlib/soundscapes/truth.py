@@ -3,6 +3,7 @@
 A claim is a tuple: ("present", x), ("attribute", x, value), ("while", x, y) or ("followed by", x, y), with class names
 x and y. The true correspondence of a clip and a caption is the share of the caption's claims that hold for the clip.
 """
+
 import numpy as np
 
 TOGETHER_SECONDS, APART_SECONDS = 0.3, 0.1

@@ -2,6 +2,7 @@
 
 corpus.json is written last: a folder without it is half-written, and is written again.
 """
+
 import hashlib
 import io
 import json
@@ -24,12 +25,21 @@ from corrlib.soundscapes.truth import facts, holding
 
 SIZES = {"pretraining": 2048, "development": 3584, "validation": 512, "evaluation": 1000}
 CAPTIONS = 5
-VERSION = 4                     # of the sounds, scenes and grammar: a corpus of another version is not mixed up with it
+VERSION = 4  # of the sounds, scenes and grammar: a corpus of another version is not mixed up with it
 GRAINS = ".grains.npy"
 
 
-def write_corpus(folder, seed, sizes=None, sounds="synthetic", rate_hz=16000, scene_seconds=4.0, ambiguity=0.8,
-                 workers=2, leave_out=()):
+def write_corpus(
+    folder,
+    seed,
+    sizes=None,
+    sounds="synthetic",
+    rate_hz=16000,
+    scene_seconds=4.0,
+    ambiguity=0.8,
+    workers=2,
+    leave_out=(),
+):
     """Compose and write the corpus; a finished one with the same parameters is left as it is.
 
     sizes: {split: number of clips}, SIZES where None. sounds: "synthetic" or a folder of labelled recordings (see
@@ -40,9 +50,15 @@ def write_corpus(folder, seed, sizes=None, sounds="synthetic", rate_hz=16000, sc
     folder, sizes = Path(folder), SIZES if sizes is None else sizes
     _check(seed, sizes, rate_hz, scene_seconds, ambiguity, workers)
     table = None if sounds == "synthetic" else find_recordings(sounds, leave_out)
-    wanted = {"version": VERSION, "seed": int(seed), "sizes": {s: int(sizes[s]) for s in SPLITS},
-              "sounds": "synthetic" if table is None else "recordings " + fingerprint(table, sounds),
-              "rate_hz": int(rate_hz), "scene_seconds": float(scene_seconds), "ambiguity": float(ambiguity)}
+    wanted = {
+        "version": VERSION,
+        "seed": int(seed),
+        "sizes": {s: int(sizes[s]) for s in SPLITS},
+        "sounds": "synthetic" if table is None else "recordings " + fingerprint(table, sounds),
+        "rate_hz": int(rate_hz),
+        "scene_seconds": float(scene_seconds),
+        "ambiguity": float(ambiguity),
+    }
     found = _finished(folder, wanted)
     if found is not None:
         return found
@@ -69,10 +85,16 @@ def _check(seed, sizes, rate_hz, scene_seconds, ambiguity, workers):
             raise ValueError(f"sizes names the split '{split}'; splits: {', '.join(SPLITS)}")
     for split in SPLITS:
         if split not in sizes or int(sizes[split]) != sizes[split] or sizes[split] < 1:
-            raise ValueError(f"sizes gives the split '{split}' {sizes.get(split, 'no')} clips; it needs a whole number, "
-                             "1 or more")
-    bounds = {"seed": (seed, 0, 2**63 - 1), "rate_hz": (rate_hz, 16000, 96000), "scene_seconds": (scene_seconds, 2, 60),
-              "ambiguity": (ambiguity, 0, 1), "workers": (workers, 1, 1024)}
+            raise ValueError(
+                f"sizes gives the split '{split}' {sizes.get(split, 'no')} clips; it needs a whole number, 1 or more"
+            )
+    bounds = {
+        "seed": (seed, 0, 2**63 - 1),
+        "rate_hz": (rate_hz, 16000, 96000),
+        "scene_seconds": (scene_seconds, 2, 60),
+        "ambiguity": (ambiguity, 0, 1),
+        "workers": (workers, 1, 1024),
+    }
     for name, (value, low, high) in bounds.items():
         if not low <= value <= high:
             raise ValueError(f"{name} is {value}; choose one between {low} and {high}")
@@ -88,7 +110,9 @@ def _finished(folder, wanted):
         raise ValueError(f"{folder / 'corpus.json'} is damaged; delete it to have the corpus written again") from None
     differ = [k for k in wanted if found.get(k) != wanted[k]]
     if differ:
-        raise ValueError(f"{folder} holds a corpus with another {', '.join(differ)}; choose another folder or delete it")
+        raise ValueError(
+            f"{folder} holds a corpus with another {', '.join(differ)}; choose another folder or delete it"
+        )
     return found
 
 
@@ -114,8 +138,10 @@ def _render(folder, split, scenes, grains, wanted, workers):
     try:
         pieces = list(pool.imap(grains.make, keys, chunksize=16) if pool else map(grains.make, keys))
         stops = np.cumsum([len(p) for p in pieces])
-        np.save(folder / GRAINS, np.concatenate(pieces))      # the workers share it as a memory map
-        places = {key: (int(stop) - len(piece), int(stop)) for key, piece, stop in zip(keys, pieces, stops, strict=True)}
+        np.save(folder / GRAINS, np.concatenate(pieces))  # the workers share it as a memory map
+        places = {
+            key: (int(stop) - len(piece), int(stop)) for key, piece, stop in zip(keys, pieces, stops, strict=True)
+        }
         jobs = [(folder, split, part, grains.key, places, wanted) for part in _parts(scenes, 64)]
         list(pool.imap_unordered(_render_some, jobs) if pool else map(_render_some, jobs))
     finally:
@@ -126,21 +152,25 @@ def _render(folder, split, scenes, grains, wanted, workers):
 
 
 def _parts(items, size):
-    return [items[i:i + size] for i in range(0, len(items), size)]
+    return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 def _render_some(job):
     folder, split, scenes, key, places, wanted = job
     pieces = np.load(folder / GRAINS, mmap_mode="r")
     for scene in scenes:
-        waveform = mix(scene, lambda sound: pieces[slice(*places[key(sound)])], wanted["rate_hz"], wanted["scene_seconds"])
-        content = io.BytesIO()                               # soundfile waits for the disk at the end of every file
+        waveform = mix(
+            scene, lambda sound: pieces[slice(*places[key(sound)])], wanted["rate_hz"], wanted["scene_seconds"]
+        )
+        content = io.BytesIO()  # soundfile waits for the disk at the end of every file
         soundfile.write(content, waveform, wanted["rate_hz"], subtype="PCM_16", format="WAV")
         (folder / split / scene["file"]).write_bytes(content.getbuffer())
 
 
 def _write_captions(folder, split, scenes):
-    rows = [{"file_name": s["file"], **{f"caption_{i + 1}": c["text"] for i, c in enumerate(s["captions"])}} for s in scenes]
+    rows = [
+        {"file_name": s["file"], **{f"caption_{i + 1}": c["text"] for i, c in enumerate(s["captions"])}} for s in scenes
+    ]
     pd.DataFrame(rows).to_csv(folder / f"clotho_captions_{split}.csv", index=False)
 
 

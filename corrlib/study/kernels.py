@@ -1,4 +1,5 @@
 """A Jupyter kernel forked from this process, so that it has everything imported when it starts."""
+
 import json
 import os
 import signal
@@ -59,18 +60,19 @@ def _become_kernel(reading):
     """Wait for `launch` in the child, then serve as a kernel; never returns."""
     status = 1
     try:
-        os.closerange(3, reading)                            # the parent's sockets and pipes end with the parent
+        os.closerange(3, reading)  # the parent's sockets and pipes end with the parent
         os.closerange(reading + 1, 1024)
         with os.fdopen(reading) as pipe:
             message = pipe.read()
-        if message:                                          # empty where the run ended before it needed a kernel
+        if message:  # empty where the run ended before it needed a kernel
             request = json.loads(message)
-            os.setsid()                                      # Ctrl-C goes to the run, which shuts its kernel down
+            os.setsid()  # Ctrl-C goes to the run, which shuts its kernel down
             os.environ.clear()
             os.environ.update(request["environment"])
             os.chdir(request["folder"])
             sys.argv = ["ipykernel_launcher.py", *request["arguments"]]
             from ipykernel.kernelapp import IPKernelApp
+
             IPKernelApp.launch_instance(sys.argv[1:], parent_handle=os.getppid())
             status = 0
     finally:
@@ -84,7 +86,7 @@ class ForkedProvisioner(LocalProvisioner):
 
     async def launch_kernel(self, cmd, **kwargs):
         folder = kwargs.get("cwd") or Path.cwd()
-        self.waiting.launch(cmd[cmd.index("-f"):], dict(kwargs["env"]), folder)
+        self.waiting.launch(cmd[cmd.index("-f") :], dict(kwargs["env"]), folder)
         self.process, self.pid = self.waiting, self.waiting.pid  # pyrefly: ignore[bad-override-mutable-attribute]
         self.pgid, self.cwd = None, folder
         return self.connection_info

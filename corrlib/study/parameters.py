@@ -3,6 +3,7 @@
 A notebook hands over its own globals: papermill injects values without checking their names, so a misspelt
 parameter would otherwise be ignored. Every field's default is what the notebook's `parameters` cell shows.
 """
+
 import difflib
 from typing import Annotated, Literal, get_args
 
@@ -13,7 +14,7 @@ from corrlib.corpora.load import check_name
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*)?$")]         # of a study or a run: one folder
+Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*)?$")]  # of a study or a run: one folder
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -74,8 +75,12 @@ class DataParameters(CorpusParameters):
         return "data"
 
     def sizes(self):
-        return {"pretraining": self.pretraining_clips, "development": self.development_clips,
-                "validation": self.validation_clips, "evaluation": self.evaluation_clips}
+        return {
+            "pretraining": self.pretraining_clips,
+            "development": self.development_clips,
+            "validation": self.validation_clips,
+            "evaluation": self.evaluation_clips,
+        }
 
 
 class TrainingParameters(CorpusParameters):
@@ -83,8 +88,9 @@ class TrainingParameters(CorpusParameters):
 
     development_share: of the training clips; swapped_captions: the share of training captions that are given to other
     clips (label noise). Both are drawn by `seed`. part_clips: a batch is embedded in parts of so many clips, in the
-    memory of one part, with the gradient of the whole batch (0: all at once); accumulate_batches: so many batches a step
-    of the optimiser, each with its own loss; workers: threads that read audio ahead; processes: that share a batch.
+    memory of one part, with the gradient of the whole batch (0: all at once); accumulate_batches: so many batches a
+    step of the optimiser, each with its own loss; workers: threads that read audio ahead; processes: that share a
+    batch.
     """
 
     development_share: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -118,8 +124,10 @@ class TrainingParameters(CorpusParameters):
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be smaller than epochs ({self.epochs})")
         if self.cosine_epochs is not None and not self.warmup_epochs < self.cosine_epochs <= self.epochs:
-            raise ValueError(f"cosine_epochs ({self.cosine_epochs}) must lie between warmup_epochs "
-                             f"({self.warmup_epochs}) and epochs ({self.epochs})")
+            raise ValueError(
+                f"cosine_epochs ({self.cosine_epochs}) must lie between warmup_epochs "
+                f"({self.warmup_epochs}) and epochs ({self.epochs})"
+            )
         if self.final_learning_rate > self.learning_rate:
             raise ValueError("final_learning_rate must not be above learning_rate")
         return self
@@ -268,9 +276,17 @@ class BenchmarkParameters(Parameters):
         return self.run or "benchmark"
 
 
-KINDS = {"data": DataParameters, "stage1": StageOneParameters, "estimate": EstimateParameters,
-         "stage2": StageTwoParameters, "results": ResultsParameters, "ablation": AblationParameters,
-         "tasks": TaskParameters, "explore": ExploreParameters, "benchmark": BenchmarkParameters}
+KINDS = {
+    "data": DataParameters,
+    "stage1": StageOneParameters,
+    "estimate": EstimateParameters,
+    "stage2": StageTwoParameters,
+    "results": ResultsParameters,
+    "ablation": AblationParameters,
+    "tasks": TaskParameters,
+    "explore": ExploreParameters,
+    "benchmark": BenchmarkParameters,
+}
 
 
 def nearest(name, known):
@@ -295,6 +311,9 @@ def check(model, values):
 def from_notebook(model, names):
     """Parameters from a notebook's `globals()`: every public plain value defined so far must be one of them."""
     plain = (str, int, float, bool, list, dict, type(None))
-    ours = {name: value for name, value in names.items()
-            if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")}
+    ours = {
+        name: value
+        for name, value in names.items()
+        if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")
+    }
     return check(model, ours)

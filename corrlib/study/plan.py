@@ -1,4 +1,5 @@
 """The graph of a study: every run that it takes, with its notebook, its parameters and the runs that it needs."""
+
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,14 @@ from corrlib.study import runs
 from corrlib.study.parameters import KINDS, ParameterError, check
 from corrlib.study.study_file import SETTINGS, family, load_study
 
-NOTEBOOKS = {"data": "01_data", "estimate": "05_correspondences", "stage2": "06_stage2", "tasks": "11_other_tasks",
-             "results": "12_results", "explore": "13_explore"}
+NOTEBOOKS = {
+    "data": "01_data",
+    "estimate": "05_correspondences",
+    "stage2": "06_stage2",
+    "tasks": "11_other_tasks",
+    "results": "12_results",
+    "explore": "13_explore",
+}
 STAGE1_NOTEBOOKS = {"passt": "02_stage1_passt", "atst": "03_stage1_atst", "mn": "04_stage1_mn"}
 
 
@@ -34,7 +41,9 @@ def plan_runs(name, folder="studies"):
 
 
 def urgency(plans):
-    """{run: priority}: first what the longest chain of other runs waits for; of equals, the one that is planned first."""
+    """{run: priority}: first what the longest chain of other runs waits for; of equals, the one that is planned
+    first.
+    """
     behind = dict.fromkeys(plans, 0)
     for run in reversed(plans):
         for needed in plans[run].needs:
@@ -54,7 +63,9 @@ class _Planner:
             checked = check(KINDS[kind], {"study": self.name, "run": run, **parameters})
         except ParameterError as error:
             raise ParameterError(f"{self.path}, section {kind}, run '{run}': {error}") from None
-        self.plans[run] = Plan(run, kind, f"notebooks/{notebook}.ipynb", checked.model_dump(), tuple(dict.fromkeys(needs)))
+        self.plans[run] = Plan(
+            run, kind, f"notebooks/{notebook}.ipynb", checked.model_dump(), tuple(dict.fromkeys(needs))
+        )
 
     def seed(self, seed):
         """The runs of one seed: data -> stage 1 per backbone -> estimate, stage 2 per backbone and setting."""
@@ -67,8 +78,13 @@ class _Planner:
             for setting in study.settings:
                 self._stage_two(seed, backbone, common, setting, teachers)
         self._points(seed, common)
-        self.add("estimate", f"correspondences-seed{seed}", NOTEBOOKS["estimate"], teachers,
-                 {**common, "teachers": teachers, **study.estimate})
+        self.add(
+            "estimate",
+            f"correspondences-seed{seed}",
+            NOTEBOOKS["estimate"],
+            teachers,
+            {**common, "teachers": teachers, **study.estimate},
+        )
         for name in study.variants:
             self._variant(seed, name, common)
 
@@ -85,22 +101,45 @@ class _Planner:
         return {**here, **{key: given[key] for key in ("corpus", "tolerance") if key in given}}
 
     def _data_run(self, common):
-        return next(run for run, plan in self.plans.items()
-                    if plan.kind == "data" and plan.parameters["data"] == common["data"])
+        return next(
+            run for run, plan in self.plans.items() if plan.kind == "data" and plan.parameters["data"] == common["data"]
+        )
 
     def _stage_one(self, seed, backbone, common, name=None, given=None, needs=()):
         run = f"stage1-{name or backbone}-seed{seed}"
-        self.add("stage1", run, STAGE1_NOTEBOOKS[family(backbone)], [self._data_run(common), *needs],
-                 {**common, "backbone": backbone, **self.study.stage1, **self.study.backbone_stage1.get(backbone, {}),
-                  **(given or {})})
+        self.add(
+            "stage1",
+            run,
+            STAGE1_NOTEBOOKS[family(backbone)],
+            [self._data_run(common), *needs],
+            {
+                **common,
+                "backbone": backbone,
+                **self.study.stage1,
+                **self.study.backbone_stage1.get(backbone, {}),
+                **(given or {}),
+            },
+        )
         return run
 
     def _stage_two(self, seed, backbone, common, setting, teachers, variant="", given=None):
         student = f"stage1-{variant}{backbone}-seed{seed}"
         taught = teachers if setting == "ensemble" else []
-        self.add("stage2", f"{setting}-{variant}{backbone}-seed{seed}", NOTEBOOKS["stage2"], [student, *taught],
-                 {**common, "student": student, "target": SETTINGS[setting], "teachers": taught, **self.study.stage2,
-                  **self.study.backbone_stage2.get(backbone, {}), **(given or {})})
+        self.add(
+            "stage2",
+            f"{setting}-{variant}{backbone}-seed{seed}",
+            NOTEBOOKS["stage2"],
+            [student, *taught],
+            {
+                **common,
+                "student": student,
+                "target": SETTINGS[setting],
+                "teachers": taught,
+                **self.study.stage2,
+                **self.study.backbone_stage2.get(backbone, {}),
+                **(given or {}),
+            },
+        )
 
     def _points(self, seed, common):
         """Stage-2 runs beside the settings: one for each point and backbone."""
@@ -111,10 +150,23 @@ class _Planner:
                 student = f"{given.pop('student', 'stage1')}-{backbone}-seed{seed}"
                 source = given.pop("teachers_of", "stage1")
                 taught = given.get("target", "ensemble") in ("ensemble", "shuffled")
-                teachers = [f"{source}-{b}-seed{seed}" for b in given.pop("teachers", study.backbones if taught else [])]
-                self.add("stage2", f"{point}-{backbone}-seed{seed}", NOTEBOOKS["stage2"], [student, *teachers],
-                         {**common, "student": student, **study.stage2, **study.backbone_stage2.get(backbone, {}), **given,
-                          "teachers": teachers})
+                teachers = [
+                    f"{source}-{b}-seed{seed}" for b in given.pop("teachers", study.backbones if taught else [])
+                ]
+                self.add(
+                    "stage2",
+                    f"{point}-{backbone}-seed{seed}",
+                    NOTEBOOKS["stage2"],
+                    [student, *teachers],
+                    {
+                        **common,
+                        "student": student,
+                        **study.stage2,
+                        **study.backbone_stage2.get(backbone, {}),
+                        **given,
+                        "teachers": teachers,
+                    },
+                )
 
     def _variant(self, seed, name, common):
         """A variant's own models, from stage 1 on; on the study's corpora but where it says otherwise of the data."""
@@ -123,14 +175,28 @@ class _Planner:
         backbones, teachers = variant.backbones or study.backbones, []
         for backbone in backbones:
             # the study's own run first: it leaves the pretrained backbone behind
-            teachers.append(self._stage_one(seed, backbone, common, f"{name}-{backbone}",
-                                            {**variant.training, **variant.stage1}, [f"stage1-{backbone}-seed{seed}"]))
+            teachers.append(
+                self._stage_one(
+                    seed,
+                    backbone,
+                    common,
+                    f"{name}-{backbone}",
+                    {**variant.training, **variant.stage1},
+                    [f"stage1-{backbone}-seed{seed}"],
+                )
+            )
         for backbone in study.point_backbones or backbones:
             for setting in variant.settings if backbone in backbones else []:
-                self._stage_two(seed, backbone, common, setting, teachers, f"{name}-",
-                                {**variant.training, **variant.stage2})
-        self.add("estimate", f"correspondences-{name}-seed{seed}", NOTEBOOKS["estimate"], teachers,
-                 {**common, "teachers": teachers, **study.estimate})
+                self._stage_two(
+                    seed, backbone, common, setting, teachers, f"{name}-", {**variant.training, **variant.stage2}
+                )
+        self.add(
+            "estimate",
+            f"correspondences-{name}-seed{seed}",
+            NOTEBOOKS["estimate"],
+            teachers,
+            {**common, "teachers": teachers, **study.estimate},
+        )
 
     def summaries(self):
         """The runs that compare others: ablations, other tasks, results."""
@@ -140,8 +206,13 @@ class _Planner:
         for notebook, names in study.ablations.items():
             points = [name for name in names if name not in study.variants]
             variants = [name for name in names if name in study.variants]
-            self.add("ablation", notebook.split("_", 1)[1], notebook, self._needs(points, variants),
-                     {"points": points, "variants": variants, **here})
+            self.add(
+                "ablation",
+                notebook.split("_", 1)[1],
+                notebook,
+                self._needs(points, variants),
+                {"points": points, "variants": variants, **here},
+            )
         if study.other_tasks:
             self.add("tasks", "other_tasks", NOTEBOOKS["tasks"], everything, here)
         if study.explore:

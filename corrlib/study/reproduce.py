@@ -1,4 +1,5 @@
 """`python -m corrlib.study.reproduce STUDY`: a study from nothing to its figures, through Snakemake and papermill."""
+
 import argparse
 import os
 import subprocess
@@ -13,11 +14,17 @@ from corrlib.study.parameters import ParameterError, nearest
 from corrlib.study.plan import plan_runs
 from corrlib.study.study_file import load_study
 
-# of every run's processes: one thread each, nothing downloaded, and memory that is kept for the next step: giving it back
-# and taking it again costs a twelfth of a step
-HEADLESS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
-            "TOKENIZERS_PARALLELISM": "false", "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-            "MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+# of every run's processes: one thread each, nothing downloaded, and memory that is kept for the next step: giving it
+# back and taking it again costs a twelfth of a step
+HEADLESS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+}
 
 
 class Prefixed:
@@ -53,15 +60,24 @@ def execute(study, run, kernel=None):
     os.environ.update(HEADLESS)
     if kernel:
         from corrlib.study.kernels import use
+
         use(kernel)
     started = time.time()
     print(f"[{run}] starts ({plan.notebook})", flush=True)
     try:
-        with tempfile.TemporaryDirectory(prefix="corrlib-") as sockets:   # a folder a kernel: files, no ports to clash
+        with tempfile.TemporaryDirectory(prefix="corrlib-") as sockets:  # a folder a kernel: files, no ports to clash
             kernel = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
-            papermill.execute_notebook(plan.notebook, folder / "notebook.ipynb", parameters=plan.parameters,
-                                       progress_bar=False, log_output=False, kernel_name="python3",
-                                       stdout_file=Prefixed(run, sys.stdout), cwd=".", config=kernel)
+            papermill.execute_notebook(
+                plan.notebook,
+                folder / "notebook.ipynb",
+                parameters=plan.parameters,
+                progress_bar=False,
+                log_output=False,
+                kernel_name="python3",
+                stdout_file=Prefixed(run, sys.stdout),
+                cwd=".",
+                config=kernel,
+            )
     except papermill.PapermillExecutionError as error:
         print(f"[{run}] failed: {error.ename}: {error.evalue}", flush=True)
         (runs.root() / study / run / "manifest.json").unlink(missing_ok=True)
@@ -71,8 +87,10 @@ def execute(study, run, kernel=None):
         return 1
     plans = plan_runs(study)
     done = sum(runs.is_finished(study, name) for name in plans)
-    print(f"[{run}] done in {time.time() - started:.0f} s; {done} of {len(plans)} runs of '{study}' are finished",
-          flush=True)
+    print(
+        f"[{run}] done in {time.time() - started:.0f} s; {done} of {len(plans)} runs of '{study}' are finished",
+        flush=True,
+    )
     return 0
 
 
@@ -118,14 +136,17 @@ def warm_start(wanted):
         return
     with tempfile.TemporaryDirectory(prefix="corrlib-") as folder:
         address = f"{folder}/warm"
-        server = subprocess.Popen([sys.executable, "-m", "corrlib.study.warm", "--serve", address], stdin=subprocess.PIPE,
-                                  env={**os.environ, **HEADLESS})
+        server = subprocess.Popen(
+            [sys.executable, "-m", "corrlib.study.warm", "--serve", address],
+            stdin=subprocess.PIPE,
+            env={**os.environ, **HEADLESS},
+        )
         while not os.path.exists(address) and server.poll() is None:
             time.sleep(0.02)
         try:
             yield {**os.environ, "CORRLIB_WARM": address}
         finally:
-            server.communicate()                             # closes its standard input, at which it ends
+            server.communicate()  # closes its standard input, at which it ends
 
 
 def profiles():
@@ -154,11 +175,33 @@ def reproduce(study, cores, dry_run=False, only=(), profile=""):
         plans = {name: plan for name, plan in plans.items() if name in kept}
     taken = adopt(study, plans)
     todo = [name for name in plans if not runs.is_finished(study, name)]
-    print(f"study '{study}': {len(plans)} runs, {len(plans) - len(todo)} finished"
-          + (f" ({len(taken)} taken over from another study)" if taken else ""), flush=True)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", *_where(cores, profile), "--keep-going",
-               "--rerun-incomplete", "--nolock", "--scheduler", "greedy", "--quiet", "all", "--rerun-triggers", "mtime",
-               "params", "input", "--config", f"study={study}", f"only={' '.join(only)}"]
+    print(
+        f"study '{study}': {len(plans)} runs, {len(plans) - len(todo)} finished"
+        + (f" ({len(taken)} taken over from another study)" if taken else ""),
+        flush=True,
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        "Snakefile",
+        *_where(cores, profile),
+        "--keep-going",
+        "--rerun-incomplete",
+        "--nolock",
+        "--scheduler",
+        "greedy",
+        "--quiet",
+        "all",
+        "--rerun-triggers",
+        "mtime",
+        "params",
+        "input",
+        "--config",
+        f"study={study}",
+        f"only={' '.join(only)}",
+    ]
     started = time.time()
     with warm_start(len(todo) > 1 and not dry_run and not profile) as environment:
         result = subprocess.run(command + (["--dry-run"] if dry_run else []), env=environment)
@@ -172,8 +215,10 @@ def reproduce(study, cores, dry_run=False, only=(), profile=""):
         return 1
     if not dry_run:
         nothing = "nothing to do, " if not todo else ""
-        print(f"study '{study}': {nothing}all {len(plans)} runs finished ({time.time() - started:.0f} s); tables and "
-              f"figures are in {Path(next(reversed(plans.values())).parameters.get('figures', runs.root() / study))}")
+        print(
+            f"study '{study}': {nothing}all {len(plans)} runs finished ({time.time() - started:.0f} s); tables and "
+            f"figures are in {Path(next(reversed(plans.values())).parameters.get('figures', runs.root() / study))}"
+        )
     return result.returncode
 
 

@@ -1,4 +1,5 @@
 """Run folders `runs/<study>/<run>/`: the only module that knows their paths and files."""
+
 import fcntl
 import hashlib
 import json
@@ -77,7 +78,7 @@ class Run(RunFolder):
             raise RuntimeError(f"{self.folder} is being written by another process; wait for it or stop it") from None
         self._started = time.time()
         (self.folder / "manifest.json").unlink(missing_ok=True)
-        for left in self.folder.glob(".*.part*"):           # of a process that was killed as it wrote
+        for left in self.folder.glob(".*.part*"):  # of a process that was killed as it wrote
             left.unlink(missing_ok=True)
         self._forget_other_parameters()
 
@@ -91,12 +92,23 @@ class Run(RunFolder):
     def finish(self, **facts):
         """Write manifest.json, which says that the run is complete, and hand the folder back."""
         seconds = time.time() - self._started
-        self.write_json("manifest.json", {
-            "study": self.parameters.study, "run": self.parameters.run_name(), "notebook": self.notebook,
-            "parameters": self.parameters.model_dump(), "code": commit(), "packages": {p: version(p) for p in PACKAGES},
-            "python": platform.python_version(), "hardware": hardware(), "wall_seconds": round(seconds, 1),
-            "peak_memory_bytes": peak_bytes(),
-            "repeat": repeat_command(self.notebook, self.parameters), **facts})
+        self.write_json(
+            "manifest.json",
+            {
+                "study": self.parameters.study,
+                "run": self.parameters.run_name(),
+                "notebook": self.notebook,
+                "parameters": self.parameters.model_dump(),
+                "code": commit(),
+                "packages": {p: version(p) for p in PACKAGES},
+                "python": platform.python_version(),
+                "hardware": hardware(),
+                "wall_seconds": round(seconds, 1),
+                "peak_memory_bytes": peak_bytes(),
+                "repeat": repeat_command(self.notebook, self.parameters),
+                **facts,
+            },
+        )
         self.forget_checkpoints()
         self._lock.close()
         return self.folder
@@ -121,13 +133,17 @@ def repeat_command(notebook, parameters):
 
 def commit():
     """Commit and dirty flag of the code, where the repository is a git checkout."""
+
     def git(*words):
         return subprocess.run(["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
 
     if not shutil.which("git") or not git("rev-parse", "HEAD"):
         return {"commit": None, "dirty": None, "fingerprint": code_fingerprint()}
-    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-            "fingerprint": code_fingerprint()}
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "fingerprint": code_fingerprint(),
+    }
 
 
 @cache
@@ -151,14 +167,18 @@ def check_same_code(study):
         first = first or manifest
         one, other = ((m["run"], m.get("code") or {}) for m in (first, manifest))
         if one[1].get("fingerprint") != other[1].get("fingerprint"):
-            made = [f"'{name}' (commit {str(code.get('commit'))[:8]}{', changed' if code.get('dirty') else ''})"
-                    for name, code in (one, other)]
-            raise ValueError(f"runs {made[0]} and {made[1]} of study '{study}' were made by different code; remove the "
-                             f"folder of one in {root() / study} and run the study again, or set mix_code to True")
+            made = [
+                f"'{name}' (commit {str(code.get('commit'))[:8]}{', changed' if code.get('dirty') else ''})"
+                for name, code in (one, other)
+            ]
+            raise ValueError(
+                f"runs {made[0]} and {made[1]} of study '{study}' were made by different code; remove the "
+                f"folder of one in {root() / study} and run the study again, or set mix_code to True"
+            )
 
 
 def hardware():
-    torch = sys.modules.get("torch")                         # a run that never loaded it used no GPU
+    torch = sys.modules.get("torch")  # a run that never loaded it used no GPU
     gpu = torch.cuda.get_device_name(0) if torch and torch.cuda.is_available() else None
     return {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": gpu}
 
@@ -168,8 +188,10 @@ def folder_of(study, run):
     folder = root() / study / run
     if not (folder / "manifest.json").is_file():
         state = "is not finished" if folder.is_dir() else "does not exist"
-        raise FileNotFoundError(f"run '{run}' of study '{study}' {state} (looked in {folder}); run its notebook "
-                                f"first, or the whole study with `make reproduce STUDY={study}`")
+        raise FileNotFoundError(
+            f"run '{run}' of study '{study}' {state} (looked in {folder}); run its notebook "
+            f"first, or the whole study with `make reproduce STUDY={study}`"
+        )
     return folder
 
 
@@ -191,10 +213,10 @@ def take_over(base, study, run):
 
 def _link(source, target):
     try:
-        if Path(source).suffix == ".ipynb":                  # papermill would write through a link
+        if Path(source).suffix == ".ipynb":  # papermill would write through a link
             raise OSError
         os.link(source, target)
-    except OSError:                                          # another disk, or one without links
+    except OSError:  # another disk, or one without links
         shutil.copy2(source, target)
 
 
@@ -220,8 +242,9 @@ def started(study, run, models):
     """
     path = root() / study / run / "parameters.json"
     if not path.is_file():
-        raise FileNotFoundError(f"run '{run}' of study '{study}' was never begun ({path} does not exist); begin it by its "
-                                "notebook")
+        raise FileNotFoundError(
+            f"run '{run}' of study '{study}' was never begun ({path} does not exist); begin it by its notebook"
+        )
     values = json.loads(path.read_text())
     return RunFolder(check(next(m for m in models if set(values) == set(m.model_fields)), values))
 
@@ -244,11 +267,21 @@ def gather(study):
     for path in sorted((root() / study).glob("*/manifest.json")):
         manifest = _manifest(path)
         if "setting" in manifest:
-            rows.append({"study": study, "run": manifest["run"], "backbone": manifest["backbone"],
-                         "setting": manifest["setting"], "seed": manifest["parameters"]["seed"],
-                         "folder": str(path.parent), "wall_seconds": manifest["wall_seconds"],
-                         "peak_memory_bytes": manifest["peak_memory_bytes"]})
+            rows.append(
+                {
+                    "study": study,
+                    "run": manifest["run"],
+                    "backbone": manifest["backbone"],
+                    "setting": manifest["setting"],
+                    "seed": manifest["parameters"]["seed"],
+                    "folder": str(path.parent),
+                    "wall_seconds": manifest["wall_seconds"],
+                    "peak_memory_bytes": manifest["peak_memory_bytes"],
+                }
+            )
     if not rows:
-        raise FileNotFoundError(f"study '{study}' has no finished training run in {root() / study}; "
-                                f"run `make reproduce STUDY={study}` first")
+        raise FileNotFoundError(
+            f"study '{study}' has no finished training run in {root() / study}; "
+            f"run `make reproduce STUDY={study}` first"
+        )
     return pd.DataFrame(rows)

@@ -1,4 +1,5 @@
 """A study: one small YAML, checked, that `corrlib.study.plan` turns into a graph of runs."""
+
 import os
 import re
 import string
@@ -104,8 +105,10 @@ def _check_template(name, text, known):
         parts = [("", "", "", None)]
     for _, field, spec, conversion in parts:
         if field is not None and (field not in known or spec or conversion):
-            raise ParameterError(f"{name} '{text}' is no path; of what stands in braces, only "
-                                 f"{', '.join(f'{{{k}}}' for k in known)} is known")
+            raise ParameterError(
+                f"{name} '{text}' is no path; of what stands in braces, only "
+                f"{', '.join(f'{{{k}}}' for k in known)} is known"
+            )
 
 
 def _check_points(study):
@@ -113,15 +116,19 @@ def _check_points(study):
         _check_known("point_backbones or a variant", backbone, study.backbones)
     for name in (*study.points, *study.variants, *study.members):
         if name in (*SETTINGS, *study.backbones) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-            raise ParameterError(f"'{name}' cannot name a point, variant or member; choose lower-case letters, digits, "
-                                 f"dots, hyphens and underscores, and none of {', '.join((*SETTINGS, *study.backbones))}")
+            raise ParameterError(
+                f"'{name}' cannot name a point, variant or member; choose lower-case letters, digits, "
+                f"dots, hyphens and underscores, and none of {', '.join((*SETTINGS, *study.backbones))}"
+            )
     for member, given in study.members.items():
         _check_known(f"member '{member}'", given.get("backbone"), study.backbones)
     for point, given in study.points.items():
         for teacher in given.get("teachers", []):
             _check_known(f"point '{point}', teachers,", teacher, [*study.backbones, *study.members])
         for key in ("student", "teachers_of"):
-            _check_known(f"point '{point}', {key},", given.get(key, "stage1"), ["stage1", *study.settings, *study.points])
+            _check_known(
+                f"point '{point}', {key},", given.get(key, "stage1"), ["stage1", *study.settings, *study.points]
+            )
     for notebook, names in study.ablations.items():
         if not Path(f"notebooks/{notebook}.ipynb").is_file():
             raise ParameterError(f"there is no notebook notebooks/{notebook}.ipynb")
@@ -136,10 +143,12 @@ def _check_known(where, name, known):
 
 def _expand(text, path):
     """`$NAME` in a study file is an environment variable (DATA, SOUNDS ...), so that no machine's path is written."""
+
     def value(match):
         if match.group(1) not in os.environ:
-            raise ParameterError(f"{path} needs ${match.group(1)}: run `make reproduce STUDY={path.stem} "
-                                 f"{match.group(1)}=...`")
+            raise ParameterError(
+                f"{path} needs ${match.group(1)}: run `make reproduce STUDY={path.stem} {match.group(1)}=...`"
+            )
         return os.environ[match.group(1)]
 
     body = "\n".join(line.split("#")[0] if line.lstrip().startswith("#") else line for line in text.splitlines())

@@ -1,4 +1,5 @@
 """`python -m corrlib.study.verify STUDY`: compute a study again and hold it against its committed results.csv."""
+
 import argparse
 import os
 import sys
@@ -20,7 +21,7 @@ def compare(committed, again):
     committed, again: tables as results.csv. A value that was not computed again is not within.
     """
     both = committed.merge(again[[*KEYS, "mean"]].rename(columns={"mean": "again"}), on=KEYS, how="left")
-    slack = 1e-6                                             # the CSV holds six digits
+    slack = 1e-6  # the CSV holds six digits
     both["within"] = (both["again"] >= both["low"] - slack) & (both["again"] <= both["high"] + slack)
     return both[[*KEYS, "mean", "low", "high", "again", "within"]]
 
@@ -29,13 +30,20 @@ def report(table):
     """What `compare` found, in words."""
     outside = table[~table["within"]]
     greatest = 100 * (table["again"] - table["mean"]).abs().max()
-    lines = [f"{int(table['within'].sum())} of {len(table)} committed values were found again within their intervals; the "
-             f"greatest difference is {greatest:.4f} points"]
-    lines += [f"  {row.backbone}, {row.setting}, {row.metric}: committed {100 * row.mean:.2f} [{100 * row.low:.2f}, "
-              f"{100 * row.high:.2f}], now {100 * row.again:.2f}" for row in outside.itertuples()]
+    lines = [
+        f"{int(table['within'].sum())} of {len(table)} committed values were found again within their intervals; the "
+        f"greatest difference is {greatest:.4f} points"
+    ]
+    lines += [
+        f"  {row.backbone}, {row.setting}, {row.metric}: committed {100 * row.mean:.2f} [{100 * row.low:.2f}, "
+        f"{100 * row.high:.2f}], now {100 * row.again:.2f}"
+        for row in outside.itertuples()
+    ]
     if len(outside):
-        lines.append("The same processor and packages find the same numbers. Others round otherwise, so that training takes "
-                     "another course, which intervals over clips do not cover (README, 'What the intervals leave out').")
+        lines.append(
+            "The same processor and packages find the same numbers. Others round otherwise, so that training takes "
+            "another course, which intervals over clips do not cover (README, 'What the intervals leave out')."
+        )
     return "\n".join(lines)
 
 
@@ -46,7 +54,9 @@ def verify(study, cores):
         raise ParameterError(f"{path} does not exist: study '{study}' has no committed results to be held against")
     committed = pd.read_csv(path)
     with tempfile.TemporaryDirectory(prefix="corrlib-verify-", dir=".") as folder:
-        os.environ.update(CORRLIB_RUNS=f"{folder}/runs", CORRLIB_DATA=f"{folder}/data", CORRLIB_FIGURES=f"{folder}/figures")
+        os.environ.update(
+            CORRLIB_RUNS=f"{folder}/runs", CORRLIB_DATA=f"{folder}/data", CORRLIB_FIGURES=f"{folder}/figures"
+        )
         status = reproduce(study, cores)
         if status:
             return status

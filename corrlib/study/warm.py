@@ -1,8 +1,9 @@
 """Runs without a cold start: one process that has imported everything forks a child, and its kernel, for every run.
 
-`python -m corrlib.study.warm STUDY RUN` is what the Snakefile calls. Where CORRLIB_WARM names the socket of such a process
-(`reproduce` starts one) the run happens in its child; else, as on another node of a cluster, in this process.
+`python -m corrlib.study.warm STUDY RUN` is what the Snakefile calls. Where CORRLIB_WARM names the socket of such a
+process (`reproduce` starts one) the run happens in its child; else, as on another node of a cluster, in this process.
 """
+
 import json
 import os
 import select
@@ -10,11 +11,23 @@ import socket
 import sys
 import threading
 
-PRELOADED = ("corrlib.study.reproduce", "papermill", "scipy.stats", "scipy.signal", "ipykernel.kernelapp",
-             "ipykernel.zmqshell", "seaborn", "corrlib.study.kernels",
-             "transformers.models.roberta.modeling_roberta", "corrlib.explore", "corrlib.figures",
-             "corrlib.reports.single_run", "corrlib.reports.surveys", "corrlib.reports.ensembles",
-             "corrlib.training.stages")
+PRELOADED = (
+    "corrlib.study.reproduce",
+    "papermill",
+    "scipy.stats",
+    "scipy.signal",
+    "ipykernel.kernelapp",
+    "ipykernel.zmqshell",
+    "seaborn",
+    "corrlib.study.kernels",
+    "transformers.models.roberta.modeling_roberta",
+    "corrlib.explore",
+    "corrlib.figures",
+    "corrlib.reports.single_run",
+    "corrlib.reports.surveys",
+    "corrlib.reports.ensembles",
+    "corrlib.training.stages",
+)
 # A forked process can use CUDA only if its parent never asked the driver anything. The backend that puts figures into
 # notebooks is named here, but not imported: it looks for its kernel when it is.
 ENVIRONMENT = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
@@ -24,7 +37,7 @@ def serve(address):
     """Fork a child for every request at the Unix socket `address`, until standard input is closed."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
-        listening.listen(128)                                # requests wait while this imports
+        listening.listen(128)  # requests wait while this imports
         os.environ.update(ENVIRONMENT)
         for name in PRELOADED:
             __import__(name)
@@ -46,6 +59,7 @@ def _run_and_exit(connection):
     try:
         from corrlib.study.kernels import ForkedKernel
         from corrlib.study.reproduce import execute
+
         asked = _receive(connection)
         os.environ.clear()
         os.environ.update({**asked["environment"], **ENVIRONMENT})
@@ -55,7 +69,7 @@ def _run_and_exit(connection):
         status = execute(asked["study"], asked["run"], kernel)
         sys.stdout.flush()
         connection.sendall(str(status).encode())
-    except BaseException as error:                           # a child must never return into the server's loop
+    except BaseException as error:  # a child must never return into the server's loop
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(status)
@@ -114,6 +128,7 @@ def main():
     status = ask(address, study, run) if address else None
     if status is None:
         from corrlib.study.reproduce import execute
+
         status = execute(study, run)
     return status
 

@@ -2,6 +2,7 @@
 
 And the tensors of a finished run. Nothing that is read here is ever unpickled.
 """
+
 import hashlib
 import os
 
@@ -38,7 +39,7 @@ def load(run, device):
 def _read(path, device):
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except Exception:                                        # whole, yet not of this program: nothing in it is executed
+    except Exception:  # whole, yet not of this program: nothing in it is executed
         raise ValueError(f"{path} is no checkpoint of this program; delete it and run the same command again") from None
 
 

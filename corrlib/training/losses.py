@@ -5,13 +5,16 @@ several rows. Both stages are the same cross-entropy between softmax(similarity 
 distribution, in both directions; only the targets differ. Half-precision inputs are computed in float32, and
 float64 stays float64.
 """
+
 from corrlib.models.precision import full_precision
 
 
 def _check(similarity, other, name, temperature):
     if similarity.ndim != 2 or similarity.shape != other.shape:
-        raise ValueError(f"similarity is {tuple(similarity.shape)} but {name} is {tuple(other.shape)}; "
-                         "both must be (clips, captions) of the same batch")
+        raise ValueError(
+            f"similarity is {tuple(similarity.shape)} but {name} is {tuple(other.shape)}; "
+            "both must be (clips, captions) of the same batch"
+        )
     if temperature <= 0:
         raise ValueError(f"temperature is {float(temperature)}; it must be greater than 0")
 
@@ -65,17 +68,27 @@ def distillation_loss(similarity, teacher_similarity, temperature, teacher_tempe
     return symmetric_cross_entropy(similarity, soft.softmax(0), soft.softmax(1), temperature)
 
 
-def stage_loss(similarity, annotated, temperature, teacher_similarity=None, w_sup=1.0, w_dist=0.0,
-               teacher_temperature=None, estimated=None):
+def stage_loss(
+    similarity,
+    annotated,
+    temperature,
+    teacher_similarity=None,
+    w_sup=1.0,
+    w_dist=0.0,
+    teacher_temperature=None,
+    estimated=None,
+):
     """w_sup * L_sup + w_dist * L_dist: stage 1 is (1, 0), published stage 2 (0, 1), a later system (1, 1).
 
     L_dist is the distillation loss of `teacher_similarity`, or, for an ensemble that is not combined by its mean
-    similarity, the cross-entropy against `estimated`, the two distributions of `corrlib.correspondence.estimate.estimate`
-    (which hold their temperature already). A term of weight 0 is not computed.
+    similarity, the cross-entropy against `estimated`, the two distributions of
+    `corrlib.correspondence.estimate.estimate` (which hold their temperature already). A term of weight 0 is not
+    computed.
     """
     if w_dist and (teacher_similarity is None) == (estimated is None):
-        raise ValueError("w_dist is not 0, so give either teacher_similarity or estimated (one of them), "
-                         "or set w_dist to 0")
+        raise ValueError(
+            "w_dist is not 0, so give either teacher_similarity or estimated (one of them), or set w_dist to 0"
+        )
     loss = similarity.new_zeros((), dtype=full_precision(similarity).dtype)
     if w_sup:
         loss = loss + w_sup * contrastive_loss(similarity, annotated, temperature)

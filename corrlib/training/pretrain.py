@@ -1,4 +1,5 @@
 """Pretraining of a tiny backbone on tagging: the built-in stand-in for AudioSet pretraining."""
+
 import hashlib
 import json
 import os
@@ -25,14 +26,15 @@ def pretrain(backbone, audio, tags, epochs, learning_rate, seed, batch_clips=16)
     device = next(backbone.parameters()).device
     tags = torch.as_tensor(tags).to(device)
     head = nn.Linear(backbone.feature_size, tags.shape[1]).to(device)
-    optimiser = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=learning_rate, weight_decay=1e-4,
-                                  fused=True)
+    optimiser = torch.optim.AdamW(
+        [*backbone.parameters(), *head.parameters()], lr=learning_rate, weight_decay=1e-4, fused=True
+    )
     batch_clips = min(batch_clips, len(tags))
     steps, step, losses = len(tags) // batch_clips, 0, []
     backbone.train()
     for epoch in range(epochs):
         total = 0.0
-        for clips in torch.randperm(len(tags))[:steps * batch_clips].split(batch_clips):
+        for clips in torch.randperm(len(tags))[: steps * batch_clips].split(batch_clips):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate_at(step, epochs * steps, steps, learning_rate, 1e-6)
             loss = F.binary_cross_entropy_with_logits(head(backbone.encode(audio.log_mel(clips, device))), tags[clips])
@@ -56,7 +58,7 @@ class Pretrained:
         content = [recipe, backbone.front_end.settings(), {k: list(v.shape) for k, v in backbone.state_dict().items()}]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         for name in (type(backbone).__module__, "corrlib.models.transformer", "corrlib.models.frontends", __name__):
-            digest.update(Path(str(sys.modules[name].__file__)).read_bytes())             # other code, other weights
+            digest.update(Path(str(sys.modules[name].__file__)).read_bytes())  # other code, other weights
         for path in clips["path"]:
             digest.update(Path(path).read_bytes())
         digest.update(np.ascontiguousarray(tags).tobytes())
@@ -69,7 +71,7 @@ class Pretrained:
             state = load_file(self.path)
             losses = state.pop("losses").tolist()
             backbone.load_state_dict(state)
-        except Exception:            # whatever is wrong with a cache, making it again mends it
+        except Exception:  # whatever is wrong with a cache, making it again mends it
             return None
         print(f"pretrained backbone found in {self.path}", flush=True)
         return losses

@@ -1,4 +1,5 @@
 """What a training notebook does, step by step: open the corpora, build the encoder, train, report."""
+
 from functools import partial
 
 import torch
@@ -26,14 +27,17 @@ def pretrain_backbone(run, corpora, backbone):
     if p.weights or not p.pretraining_epochs or run.checkpoints():
         return []
     _, _, tags = soundscapes.load_tags(corpora.folder, "pretraining", attributes=True)
-    recipe = {name: getattr(p, name) for name in ("backbone", "seed", "pretraining_epochs", "pretraining_learning_rate",
-                                                  "pretraining_batch_clips")}
+    recipe = {
+        name: getattr(p, name)
+        for name in ("backbone", "seed", "pretraining_epochs", "pretraining_learning_rate", "pretraining_batch_clips")
+    }
     kept = Pretrained(backbone, recipe, corpora.corpus("pretraining").clips, tags)
     losses = kept.load(backbone)
     if losses is None:
         audio = corpora.audio("pretraining", backbone)
-        losses = pretrain(backbone, audio, tags, p.pretraining_epochs, p.pretraining_learning_rate, p.seed,
-                          p.pretraining_batch_clips)
+        losses = pretrain(
+            backbone, audio, tags, p.pretraining_epochs, p.pretraining_learning_rate, p.seed, p.pretraining_batch_clips
+        )
         kept.save(backbone, losses)
     return losses
 
@@ -49,8 +53,9 @@ def train_stage_two(run, corpora, encoder):
     truth = corpora.truth("development") if p.target == "true" else None
     weights = {"w_sup": 1.0, "w_dist": 0.0} if p.target == "annotated" else {"w_sup": p.w_sup, "w_dist": p.w_dist}
     validation = partial(load_embeddings, p.study, split="validation"), corpora.items("validation")
-    target = build_target(p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth,
-                          validation)
+    target = build_target(
+        p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth, validation
+    )
     if corpora.name == "soundscapes":
         quality = target_quality(target, corpora, **weights)
         if distributed.rank() == 0:
@@ -61,19 +66,31 @@ def train_stage_two(run, corpora, encoder):
 def _train(run, corpora, encoder, target, weights):
     p = run.parameters
     audio = {split: corpora.audio(split, encoder.backbone) for split in ("development", "validation")}
-    if p.processes > 1 and not distributed.active():         # they end with the last checkpoint, which is resumed here
+    if p.processes > 1 and not distributed.active():  # they end with the last checkpoint, which is resumed here
         distributed.launch(p.processes, p.study, p.run_name())
-    trainer = Trainer(encoder, audio["development"], corpora.items("development"), target, p,
-                      (audio["validation"], corpora.items("validation")), run, **weights)
+    trainer = Trainer(
+        encoder,
+        audio["development"],
+        corpora.items("development"),
+        target,
+        p,
+        (audio["validation"], corpora.items("validation")),
+        run,
+        **weights,
+    )
     return trainer.run_all()
 
 
 def report(run, corpora, encoder, setting):
     """Embed the splits once, judge the held-out one, write model, embeddings and metrics; finishes the run."""
     split, p = run.parameters.evaluate_on, run.parameters
-    splits = ["development"] if setting == "stage1" else []      # of a teacher; others embed it when they become one
-    embeddings = {s: embed(encoder, corpora.audio(s, encoder.backbone), corpora.items(s), precision=p.precision,
-                           workers=p.workers) for s in dict.fromkeys((*splits, "validation", split))}
+    splits = ["development"] if setting == "stage1" else []  # of a teacher; others embed it when they become one
+    embeddings = {
+        s: embed(
+            encoder, corpora.audio(s, encoder.backbone), corpora.items(s), precision=p.precision, workers=p.workers
+        )
+        for s in dict.fromkeys((*splits, "validation", split))
+    }
     metrics, queries = judge(*embeddings[split], corpora.items(split), corpora.truth(split))
     if p.relevance:
         metrics |= judge_beyond(run, corpora.corpus(split), encoder, embeddings[split][0])
@@ -82,9 +99,14 @@ def report(run, corpora, encoder, setting):
     run.write_table("queries.csv", queries)
     run.write_json("metrics.json", metrics)
     backbone = getattr(p, "backbone", None) or runs.read_manifest(p.study, stage_one_of(p.study, p.student))["backbone"]
-    run.finish(setting=setting, backbone=backbone, data_fingerprint=corpora.corpus(split).fingerprint(),
-               development_fingerprint=corpora.corpus("development").fingerprint(),
-               captions_cut=encoder.text.cut_captions, captions_seen=encoder.text.seen_captions)
+    run.finish(
+        setting=setting,
+        backbone=backbone,
+        data_fingerprint=corpora.corpus(split).fingerprint(),
+        development_fingerprint=corpora.corpus("development").fingerprint(),
+        captions_cut=encoder.text.cut_captions,
+        captions_seen=encoder.text.seen_captions,
+    )
     return metrics
 
 
@@ -92,8 +114,12 @@ def report(run, corpora, encoder, setting):
 def judge_beyond(run, corpus, encoder, clips):
     """{kind: metrics} by the relevance that the run names (multi-positive or graded), and its per-query table."""
     beyond = load_relevance(run.parameters.relevance, corpus)
-    captions = torch.cat([encoder.eval().embed_captions(beyond.texts[i:i + 256]).float().cpu()
-                          for i in range(0, len(beyond.texts), 256)])
+    captions = torch.cat(
+        [
+            encoder.eval().embed_captions(beyond.texts[i : i + 256]).float().cpu()
+            for i in range(0, len(beyond.texts), 256)
+        ]
+    )
     table = judge_relevance(clips @ captions.T, beyond)
     run.write_table(f"queries-{beyond.kind}.csv", table)
     return {beyond.kind: summarise(table) if "rank" in table else table.mean().to_dict()}

@@ -1,4 +1,5 @@
 """One training loop for both stages: build, step, validate, checkpoint, run."""
+
 import math
 import time
 from functools import partial
@@ -15,9 +16,9 @@ from corrlib.models.precision import autocast
 from corrlib.training import checkpoints
 from corrlib.training.losses import stage_loss
 
-SPEAK_SECONDS = 60                                           # in an epoch that takes longer
-COLLAPSED = 0.01                                             # standard deviation of cosines that are all alike
-LEAST_SCALE = 2.0 ** -16                                     # of float16's loss: below it no gradient was ever finite
+SPEAK_SECONDS = 60  # in an epoch that takes longer
+COLLAPSED = 0.01  # standard deviation of cosines that are all alike
+LEAST_SCALE = 2.0**-16  # of float16's loss: below it no gradient was ever finite
 
 
 class DivergenceError(RuntimeError):
@@ -25,7 +26,9 @@ class DivergenceError(RuntimeError):
 
 
 def learning_rate_at(step, steps, warmup_steps, peak, final):
-    """Linear warm-up to `peak`, half a cosine down to `final` at the last of `steps`, then `final` (published recipe)."""
+    """Linear warm-up to `peak`, half a cosine down to `final` at the last of `steps`, then `final` (published
+    recipe).
+    """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
@@ -35,9 +38,9 @@ def learning_rate_at(step, steps, warmup_steps, peak, final):
 class Trainer:
     """Trains `encoder` on `audio` and `items` towards `target`, choosing the best epoch on validation.
 
-    parameters: TrainingParameters; validation: (audio, items); run: corrlib.study.runs.Run or None (nothing is written).
-    The loss is w_sup * L_sup + w_dist * L_dist; stage 1 is w_sup = 1 and no teacher. As one of several processes
-    (see corrlib.models.distributed) it embeds its share of every batch, and the first of them writes.
+    parameters: TrainingParameters; validation: (audio, items); run: corrlib.study.runs.Run or None (nothing is
+    written). The loss is w_sup * L_sup + w_dist * L_dist; stage 1 is w_sup = 1 and no teacher. As one of several
+    processes (see corrlib.models.distributed) it embeds its share of every batch, and the first of them writes.
     """
 
     def __init__(self, encoder, audio, items, target, parameters, validation, run=None, w_sup=1.0, w_dist=0.0):
@@ -51,8 +54,9 @@ class Trainer:
             encoder.compile_backbone()
         distributed.share_statistics(encoder)
         self.trained = [p for p in encoder.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(self.trained, lr=parameters.learning_rate, weight_decay=parameters.weight_decay,
-                                           fused=True)
+        self.optimiser = torch.optim.AdamW(
+            self.trained, lr=parameters.learning_rate, weight_decay=parameters.weight_decay, fused=True
+        )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=parameters.precision == "float16")
         self.tokens = encoder.text.tokenize(items.texts)
         self.steps_an_epoch = steps_an_epoch(items, parameters.batch_clips, parameters.captions_per_clip)
@@ -73,7 +77,10 @@ class Trainer:
         return pd.DataFrame(self.log)
 
     def _train_epoch(self):
-        """One pass over the items; returns the mean loss. Seeded by (seed, epoch) alone, so a resumed run is the same."""
+        """One pass over the items; returns the mean loss.
+
+        Seeded by (seed, epoch) alone, so a resumed run is the same.
+        """
         p = self.parameters
         torch.manual_seed(p.draw_seed() * 7919 + self.epoch + 15485863 * distributed.rank())
         self.encoder.train()
@@ -83,7 +90,9 @@ class Trainer:
             count += 1
             if time.time() - spoken > SPEAK_SECONDS:
                 spoken = time.time()
-                self._say(f"epoch {self.epoch + 1}/{p.epochs}  step {count}/{self.steps_an_epoch}  loss {total / count:.3f}")
+                self._say(
+                    f"epoch {self.epoch + 1}/{p.epochs}  step {count}/{self.steps_an_epoch}  loss {total / count:.3f}"
+                )
         return total / count
 
     def _requests(self):
@@ -97,10 +106,12 @@ class Trainer:
         for batch in epoch_batches(self.items, p.batch_clips, p.captions_per_clip, p.draw_seed(), self.epoch, longest):
             own = distributed.share(self.audio.places(batch.clips, crops))
             size = p.part_clips or len(own)
-            yield batch, [own[i:i + size] for i in range(0, len(own), size)]
+            yield batch, [own[i : i + size] for i in range(0, len(own), size)]
 
     def _step(self, batch, audio_parts, count):
-        """One batch: its gradient and, at the last of `accumulate_batches`, a step of the optimiser; returns the loss."""
+        """One batch: its gradient and, at the last of `accumulate_batches`, a step of the optimiser; returns the
+        loss.
+        """
         step = self.epoch * self.steps_an_epoch + count
         place = count % self.parameters.accumulate_batches
         together = min(self.parameters.accumulate_batches, self.steps_an_epoch - count + place)
@@ -116,13 +127,14 @@ class Trainer:
         clips = self._in_parts([(self.encoder.embed_batch, part) for part in audio_parts])
         own = distributed.share([self.tokens[i] for i in batch.captions.tolist()])
         size = -(-len(own) // len(audio_parts))
-        captions = self._in_parts([(self.encoder.embed_tokens, own[i:i + size]) for i in range(0, len(own), size)])
+        captions = self._in_parts([(self.encoder.embed_tokens, own[i : i + size]) for i in range(0, len(own), size)])
         similarity = distributed.gather(clips.embed()) @ distributed.gather(captions.embed()).T
         estimated = self.target(batch)
         if estimated is not None:
             estimated = [distribution.to(self.device) for distribution in estimated]
-        loss = stage_loss(similarity, batch.annotated.to(self.device), temperature=p.temperature, estimated=estimated,
-                          **self.weights)
+        loss = stage_loss(
+            similarity, batch.annotated.to(self.device), temperature=p.temperature, estimated=estimated, **self.weights
+        )
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss is {loss.item()}", step, batch)
         self.scaler.scale(loss / together).backward()
@@ -132,6 +144,7 @@ class Trainer:
 
     def _in_parts(self, calls):
         """Parts of embeddings, each a function and its arguments, computed in the run's precision."""
+
         def under_autocast(function, *arguments):
             with autocast(self.device, self.parameters.precision):
                 return function(*arguments)
@@ -163,29 +176,43 @@ class Trainer:
     def _diverged(self, what, step, batch):
         clips = ", ".join(self.items.clip_ids[row] for row in batch.clips[:8].tolist())
         last = next(iter(self.run.checkpoints() if self.run else []), "none yet")
-        return DivergenceError(f"{what} at step {step} (epoch {self.epoch + 1}), first clips of the batch "
-                               f"{clips}; last good checkpoint: {last}; lower learning_rate and run again")
+        return DivergenceError(
+            f"{what} at step {step} (epoch {self.epoch + 1}), first clips of the batch "
+            f"{clips}; last good checkpoint: {last}; lower learning_rate and run again"
+        )
 
     def _record(self, loss, scores, seconds):
         score = float(scores["mAP@10"])
         if score > self.best:
             self.best = score
             self.best_state = {k: v.detach().cpu().clone() for k, v in self.encoder.state_dict().items()}
-        self.log.append({"epoch": self.epoch, "loss": loss, "seconds": seconds,
-                         **{f"validation {k}": float(scores[k]) for k in ("mAP@10", "R@1", "R@5", "R@10")}})
+        self.log.append(
+            {
+                "epoch": self.epoch,
+                "loss": loss,
+                "seconds": seconds,
+                **{f"validation {k}": float(scores[k]) for k in ("mAP@10", "R@1", "R@5", "R@10")},
+            }
+        )
         left = (self.parameters.epochs - self.epoch) * sum(r["seconds"] for r in self.log) / len(self.log)
-        self._say(f"epoch {self.epoch}/{self.parameters.epochs}  loss {loss:.3f}  validation mAP@10 {100 * score:.2f} %"
-                  f"  (best {100 * self.best:.2f} %)  {left:.0f} s left")
+        self._say(
+            f"epoch {self.epoch}/{self.parameters.epochs}  loss {loss:.3f}  validation mAP@10 {100 * score:.2f} %"
+            f"  (best {100 * self.best:.2f} %)  {left:.0f} s left"
+        )
         if scores["spread"] < COLLAPSED:
-            self._say(f"warning: all similarities are alike (standard deviation {scores['spread']:.1e}), the embedding "
-                      "space has collapsed; lower learning_rate, or raise batch_clips or temperature")
+            self._say(
+                f"warning: all similarities are alike (standard deviation {scores['spread']:.1e}), the embedding "
+                "space has collapsed; lower learning_rate, or raise batch_clips or temperature"
+            )
         if self.run and distributed.rank() == 0:
             self.run.write_table("log.csv", pd.DataFrame(self.log))
             self._checkpoint()
         distributed.wait()
 
     def _say(self, line):
-        """To the notebook, and to progress.log in the run's folder, which can be followed while a headless run goes on."""
+        """To the notebook, and to progress.log in the run's folder, which can be followed while a headless run goes
+        on.
+        """
         if distributed.rank():
             return
         print(line, flush=True)
@@ -194,10 +221,19 @@ class Trainer:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def _checkpoint(self):
-        checkpoints.save(self.run, self.epoch, {
-            "epoch": self.epoch, "best": self.best, "best_state": self.best_state, "log": self.log,
-            "encoder": self.encoder.state_dict(), "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict()})
+        checkpoints.save(
+            self.run,
+            self.epoch,
+            {
+                "epoch": self.epoch,
+                "best": self.best,
+                "best_state": self.best_state,
+                "log": self.log,
+                "encoder": self.encoder.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            },
+        )
 
     def _resume(self):
         state = checkpoints.load(self.run, self.device) if self.run else None

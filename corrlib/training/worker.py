@@ -2,6 +2,7 @@
 
 The run's notebook starts them where `processes` is above 1, and goes on from their last checkpoint.
 """
+
 import sys
 
 from corrlib.corpora.splits import open_corpora

@@ -1,4 +1,5 @@
 """The benchmark's stop watch, gauge and arithmetic; and its notebook, tiny."""
+
 import os
 import subprocess
 import sys
@@ -45,10 +46,12 @@ def test_the_cost_of_training_is_three_times_the_way_forwards():
 
 
 def test_the_merged_epoch_adds_up():
-    table = benchmarks.merged_epoch("mn_tiny").set_index("corpus")      # a network whose cost is that of its seconds
+    table = benchmarks.merged_epoch("mn_tiny").set_index("corpus")  # a network whose cost is that of its seconds
     assert table.loc["all", "padded"] == pytest.approx(table["padded"].drop("all").sum())
     assert table.loc["AudioCaps", "expected"] == pytest.approx(1 / 3)
-    assert table.loc["ClothoV2", "expected"] == pytest.approx((20 + 2 * 30) / 3 / (5 * 30), rel=0.01)   # 15 to 30 s, once
+    assert table.loc["ClothoV2", "expected"] == pytest.approx(
+        (20 + 2 * 30) / 3 / (5 * 30), rel=0.01
+    )  # 15 to 30 s, once
     assert table.loc["WavCaps: BBC", "at_most"] == 1
     own = table.loc["all"]
     assert own["at_least"] < own["whole_seconds"] < own["expected"] < own["at_most"]
@@ -64,29 +67,49 @@ def test_freesound_is_as_published():
     assert found.mean() == pytest.approx(FREESOUND_MEAN, rel=0.02)
     short = found[found <= 10]
     assert len(short) / len(found) == pytest.approx(FREESOUND_SHORT, abs=0.001)
-    assert short.mean() == pytest.approx(FREESOUND_SHORT_MEAN, rel=0.06)         # a fact that was not fitted
+    assert short.mean() == pytest.approx(FREESOUND_SHORT_MEAN, rel=0.06)  # a fact that was not fitted
 
 
 def test_extrapolation_grows_with_the_product():
     sizes = [1000, 2000, 4000]
-    table = pd.DataFrame({"work": "estimation from disk", "n": sizes, "seconds": [n * 1024 / 1e6 for n in sizes],
-                          "gib": 0.1})
+    table = pd.DataFrame(
+        {"work": "estimation from disk", "n": sizes, "seconds": [n * 1024 / 1e6 for n in sizes], "gib": 0.1}
+    )
     found = benchmarks.extrapolated(table, 40_000)
     assert found["exponent"] == pytest.approx(1) and found["hours"] == pytest.approx(40_000**2 / 1e6 / 3600)
 
 
 def test_the_notebook_runs_headlessly(tmp_path):
-    given = ("{backbones: [mn_tiny], clips: 1, repeats: 1, largest: 1000, compiled: false, "
-             f"figures: {tmp_path / 'figures'}}}")
+    given = (
+        "{backbones: [mn_tiny], clips: 1, repeats: 1, largest: 1000, compiled: false, "
+        f"figures: {tmp_path / 'figures'}}}"
+    )
     environment = {**os.environ, "CORRLIB_RUNS": str(tmp_path / "runs"), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([sys.executable, "-m", "papermill", "notebooks/90_benchmark.ipynb", str(tmp_path / "out.ipynb"),
-                             "--cwd", str(ROOT), "-y", given, "--no-progress-bar"], cwd=ROOT, env=environment,
-                            capture_output=True, text=True)
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "papermill",
+            "notebooks/90_benchmark.ipynb",
+            str(tmp_path / "out.ipynb"),
+            "--cwd",
+            str(ROOT),
+            "-y",
+            given,
+            "--no-progress-bar",
+        ],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     table = pd.read_csv(tmp_path / "figures" / "benchmark.csv")
     assert set(table["part"]) == {"front end", "embedding", "training step", "text", "evaluation", "decoding"}
     grown = pd.read_csv(tmp_path / "figures" / "benchmark_growth.csv")
-    assert (grown["recall"].dropna() > 0).all() and {"estimation", "estimation from disk", "search"} == set(grown["work"])
+    assert (grown["recall"].dropna() > 0).all() and {"estimation", "estimation from disk", "search"} == set(
+        grown["work"]
+    )
     assert (tmp_path / "runs" / "benchmark" / "benchmark" / "manifest.json").is_file()
 
 

@@ -1,4 +1,5 @@
 """Corpora in their published layouts, with the oddities that are out there, and everything that can be wrong with them."""
+
 import json
 import sys
 import unicodedata
@@ -23,7 +24,8 @@ def check(corpus, clips, captions):
     assert set(corpus.captions["clip_id"]) == set(corpus.clips["clip_id"])
     for row in corpus.clips.itertuples():
         assert len(read_clip(row.path, row.start_seconds, row.duration_seconds)) == pytest.approx(
-            32000 * row.duration_seconds, abs=2)
+            32000 * row.duration_seconds, abs=2
+        )
 
 
 # Layouts
@@ -85,9 +87,16 @@ def test_own_data(tmp_path):
 
 def test_own_data_in_one_table_with_parts_of_files(tmp_path):
     make.sound(tmp_path / "long.wav", 3)
-    make.table(tmp_path / "captions.csv", ["split", "file", "start_seconds", "duration_seconds", "caption"],
-               [["development", "long.wav", "0", "1", "first"], ["development", "long.wav", "1", "1.5", "second"],
-                ["development", "long.wav", "1", "1.5", "second again"], ["evaluation", "long.wav", "", "", "all"]])
+    make.table(
+        tmp_path / "captions.csv",
+        ["split", "file", "start_seconds", "duration_seconds", "caption"],
+        [
+            ["development", "long.wav", "0", "1", "first"],
+            ["development", "long.wav", "1", "1.5", "second"],
+            ["development", "long.wav", "1", "1.5", "second again"],
+            ["evaluation", "long.wav", "", "", "all"],
+        ],
+    )
     corpus = load_corpus("folder", tmp_path, "development")
     check(corpus, 2, 3)
     assert corpus.clips["duration_seconds"].tolist() == [1, 1.5]
@@ -102,12 +111,14 @@ def test_merged_corpora_train_on_all_and_are_judged_on_the_first(tmp_path):
     corpus = load_corpus(name, tmp_path, "development")
     check(corpus, 3 + 4 + 6 - 2, 15 + 4 + 6 - 2)
     reasons = dict(zip(corpus.excluded["clip_id"], corpus.excluded["reason"], strict=True))
-    assert reasons == {"wavcaps/development/FreeSound/102": "leak: in ClothoV2",
-                       "wavcaps/development/AudioSet_SL/Y-id_test1": "leak: in AudioCaps validation or test"}
+    assert reasons == {
+        "wavcaps/development/FreeSound/102": "leak: in ClothoV2",
+        "wavcaps/development/AudioSet_SL/Y-id_test1": "leak: in AudioCaps validation or test",
+    }
     _, table = audit(list_corpus(name, tmp_path, "development"))
     assert table.set_index("corpus")["leaks"].to_dict() == {"clotho": 0, "audiocaps": 0, "wavcaps": 2}
     check(load_corpus(name, tmp_path, "evaluation"), 3, 15)
-    check(load_corpus("clotho", tmp_path, "development"), 3, 15)         # one corpus of a folder of several
+    check(load_corpus("clotho", tmp_path, "development"), 3, 15)  # one corpus of a folder of several
 
 
 def test_leaks_that_cannot_be_checked_stop_the_run(tmp_path):
@@ -142,19 +153,27 @@ def test_the_audit_counts_every_kind(tmp_path):
 
 
 def test_the_run_goes_on_only_within_the_tolerance(tmp_path):
-    with pytest.raises(AuditError, match=r"4 of 8 clips of clotho cannot be used \(1 missing, 2 zero-length, 1 unreadable; "
-                                         r"first: .*0.wav\); restore them, or raise tolerance \(0.3\) to at least 0.5"):
+    with pytest.raises(
+        AuditError,
+        match=r"4 of 8 clips of clotho cannot be used \(1 missing, 2 zero-length, 1 unreadable; "
+        r"first: .*0.wav\); restore them, or raise tolerance \(0.3\) to at least 0.5",
+    ):
         audit(damaged(tmp_path), tolerance=0.3)
 
 
 def test_a_clip_listed_twice_is_kept_once(tmp_path):
-    make.clotho(tmp_path, names=("dog's.wav", "dog&#39;s.wav", "c.wav"), splits=("development",), disk={"dog&#39;s.wav": "dog's.wav"})
+    make.clotho(
+        tmp_path,
+        names=("dog's.wav", "dog&#39;s.wav", "c.wav"),
+        splits=("development",),
+        disk={"dog&#39;s.wav": "dog's.wav"},
+    )
     corpus, table = audit(list_corpus("clotho", tmp_path, "development"), tolerance=0.4)
     assert table["duplicated"].iloc[0] == 1 and len(corpus.clips) == 2
 
 
 def test_what_was_probed_is_kept_until_a_file_changes(tmp_path, monkeypatch):
-    module = sys.modules["corrlib.corpora.audit"]          # the package's name `audit` is the function
+    module = sys.modules["corrlib.corpora.audit"]  # the package's name `audit` is the function
     make.clotho(tmp_path, splits=("development",))
     monkeypatch.setattr(module, "MANY", 1)
     opened, probe = [], module.probe
@@ -189,6 +208,7 @@ def test_formats_channels_and_rates(tmp_path, suffix):
 
 def test_crops_are_random_in_training_and_the_first_at_evaluation():
     import torch
+
     generator = torch.Generator().manual_seed(0)
     offsets = [crop_seconds(30.0, 10.0, generator)[0] for _ in range(200)]
     assert 0 <= min(offsets) < 1 and 19 < max(offsets) <= 20 and crop_seconds(30.0, 10.0) == (0.0, 10.0)
@@ -200,9 +220,12 @@ def test_batches_of_like_lengths():
 
     from corrlib.corpora.batches import Items, epoch_batches
     from corrlib.corpora.corpus import build
+
     rng = np.random.default_rng(0)
     keys = pd.Series([f"c{i}" for i in range(300)])
-    files = pd.DataFrame({"key": keys, "path": "", "start_seconds": 0.0, "duration_seconds": rng.choice([5, 10, 22, 30], 300)})
+    files = pd.DataFrame(
+        {"key": keys, "path": "", "start_seconds": 0.0, "duration_seconds": rng.choice([5, 10, 22, 30], 300)}
+    )
     items = Items(build("x", "development", files, pd.DataFrame({"key": keys, "text": "t"})))
     batches = list(epoch_batches(items, 16, 1, seed=1, epoch=0, longest_seconds=30.0))
     spans = [float(items.seconds[b.clips].max() - items.seconds[b.clips].min()) for b in batches]
@@ -217,6 +240,7 @@ def test_batches_of_like_lengths():
 
 def test_decoded_audio_is_kept_and_a_stale_one_noticed(tmp_path, capsys):
     from corrlib.corpora.decoded import DecodedAudio
+
     make.clotho(tmp_path, splits=("development",))
     corpus = load_corpus("clotho", tmp_path, "development")
     store = DecodedAudio(corpus, 32000, tmp_path / "cache")
@@ -236,7 +260,7 @@ def test_decoded_audio_is_kept_and_a_stale_one_noticed(tmp_path, capsys):
 
 def truncate(path, share=0.5):
     data = path.read_bytes()
-    path.write_bytes(data[:int(share * len(data))])
+    path.write_bytes(data[: int(share * len(data))])
 
 
 def rewrite(path, change):
@@ -245,72 +269,167 @@ def rewrite(path, change):
 
 BAD_CLOTHO = {
     "no folder": (lambda f: f.rename(f.with_name("gone")), "does not exist; put the corpus there or set `data`"),
-    "no table": (lambda f: (f / "clotho_captions_development.csv").unlink(), "clotho_captions_development.csv does not exist"),
+    "no table": (
+        lambda f: (f / "clotho_captions_development.csv").unlink(),
+        "clotho_captions_development.csv does not exist",
+    ),
     "no audio folder": (lambda f: (f / "development").rename(f / "dev"), "audio folder .*development does not exist"),
-    "empty table": (lambda f: (f / "clotho_captions_development.csv").write_text(""), "is empty; restore the published file"),
-    "header only": (lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.splitlines()[0]), "lists no clips"),
-    "wrong column": (lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace("caption_3", "caption3")),
-                     "has no column 'caption_3', only file_name"),
-    "other separator": (lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace(",", ";")),
-                        "has no column 'file_name'"),
-    "too many fields": (lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t + "x.wav,1,2,3,4,5,6,7,8\n"),
-                        "is not a well-formed CSV"),
-    "listed twice": (lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t + t.splitlines()[1] + "\n"),
-                     "lists the file 'a.wav' more than once; restore the file or mend that line"),
-    "empty caption": (lambda f: rewrite(f / "clotho_captions_development.csv",
-                                        lambda t: t.replace("\"Caption 2 of development, a sound, maybe\"", " ")),
-                      "has an empty caption of 'a.wav'"),
-    "missing clip": (lambda f: (f / "development" / "b.wav").unlink(), "1 of 3 clips of clotho cannot be used .1 missing"),
+    "empty table": (
+        lambda f: (f / "clotho_captions_development.csv").write_text(""),
+        "is empty; restore the published file",
+    ),
+    "header only": (
+        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.splitlines()[0]),
+        "lists no clips",
+    ),
+    "wrong column": (
+        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace("caption_3", "caption3")),
+        "has no column 'caption_3', only file_name",
+    ),
+    "other separator": (
+        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace(",", ";")),
+        "has no column 'file_name'",
+    ),
+    "too many fields": (
+        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t + "x.wav,1,2,3,4,5,6,7,8\n"),
+        "is not a well-formed CSV",
+    ),
+    "listed twice": (
+        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t + t.splitlines()[1] + "\n"),
+        "lists the file 'a.wav' more than once; restore the file or mend that line",
+    ),
+    "empty caption": (
+        lambda f: rewrite(
+            f / "clotho_captions_development.csv",
+            lambda t: t.replace('"Caption 2 of development, a sound, maybe"', " "),
+        ),
+        "has an empty caption of 'a.wav'",
+    ),
+    "missing clip": (
+        lambda f: (f / "development" / "b.wav").unlink(),
+        "1 of 3 clips of clotho cannot be used .1 missing",
+    ),
     "empty clip": (lambda f: (f / "development" / "b.wav").write_bytes(b""), "1 zero-length; first: .*b.wav"),
     "no audio": (lambda f: (f / "development" / "b.wav").write_bytes(b"RIFF nothing"), "1 unreadable; first: .*b.wav"),
-    "outside": (lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace("b.wav", "../../b.wav")),
-                "name '../../b.wav', which lies outside"),
-    "absolute": (lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace("b.wav", "/etc/passwd")),
-                 "name '/etc/passwd', which lies outside"),
-    "link outside": (lambda f: [(f / "development" / "b.wav").unlink(), make.sound(f.parent / "x" / "o.wav"),
-                                (f / "development" / "b.wav").symlink_to(f.parent / "x" / "o.wav")],
-                     "is a link to a file outside its folder"),
-    "two files": (lambda f: [(f / "development" / "b.wav").rename(f / "development" / "B.WAV"),
-                             make.sound(f / "development" / "b..wav")], "holds 2 files for 'b.wav'"),
+    "outside": (
+        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace("b.wav", "../../b.wav")),
+        "name '../../b.wav', which lies outside",
+    ),
+    "absolute": (
+        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace("b.wav", "/etc/passwd")),
+        "name '/etc/passwd', which lies outside",
+    ),
+    "link outside": (
+        lambda f: [
+            (f / "development" / "b.wav").unlink(),
+            make.sound(f.parent / "x" / "o.wav"),
+            (f / "development" / "b.wav").symlink_to(f.parent / "x" / "o.wav"),
+        ],
+        "is a link to a file outside its folder",
+    ),
+    "two files": (
+        lambda f: [
+            (f / "development" / "b.wav").rename(f / "development" / "B.WAV"),
+            make.sound(f / "development" / "b..wav"),
+        ],
+        "holds 2 files for 'b.wav'",
+    ),
 }
 BAD_AUDIOCAPS = {
     "no table": (lambda f: (f / "train.csv").unlink(), "captions table .*train.csv does not exist"),
     "no audio": (lambda f: (f / "audio").rename(f / "other"), "audio folder .*audio/train does not exist"),
-    "wrong column": (lambda f: rewrite(f / "train.csv", lambda t: t.replace("youtube_id", "id")), "has no column 'youtube_id'"),
-    "start time": (lambda f: rewrite(f / "train.csv", lambda t: t.replace(",30,", ",half,")), "the start_time 'half'; it must be"),
-    "empty caption": (lambda f: rewrite(f / "train.csv", lambda t: t.replace("\"A train, caption 0\"", "")), "an empty caption of"),
+    "wrong column": (
+        lambda f: rewrite(f / "train.csv", lambda t: t.replace("youtube_id", "id")),
+        "has no column 'youtube_id'",
+    ),
+    "start time": (
+        lambda f: rewrite(f / "train.csv", lambda t: t.replace(",30,", ",half,")),
+        "the start_time 'half'; it must be",
+    ),
+    "empty caption": (
+        lambda f: rewrite(f / "train.csv", lambda t: t.replace('"A train, caption 0"', "")),
+        "an empty caption of",
+    ),
     "missing clip": (lambda f: (f / "audio" / "train" / "Y-id_train2.flac").unlink(), "1 of 4 clips of audiocaps"),
 }
 BAD_WAVCAPS = {
-    "no json": (lambda f: (f / "json_files" / "SoundBible" / "sb_final.json").unlink(), "WavCaps' sb_final.json is missing"),
+    "no json": (
+        lambda f: (f / "json_files" / "SoundBible" / "sb_final.json").unlink(),
+        "WavCaps' sb_final.json is missing",
+    ),
     "no audio": (lambda f: (f / "SoundBible_flac").rename(f / "x"), "audio folder of SoundBible is missing"),
-    "not json": (lambda f: truncate(f / "json_files" / "SoundBible" / "sb_final.json"), "is not valid JSON .*download it again"),
-    "no data": (lambda f: (f / "json_files/SoundBible/sb_final.json").write_text("{}"), "holds no list of clips under 'data'"),
-    "a list of words": (lambda f: (f / "json_files/SoundBible/sb_final.json").write_text('{"data": ["x"]}'), "holds no list"),
-    "no caption": (lambda f: (f / "json_files/SoundBible/sb_final.json").write_text('{"data": [{"id": 7}]}'),
-                   "has no caption in its entry 1"),
-    "twice": (lambda f: (f / "json_files/SoundBible/sb_final.json").write_text(
-        json.dumps({"data": [{"id": "7", "caption": "x"}] * 2})), "lists the clip '7' more than once"),
+    "not json": (
+        lambda f: truncate(f / "json_files" / "SoundBible" / "sb_final.json"),
+        "is not valid JSON .*download it again",
+    ),
+    "no data": (
+        lambda f: (f / "json_files/SoundBible/sb_final.json").write_text("{}"),
+        "holds no list of clips under 'data'",
+    ),
+    "a list of words": (
+        lambda f: (f / "json_files/SoundBible/sb_final.json").write_text('{"data": ["x"]}'),
+        "holds no list",
+    ),
+    "no caption": (
+        lambda f: (f / "json_files/SoundBible/sb_final.json").write_text('{"data": [{"id": 7}]}'),
+        "has no caption in its entry 1",
+    ),
+    "twice": (
+        lambda f: (f / "json_files/SoundBible/sb_final.json").write_text(
+            json.dumps({"data": [{"id": "7", "caption": "x"}] * 2})
+        ),
+        "lists the clip '7' more than once",
+    ),
 }
 BAD_OWN = {
     "no table": (lambda f: (f / "development.csv").unlink(), "captions table .*captions.csv does not exist; write it"),
-    "outside": (lambda f: rewrite(f / "development.csv", lambda t: t.replace("sounds/", "../sounds/")), "lies outside its folder"),
-    "no caption": (lambda f: rewrite(f / "development.csv", lambda t: t.replace("caption 0 of 0", "")), "has an empty caption of"),
-    "seconds": (lambda f: make.table(f / "development.csv", ["file", "caption", "start_seconds"],
-                                     [["sounds/development 0.wav", "x", "soon"]]), "the start_seconds 'soon'"),
-    "negative": (lambda f: make.table(f / "development.csv", ["file", "caption", "start_seconds"],
-                                      [["sounds/development 0.wav", "x", "-1"]]), "the start_seconds '-1'"),
-    "behind the end": (lambda f: make.table(f / "development.csv", ["file", "caption", "start_seconds"],
-                                            [["sounds/development 0.wav", "x", "9"]]), "1 zero-length"),
-    "one-file table without the split": (lambda f: [(f / "development.csv").unlink(), make.table(
-        f / "captions.csv", ["split", "file", "caption"], [["evaluation", "a.wav", "x"]])], "has no row of the split"),
+    "outside": (
+        lambda f: rewrite(f / "development.csv", lambda t: t.replace("sounds/", "../sounds/")),
+        "lies outside its folder",
+    ),
+    "no caption": (
+        lambda f: rewrite(f / "development.csv", lambda t: t.replace("caption 0 of 0", "")),
+        "has an empty caption of",
+    ),
+    "seconds": (
+        lambda f: make.table(
+            f / "development.csv", ["file", "caption", "start_seconds"], [["sounds/development 0.wav", "x", "soon"]]
+        ),
+        "the start_seconds 'soon'",
+    ),
+    "negative": (
+        lambda f: make.table(
+            f / "development.csv", ["file", "caption", "start_seconds"], [["sounds/development 0.wav", "x", "-1"]]
+        ),
+        "the start_seconds '-1'",
+    ),
+    "behind the end": (
+        lambda f: make.table(
+            f / "development.csv", ["file", "caption", "start_seconds"], [["sounds/development 0.wav", "x", "9"]]
+        ),
+        "1 zero-length",
+    ),
+    "one-file table without the split": (
+        lambda f: [
+            (f / "development.csv").unlink(),
+            make.table(f / "captions.csv", ["split", "file", "caption"], [["evaluation", "a.wav", "x"]]),
+        ],
+        "has no row of the split",
+    ),
 }
-BAD = [("clotho", make.clotho, BAD_CLOTHO), ("audiocaps", make.audiocaps, BAD_AUDIOCAPS),
-       ("wavcaps", make.wavcaps, BAD_WAVCAPS), ("folder", make.own, BAD_OWN)]
+BAD = [
+    ("clotho", make.clotho, BAD_CLOTHO),
+    ("audiocaps", make.audiocaps, BAD_AUDIOCAPS),
+    ("wavcaps", make.wavcaps, BAD_WAVCAPS),
+    ("folder", make.own, BAD_OWN),
+]
 
 
-@pytest.mark.parametrize("name, build, harm, sentence", [(n, b, *case) for n, b, cases in BAD for case in cases.values()],
-                         ids=[f"{n}: {what}" for n, _, cases in BAD for what in cases])
+@pytest.mark.parametrize(
+    "name, build, harm, sentence",
+    [(n, b, *case) for n, b, cases in BAD for case in cases.values()],
+    ids=[f"{n}: {what}" for n, _, cases in BAD for what in cases],
+)
 def test_bad_input_is_one_sentence(tmp_path, name, build, harm, sentence):
     folder = build(tmp_path / "corpus")
     load_corpus(name, folder, "development")
@@ -320,21 +439,34 @@ def test_bad_input_is_one_sentence(tmp_path, name, build, harm, sentence):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name, split, sentence", [
-    ("cloto", "development", "unknown corpus 'cloto'; did you mean 'clotho'"),
-    ("clotho+wavcap", "development", "unknown corpus 'wavcap'; did you mean 'wavcaps'"),
-    ("clotho+clotho", "development", "names one twice"), ("clotho", "test", "corpus 'clotho' has no split 'test'"),
-    ("wavcaps", "evaluation", "corpus 'wavcaps' has no split 'evaluation'")])
+@pytest.mark.parametrize(
+    "name, split, sentence",
+    [
+        ("cloto", "development", "unknown corpus 'cloto'; did you mean 'clotho'"),
+        ("clotho+wavcap", "development", "unknown corpus 'wavcap'; did you mean 'wavcaps'"),
+        ("clotho+clotho", "development", "names one twice"),
+        ("clotho", "test", "corpus 'clotho' has no split 'test'"),
+        ("wavcaps", "evaluation", "corpus 'wavcaps' has no split 'evaluation'"),
+    ],
+)
 def test_unknown_names(tmp_path, name, split, sentence):
     with pytest.raises(ValueError, match=sentence):
         load_corpus(name, make.clotho(tmp_path), split)
 
 
-@pytest.mark.parametrize("harm, sentence", [
-    (lambda p: truncate(p), "truncated: replace or exclude"), (lambda p: p.write_bytes(b"x" * 50), "cannot be decoded"),
-    (lambda p: p.unlink(), "is missing; restore it or exclude its clip"),
-    (lambda p: soundfile.write(p, np.zeros(0), 16000), "ends after 0.00 s|holds no audio"),
-    (lambda p: soundfile.write(p, np.full(16000, np.nan, np.float32), 16000, subtype="FLOAT"), "not finite numbers")])
+@pytest.mark.parametrize(
+    "harm, sentence",
+    [
+        (lambda p: truncate(p), "truncated: replace or exclude"),
+        (lambda p: p.write_bytes(b"x" * 50), "cannot be decoded"),
+        (lambda p: p.unlink(), "is missing; restore it or exclude its clip"),
+        (lambda p: soundfile.write(p, np.zeros(0), 16000), "ends after 0.00 s|holds no audio"),
+        (
+            lambda p: soundfile.write(p, np.full(16000, np.nan, np.float32), 16000, subtype="FLOAT"),
+            "not finite numbers",
+        ),
+    ],
+)
 def test_a_bad_file_is_named_when_it_is_read(tmp_path, harm, sentence):
     path = make.sound(tmp_path / "x.wav", 1)
     harm(path)

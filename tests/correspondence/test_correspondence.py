@@ -1,4 +1,5 @@
 """Estimated correspondences against dense and written-out computations."""
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +42,7 @@ def test_estimates_are_distributions_in_both_directions(combine):
     torch.testing.assert_close(by_clip.sum(0), torch.ones(9, dtype=torch.float64))
     torch.testing.assert_close(by_caption.sum(1), torch.ones(6, dtype=torch.float64))
     assert by_clip.shape == by_caption.shape == (6, 9) and (by_clip > 0).all()
-    back = estimate(similarities().mT, TAU, combine, weights=[1.0, 2.0, 3.0])                # the directions change places
+    back = estimate(similarities().mT, TAU, combine, weights=[1.0, 2.0, 3.0])  # the directions change places
     torch.testing.assert_close(back[1].T, by_clip)
 
 
@@ -61,10 +62,15 @@ def test_each_combination_equals_its_definition():
     mean = np.exp((weights[:, None, None] * numbers).sum(0) / TAU)
     geometric = np.prod(softmax ** weights[:, None, None], axis=0)
     reciprocal = sum(w / (1 + (m[None] > m[:, None]).sum(1)) for w, m in zip(weights, numbers, strict=True))
-    expected = {"mean_similarity": mean, "geometric_mean": geometric, "rank_mean": reciprocal,
-                "best": np.exp(numbers[0] / TAU), "mean_probability": (weights[:, None, None] * softmax).sum(0)}
+    expected = {
+        "mean_similarity": mean,
+        "geometric_mean": geometric,
+        "rank_mean": reciprocal,
+        "best": np.exp(numbers[0] / TAU),
+        "mean_probability": (weights[:, None, None] * softmax).sum(0),
+    }
     for combine, values in expected.items():
-        found = estimate(members, TAU, combine, weights=5 * weights)[0]      # only ratios of weights count
+        found = estimate(members, TAU, combine, weights=5 * weights)[0]  # only ratios of weights count
         np.testing.assert_allclose(found, values / values.sum(0), rtol=1e-10, err_msg=combine)
 
 
@@ -78,15 +84,17 @@ def test_geometric_mean_is_mean_similarity_and_the_others_differ():
 def test_estimate_is_the_target_of_the_distillation_loss():
     student, members = similarities(1)[0], similarities(seed=1)
     assert symmetric_cross_entropy(student, *estimate(members, 0.1), TAU).item() == pytest.approx(
-        distillation_loss(student, members.mean(0), TAU, teacher_temperature=0.1).item(), 1e-12)
+        distillation_loss(student, members.mean(0), TAU, teacher_temperature=0.1).item(), 1e-12
+    )
 
 
 def test_temperature_limits_and_half_precision():
     members = similarities(2)
     hard = estimate(members, 1e-5)[0]
     assert torch.equal(hard.argmax(0), members.mean(0).argmax(0)) and hard.max(0).values.min() > 1 - 1e-9
-    torch.testing.assert_close(estimate(members, 1e6)[1], torch.full((6, 9), 1 / 9, dtype=torch.float64), rtol=1e-5,
-                               atol=0)
+    torch.testing.assert_close(
+        estimate(members, 1e6)[1], torch.full((6, 9), 1 / 9, dtype=torch.float64), rtol=1e-5, atol=0
+    )
     half = estimate(members.half(), TAU)[0]
     torch.testing.assert_close(half, estimate(members.half().float(), TAU)[0])
     assert half.dtype == torch.float32
@@ -131,7 +139,7 @@ def test_top_correspondences_never_hold_more_than_a_block():
     clips, captions = embeddings([3, 3], 450, 600)
     with Largest() as watched:
         top_correspondences(clips, captions, TAU, 2, block=20)
-    assert 0 < watched.numel <= 600 * 3                      # of 270,000 pairs: the embeddings are the largest
+    assert 0 < watched.numel <= 600 * 3  # of 270,000 pairs: the embeddings are the largest
 
 
 def test_half_precision_embeddings_are_enough_for_top_correspondences():
@@ -201,7 +209,7 @@ def test_agreement_equals_scipy_and_a_loop():
         g, t = guess[keep[:, j], j], truth[keep[:, j], j]
         expected.append(spearmanr(g, t).statistic)
         hits = [t[i] == 1 for i in sorted(range(len(g)), key=lambda i: -g[i])]
-        precisions.append(np.mean([sum(hits[:n + 1]) / (n + 1) for n, hit in enumerate(hits) if hit]))
+        precisions.append(np.mean([sum(hits[: n + 1]) / (n + 1) for n, hit in enumerate(hits) if hit]))
     found = agreement(guess, truth, annotated)
     assert found["rank_correlation"] == pytest.approx(np.mean(expected))
     assert found["average_precision"] == pytest.approx(np.mean(precisions))
@@ -209,10 +217,10 @@ def test_agreement_equals_scipy_and_a_loop():
 
 def test_agreement_where_nothing_can_be_said():
     eye = np.eye(4)
-    found = agreement(np.random.default_rng(0).random((4, 4)), eye, eye)     # only annotated pairs match at all
+    found = agreement(np.random.default_rng(0).random((4, 4)), eye, eye)  # only annotated pairs match at all
     assert np.isnan(found["rank_correlation"]) and np.isnan(found["average_precision"]) and np.isnan(found["chance"])
     truth, annotated, _ = known_truth()
-    assert agreement(np.zeros_like(truth), truth, annotated)["rank_correlation"] == 0        # an estimate without opinion
+    assert agreement(np.zeros_like(truth), truth, annotated)["rank_correlation"] == 0  # an estimate without opinion
     with pytest.raises(ValueError, match="not finite"):
         agreement(truth * np.nan, truth, annotated)
     with pytest.raises(ValueError, match="same \\(clips, captions\\)"):
@@ -222,10 +230,10 @@ def test_agreement_where_nothing_can_be_said():
 def test_calibration_tables():
     rng = np.random.default_rng(0)
     guess = rng.random((100, 200))
-    hits = rng.random(guess.shape) < guess                                   # calibrated by construction
+    hits = rng.random(guess.shape) < guess  # calibrated by construction
     table = calibration(guess, hits, bins=20)
     assert table["pairs"].tolist() == [1000] * 20 and (table["low"] < table["estimated"]).all()
-    np.testing.assert_allclose(table["truth"], table["estimated"], atol=5 * 0.5 / 1000 ** 0.5)
+    np.testing.assert_allclose(table["truth"], table["estimated"], atol=5 * 0.5 / 1000**0.5)
     edged = calibration(guess, hits, bins=[0, 0.5, 0.9, 1])
     for row in edged.itertuples():
         inside = (guess >= row.low) & (guess < row.high)
@@ -238,7 +246,7 @@ def test_calibration_keeps_equal_estimates_together_and_every_pair():
     table = calibration(np.array([0, 0, 0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 0, 0, 1, 1, 1]), bins=4)
     assert table["pairs"].sum() == 8 and table["truth"].tolist() == pytest.approx([1 / 6, 1])
     on_edge = calibration(np.array([0, 0.5, 0.5, 1]), np.array([0, 1, 1, 1]), bins=[0, 0.5, 1])
-    assert on_edge["pairs"].tolist() == [1, 3]                               # a bin holds its lower edge
+    assert on_edge["pairs"].tolist() == [1, 3]  # a bin holds its lower edge
     constant = calibration(np.full(5, 0.3), np.arange(5) / 4)
     assert constant["pairs"].tolist() == [5] and constant["truth"].tolist() == [0.5]
     with pytest.raises(ValueError, match="widen the edges"):
@@ -247,8 +255,10 @@ def test_calibration_keeps_equal_estimates_together_and_every_pair():
 
 def test_embeddings_on_disk_give_the_same_correspondences(tmp_path):
     draw = torch.Generator().manual_seed(0)
-    clips, captions = ([torch.nn.functional.normalize(torch.randn(n, size, generator=draw), dim=-1) for size in (8, 12)]
-                       for n in (50, 30))
+    clips, captions = (
+        [torch.nn.functional.normalize(torch.randn(n, size, generator=draw), dim=-1) for size in (8, 12)]
+        for n in (50, 30)
+    )
     stored = []
     for member, (own, texts) in enumerate(zip(clips, captions, strict=True)):
         path = tmp_path / f"{member}.safetensors"

@@ -1,4 +1,5 @@
 """Intervals and tests against loops, known sampling distributions, exact enumeration and invariants."""
+
 import itertools
 import time
 
@@ -46,7 +47,7 @@ def test_interval_knows_that_captions_of_a_clip_stay_together():
     assert copied == pytest.approx(once)
     wrong = bootstrap_interval(np.repeat(values, 5), np.arange(500))
     assert wrong[2] - wrong[1] < 0.6 * (once[2] - once[1])
-    assert once[2] - once[1] == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.06)        # normal theory
+    assert once[2] - once[1] == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.06)  # normal theory
 
 
 def test_interval_covers_the_true_mean_about_as_often_as_it_says():
@@ -66,7 +67,7 @@ def test_order_of_queries_and_names_of_clips_do_not_matter_and_seed_does():
     assert other == pytest.approx((mean, low, high), abs=0.02) and other[0] == pytest.approx(mean)
     assert bootstrap_interval(values, groups) == (mean, low, high)
     assert bootstrap_interval(values, groups, seed=1)[1] != low
-    table = pd.DataFrame({"v": values, "g": groups})[1:]                     # a Series whose index does not start at 0
+    table = pd.DataFrame({"v": values, "g": groups})[1:]  # a Series whose index does not start at 0
     assert bootstrap_interval(table["v"], table["g"]) == bootstrap_interval(values[1:], groups[1:])
 
 
@@ -79,7 +80,7 @@ def test_several_seeds_are_strata_of_equal_weight():
     assert high - low == pytest.approx(stratified, rel=0.06)
     assert bootstrap_interval(list(values), [groups] * 3) == (mean, low, high)
     uneven = bootstrap_interval([values[0], values[2][:50]], [groups, groups[:50]])
-    assert uneven[0] == pytest.approx((values[0].mean() + values[2][:50].mean()) / 2)        # not by number of queries
+    assert uneven[0] == pytest.approx((values[0].mean() + values[2][:50].mean()) / 2)  # not by number of queries
 
 
 def test_same_clips_are_not_taken_for_new_ones():
@@ -88,7 +89,7 @@ def test_same_clips_are_not_taken_for_new_ones():
     one, three = bootstrap_interval(values, groups), np.stack([values] * 3)
     assert bootstrap_interval(three, groups, same_clips=True) == pytest.approx(one)
     narrow = bootstrap_interval(three, groups)
-    assert (narrow[2] - narrow[1]) * 3 ** 0.5 == pytest.approx(one[2] - one[1], rel=0.1)
+    assert (narrow[2] - narrow[1]) * 3**0.5 == pytest.approx(one[2] - one[1], rel=0.1)
     with pytest.raises(ValueError, match="same_clips"):
         bootstrap_interval([values, values], [groups, groups[::-1]], same_clips=True)
 
@@ -130,9 +131,9 @@ def test_randomisation_test_is_right_where_nothing_differs_and_finds_what_does()
 
 def test_interval_over_seeds_is_students_and_covers_as_often_as_it_says():
     """Tabled: t(0.975) is 4.3027 with 2 degrees of freedom, t(0.95) is 2.1318 with 4."""
-    half = 4.3027 / 3 ** 0.5
+    half = 4.3027 / 3**0.5
     assert interval_over_seeds([1, 2, 3]) == pytest.approx((2 - half, 2 + half), abs=1e-4)
-    half = 2.1318 * 2.5 ** 0.5 / 5 ** 0.5
+    half = 2.1318 * 2.5**0.5 / 5**0.5
     assert interval_over_seeds([5, 1, 4, 2, 3], level=0.9) == pytest.approx((3 - half, 3 + half), abs=1e-4)
     drawn = [interval_over_seeds(x) for x in np.random.default_rng(0).normal(0.3, 2, (4000, 3))]
     assert np.mean([low <= 0.3 <= high for low, high in drawn]) == pytest.approx(0.95, abs=0.014)

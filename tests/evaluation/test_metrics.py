@@ -1,4 +1,5 @@
 """Metrics against loops written out here, ranx, closed forms and invariants."""
+
 import os
 import time
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")                # ranx's compilation takes a minute, its work here none
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # ranx's compilation takes a minute, its work here none
 from ranx import Qrels, Run, evaluate  # noqa: E402
 
 from corrlib.evaluation.metrics import oracle_ceiling, per_query, ranks, retrieval_metrics
@@ -42,9 +43,9 @@ def loop(similarity, relevance, query, k):
 def test_equals_a_plain_loop_even_with_ties(seed):
     similarity, relevance = case(seed, graded=seed % 2)
     if seed % 4 > 1:
-        similarity = np.round(similarity * 4) / 4              # many ties, broken by row
+        similarity = np.round(similarity * 4) / 4  # many ties, broken by row
     if seed % 5 == 0:
-        relevance[:, 0] = relevance[:, 0] * 0.5                # a query without a whole match
+        relevance[:, 0] = relevance[:, 0] * 0.5  # a query without a whole match
     table = per_query(similarity, relevance, k=(1, 5, 10, 16))
     for query, row in table.iterrows():
         rank, ap, recall, ndcg = loop(similarity, relevance, query, 10)
@@ -66,8 +67,14 @@ def test_equals_ranx(graded):
             qrels[name] = {f"c{i}": int(v) for i, v in enumerate(column) if v}
             run[name] = {f"c{i}": float(v) for i, v in enumerate(similarity[:, query])}
         ours.append(per_query(similarity, relevance))
-    names = {"ap@10": "map@10-l4", "ap@16": "map@16-l4", "r@1": "recall@1-l4", "r@5": "recall@5-l4",
-             "r@10": "recall@10-l4", "ndcg@10": "ndcg@10"}
+    names = {
+        "ap@10": "map@10-l4",
+        "ap@16": "map@16-l4",
+        "r@1": "recall@1-l4",
+        "r@5": "recall@5-l4",
+        "r@10": "recall@10-l4",
+        "ndcg@10": "ndcg@10",
+    }
     run = Run(run)
     evaluate(Qrels(qrels), run, list(names.values()))
     keys = [f"{seed}-{query}" for seed, table in enumerate(ours) for query in range(len(table))]
@@ -82,9 +89,10 @@ def test_one_relevant_item_closed_forms():
     relevance = torch.zeros(20, 1)
     relevance[2] = 1
     found = retrieval_metrics(similarity, relevance, k=(1, 2, 3, 10))
-    assert found == pytest.approx({"mAP@10": 1 / 3, "mAP@16": 1 / 3, "R@1": 0, "R@2": 0, "R@3": 1, "R@10": 1,
-                                   "nDCG@10": 0.5, "median_rank": 3})
-    below = retrieval_metrics(similarity, relevance.roll(10, 0))              # rank 13
+    assert found == pytest.approx(
+        {"mAP@10": 1 / 3, "mAP@16": 1 / 3, "R@1": 0, "R@2": 0, "R@3": 1, "R@10": 1, "nDCG@10": 0.5, "median_rank": 3}
+    )
+    below = retrieval_metrics(similarity, relevance.roll(10, 0))  # rank 13
     assert below["mAP@10"] == below["R@10"] == below["nDCG@10"] == 0
     assert below["mAP@16"] == pytest.approx(1 / 13) and below["median_rank"] == 13
 
@@ -104,7 +112,7 @@ def test_ties_are_broken_by_row():
     relevance = torch.eye(30).repeat_interleave(2, 1)
     found = per_query(torch.full((30, 60), 0.5), relevance)
     assert found["rank"].tolist() == [i // 2 + 1 for i in range(60)]
-    assert found["ap@10"].mean() == pytest.approx(sum(1 / r for r in range(1, 11)) / 30)     # chance, exactly
+    assert found["ap@10"].mean() == pytest.approx(sum(1 / r for r in range(1, 11)) / 30)  # chance, exactly
 
 
 def test_directions_blocks_and_monotone_maps():
@@ -126,11 +134,14 @@ def test_ranks_without_a_relevant_item_and_integer_relevance():
     assert found["ap@10"].tolist() == [0, 0.5] and found["ndcg@10"].tolist()[0] == 0
 
 
-@pytest.mark.parametrize("similarity, relevance, sentence", [
-    (torch.rand(3, 4), torch.zeros(4, 3), "similarity is"),
-    (torch.full((3, 3), torch.nan), torch.eye(3), "not finite"),
-    (torch.rand(3, 3), 5 * torch.eye(3), "outside"),
-])
+@pytest.mark.parametrize(
+    "similarity, relevance, sentence",
+    [
+        (torch.rand(3, 4), torch.zeros(4, 3), "similarity is"),
+        (torch.full((3, 3), torch.nan), torch.eye(3), "not finite"),
+        (torch.rand(3, 3), 5 * torch.eye(3), "outside"),
+    ],
+)
 def test_bad_input_names_the_culprit(similarity, relevance, sentence):
     with pytest.raises(ValueError, match=sentence):
         retrieval_metrics(similarity, relevance)
@@ -143,7 +154,7 @@ def test_clotho_size_takes_seconds():
     start = time.process_time()
     found = retrieval_metrics(similarity, relevance)
     assert time.process_time() - start < 5
-    assert found["median_rank"] == pytest.approx(523, abs=40)                # half of 1,045
+    assert found["median_rank"] == pytest.approx(523, abs=40)  # half of 1,045
 
 
 def truth_case():
@@ -160,16 +171,18 @@ def test_oracle_ceiling_equals_many_random_orders_of_ties():
     many, repeated = np.tile(truth, 3000), np.tile(annotated, 3000)
     drawn = retrieval_metrics(many + 1e-6 * rng.random(many.shape), repeated)
     for name, value in oracle_ceiling(truth, annotated).items():
-        assert value == pytest.approx(drawn[name], abs=5 * 0.5 / 27_000 ** 0.5), name
-    assert oracle_ceiling(truth, annotated)["mAP@10"] < 0.8                  # the case has something to find
+        assert value == pytest.approx(drawn[name], abs=5 * 0.5 / 27_000**0.5), name
+    assert oracle_ceiling(truth, annotated)["mAP@10"] < 0.8  # the case has something to find
 
 
 def test_oracle_ceiling_closed_forms():
     eye = np.eye(20)
     assert set(oracle_ceiling(eye, eye).values()) == {1.0}
-    twins = np.repeat(np.repeat(np.eye(10), 2, 0), 2, 1)                     # every clip has one exact double
-    assert oracle_ceiling(twins, eye) == pytest.approx({"mAP@10": 0.75, "mAP@16": 0.75, "R@1": 0.5, "R@5": 1, "R@10": 1})
-    nothing = oracle_ceiling(np.ones((20, 20)), eye)                         # chance
+    twins = np.repeat(np.repeat(np.eye(10), 2, 0), 2, 1)  # every clip has one exact double
+    assert oracle_ceiling(twins, eye) == pytest.approx(
+        {"mAP@10": 0.75, "mAP@16": 0.75, "R@1": 0.5, "R@5": 1, "R@10": 1}
+    )
+    nothing = oracle_ceiling(np.ones((20, 20)), eye)  # chance
     assert nothing["R@5"] == pytest.approx(0.25)
     assert nothing["mAP@10"] == pytest.approx(sum(1 / r for r in range(1, 11)) / 20)
     with pytest.raises(ValueError, match="exactly one"):
@@ -180,6 +193,7 @@ def test_oracle_ceiling_closed_forms():
 def test_the_first_ranked_are_those_of_a_full_stable_sort(levels):
     """Many ties (2 levels) need the full sort, few do not: both must give the same."""
     from corrlib.evaluation.metrics import first_ranked
+
     scores = torch.randint(levels, (40, 300), generator=torch.Generator().manual_seed(levels)).float()
     assert torch.equal(first_ranked(scores, 16), scores.argsort(dim=1, descending=True, stable=True)[:, :16])
 
@@ -187,6 +201,7 @@ def test_the_first_ranked_are_those_of_a_full_stable_sort(levels):
 def test_judging_in_blocks_equals_judging_at_once():
     from corrlib.corpora.batches import Items
     from corrlib.evaluation.evaluate import _in_blocks, judge
+
     items = Items.__new__(Items)
     items.clips, items.captions, items.clip_of_caption = 30, 90, torch.arange(90) // 3
     items.caption_ids = list(range(90))

@@ -1,4 +1,5 @@
 """Relevance beyond annotated pairs: multi-positive lists, human ratings, text alone."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,20 +26,40 @@ def graded(folder, change=lambda ratings: ratings):
     """The layout of "TAU Audio-Text Graded Relevances 2023": two queries, three rated clips each."""
     fids = {name: f"fid{i}=" for i, name in enumerate(NAMES)}
     for split in ("development", "validation", "evaluation"):
-        texts = [[f"clotho_{split}", f"t{i}{j}", fids[n], f"{n} caption {j}", "[]"] for i, n in enumerate(NAMES) for j in range(5)]
+        texts = [
+            [f"clotho_{split}", f"t{i}{j}", fids[n], f"{n} caption {j}", "[]"]
+            for i, n in enumerate(NAMES)
+            for j in range(5)
+        ]
         make.table(folder / "data/text_data" / f"{split}_text.csv", ["split", "tid", "fid", "text", "tokens"], texts)
-        make.table(folder / "data/audio_metadata" / f"{split}_audio_metadata.csv", ["split", "fid", "file_name"],
-                   [[split, fid, name] for name, fid in fids.items()])
-        rows = [["t00", "fid0=", "TP", "90"], ["t00", "fid1=", "C15", "40"], ["t00", "fid2=", "TN", "0"],
-                ["t31", "fid3=", "TP", "100"], ["t31", "fid0=", "C15", "20"], ["t31", "fid1=", "C15", "30"]]
-        make.table(folder / "data/relevance_data" / f"{split}_relevances.csv", ["tid", "fid", "fid_group", "rating"], change(rows))
+        make.table(
+            folder / "data/audio_metadata" / f"{split}_audio_metadata.csv",
+            ["split", "fid", "file_name"],
+            [[split, fid, name] for name, fid in fids.items()],
+        )
+        rows = [
+            ["t00", "fid0=", "TP", "90"],
+            ["t00", "fid1=", "C15", "40"],
+            ["t00", "fid2=", "TN", "0"],
+            ["t31", "fid3=", "TP", "100"],
+            ["t31", "fid0=", "C15", "20"],
+            ["t31", "fid1=", "C15", "30"],
+        ]
+        make.table(
+            folder / "data/relevance_data" / f"{split}_relevances.csv",
+            ["tid", "fid", "fid_group", "rating"],
+            change(rows),
+        )
     return folder
 
 
 @pytest.mark.parametrize("write", [lambda names: str(names), ";".join])
 def test_multi_positive(tmp_path, corpus, write):
-    path = make.table(tmp_path / "r.csv", ["query", "audio_filenames"],
-                      [["a dog", write(["a.wav", "Zürich é.wav"])], ["rain", write(["d.wav"])]])
+    path = make.table(
+        tmp_path / "r.csv",
+        ["query", "audio_filenames"],
+        [["a dog", write(["a.wav", "Zürich é.wav"])], ["rain", write(["d.wav"])]],
+    )
     found = load_relevance(path, corpus)
     assert found.texts == ["a dog", "rain"]
     assert found.relevance.tolist() == [[1, 0], [1, 0], [0, 0], [0, 1]]
@@ -47,9 +68,15 @@ def test_multi_positive(tmp_path, corpus, write):
     assert table["ap@10"].tolist() == pytest.approx([(1 + 2 / 3) / 2, 1 / 4]) and table["rank"].tolist() == [1, 4]
 
 
-@pytest.mark.parametrize("rows, sentence", [
-    ([["a dog", "x.wav"]], "'x.wav', which is no clip of this split"), ([["a dog", ""]], "gives the query 'a dog' no clip"),
-    ([["a dog", "[1, 2]"]], "that are no list of names"), ([["a dog", "['a.wav"]], "that are no list of names")])
+@pytest.mark.parametrize(
+    "rows, sentence",
+    [
+        ([["a dog", "x.wav"]], "'x.wav', which is no clip of this split"),
+        ([["a dog", ""]], "gives the query 'a dog' no clip"),
+        ([["a dog", "[1, 2]"]], "that are no list of names"),
+        ([["a dog", "['a.wav"]], "that are no list of names"),
+    ],
+)
 def test_wrong_lists_are_named(tmp_path, corpus, rows, sentence):
     path = make.table(tmp_path / "r.csv", ["query", "audio_filenames"], rows)
     with pytest.raises(ValueError, match=sentence):
@@ -65,15 +92,21 @@ def test_graded_counts_rated_clips_only(tmp_path, corpus):
     similarity = np.array([[0.9, 0.1], [0.2, 0.2], [0.5, 0.9], [1.0, 0.05]])
     table = judge_relevance(similarity, found)
     assert table["rated"].tolist() == [3, 3]
-    assert table["rank_correlation"].tolist() == pytest.approx([spearmanr([0.9, 0.2, 0.5], [0.9, 0.4, 0]).statistic, -0.5])
+    assert table["rank_correlation"].tolist() == pytest.approx(
+        [spearmanr([0.9, 0.2, 0.5], [0.9, 0.4, 0]).statistic, -0.5]
+    )
     gain = [0.2 / np.log2(3) + 0.3 + 1.0 / np.log2(4), 1.0 + 0.3 / np.log2(3) + 0.2 / np.log2(4)]
     assert table["ndcg@10"].iloc[1] == pytest.approx(gain[0] / gain[1])
 
 
-@pytest.mark.parametrize("change, sentence", [
-    (lambda rows: [*rows, ["t00", "fid9=", "C15", "5"]], "is in no table"),
-    (lambda rows: [*rows, ["t00", "fid3=", "C15", "101"]], "the rating '101'"),
-    (lambda rows: [*rows, ["t00", "fid3=", "C15", "high"]], "the rating 'high'")])
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda rows: [*rows, ["t00", "fid9=", "C15", "5"]], "is in no table"),
+        (lambda rows: [*rows, ["t00", "fid3=", "C15", "101"]], "the rating '101'"),
+        (lambda rows: [*rows, ["t00", "fid3=", "C15", "high"]], "the rating 'high'"),
+    ],
+)
 def test_wrong_ratings_are_named(tmp_path, change, sentence):
     with pytest.raises(ValueError, match=sentence):
         read_ratings(graded(tmp_path, change), "evaluation")

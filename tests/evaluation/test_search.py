@@ -1,4 +1,5 @@
 """Exact search against sorting everything, faiss against exact search."""
+
 import pytest
 import torch
 

@@ -1,4 +1,7 @@
-"""Seeing and hearing: phrases, partial matches against loops, verdicts, escaping, and the notebook in a real browser."""
+"""Seeing and hearing: phrases, partial matches against loops, verdicts, escaping, and the notebook in a real
+browser.
+"""
+
 import io
 import json
 import shutil
@@ -33,23 +36,29 @@ from corrlib.explore.sound import Player, spectrogram_png, wav_bytes
 from corrlib.study.parameters import ExploreParameters
 
 
-@pytest.mark.parametrize("caption, phrases", [
-    ("A dog barks while rain falls", ["A dog barks", "while rain falls"]),
-    ("Water drips, and then a bell rings in the distance.", ["Water drips,", "and then a bell rings", "in the distance."]),
-    ("A car close by while wind howls close by.", ["A car close by", "while wind howls close by."]),
-    ("A car is close and a dog barks", ["A car is close", "and a dog barks"]),
-    ("Rain on leaves", ["Rain", "on leaves"]),
-    ("Birds sing loudly", ["Birds", "sing", "loudly"]),
-    ("Wind", ["Wind"]),
-    ("An android sings onto tape", ["An", "android", "sings", "onto", "tape"]),
-])
+@pytest.mark.parametrize(
+    "caption, phrases",
+    [
+        ("A dog barks while rain falls", ["A dog barks", "while rain falls"]),
+        (
+            "Water drips, and then a bell rings in the distance.",
+            ["Water drips,", "and then a bell rings", "in the distance."],
+        ),
+        ("A car close by while wind howls close by.", ["A car close by", "while wind howls close by."]),
+        ("A car is close and a dog barks", ["A car is close", "and a dog barks"]),
+        ("Rain on leaves", ["Rain", "on leaves"]),
+        ("Birds sing loudly", ["Birds", "sing", "loudly"]),
+        ("Wind", ["Wind"]),
+        ("An android sings onto tape", ["An", "android", "sings", "onto", "tape"]),
+    ],
+)
 def test_phrases(caption, phrases):
     assert split_phrases(caption) == phrases and " ".join(phrases) == caption
 
 
 def test_a_phrase_contributes_what_is_lost_without_it():
     weight = {"a dog barks": 0.5, "while rain falls": 0.3}
-    similarity_of = lambda texts: [sum(v for k, v in weight.items() if k in text) for text in texts]   # noqa: E731
+    similarity_of = lambda texts: [sum(v for k, v in weight.items() if k in text) for text in texts]  # noqa: E731
     found = contributions("a dog barks while rain falls", similarity_of)
     assert [phrase for phrase, _ in found] == list(weight)
     np.testing.assert_allclose([drop for _, drop in found], list(weight.values()), atol=1e-6)
@@ -63,12 +72,24 @@ def session_of(clips=7, captions_a_clip=3, truth=True, folder=None, text="captio
     own = torch.arange(clips).repeat_interleave(captions_a_clip)
     texts = [text.format(i) for i in range(len(own))]
     keys = [f"clip {i}.wav" for i in range(clips)]
-    files = pd.DataFrame({"key": keys, "path": [str(folder / k) if folder else k for k in keys], "start_seconds": 0.0,
-                          "duration_seconds": 0.5})
+    files = pd.DataFrame(
+        {
+            "key": keys,
+            "path": [str(folder / k) if folder else k for k in keys],
+            "start_seconds": 0.0,
+            "duration_seconds": 0.5,
+        }
+    )
     s.corpus = build("folder", "evaluation", files, pd.DataFrame({"key": [keys[c] for c in own], "text": texts}))
-    annotated = lambda rows, columns: rows[:, None] == own[columns][None]                      # noqa: E731
-    s.items = SimpleNamespace(clips=clips, captions=len(own), texts=texts, clip_of_caption=own, annotated=annotated,
-                              caption_ids=s.corpus.captions["caption_id"].tolist())
+    annotated = lambda rows, columns: rows[:, None] == own[columns][None]  # noqa: E731
+    s.items = SimpleNamespace(
+        clips=clips,
+        captions=len(own),
+        texts=texts,
+        clip_of_caption=own,
+        annotated=annotated,
+        caption_ids=s.corpus.captions["caption_id"].tolist(),
+    )
     s.clips, s.captions = (torch.nn.functional.normalize(torch.randn(n, 8, generator=draw)) for n in (clips, len(own)))
     s.temperature, s.teachers = 0.1, ["one", "two"]
     s.__dict__["_teacher_embeddings"] = [(s.clips, s.captions), (s.clips.flip(1), s.captions)]
@@ -115,8 +136,11 @@ def test_verdicts_are_relevance(tmp_path):
     first.give(s.items.caption_ids[4], "caption 4", "clip 1.wav", "clip 3.wav", True)
     first.give(s.items.caption_ids[9], "caption 9", "clip 3.wav", "clip 0.wav", False)
     again = Verdicts(path)
-    assert again.of(s.items.caption_ids[4], "clip 5.wav") is True and again.of(s.items.caption_ids[9], "clip 0.wav") is False
-    again.give(s.items.caption_ids[4], "caption 4", "clip 1.wav", "clip 3.wav", False)         # another mind
+    assert (
+        again.of(s.items.caption_ids[4], "clip 5.wav") is True
+        and again.of(s.items.caption_ids[9], "clip 0.wav") is False
+    )
+    again.give(s.items.caption_ids[4], "caption 4", "clip 1.wav", "clip 3.wav", False)  # another mind
     found = load_relevance(path, s.corpus)
     assert found.kind == "multi-positive" and found.texts == ["caption 4", "caption 9"]
     assert found.relevance.T.tolist() == [[0, 1, 0, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0, 0]]
@@ -144,10 +168,13 @@ def test_nothing_from_a_corpus_becomes_markup(tmp_path):
 def test_a_block_has_one_caption_of_each_clip_and_the_matrices_agree():
     s = session_of()
     rows, columns = matrix.block(s, 5, seed=3)
-    assert sorted(set(rows.tolist())) == sorted(rows.tolist()) and s.items.clip_of_caption[columns].tolist() == rows.tolist()
+    assert (
+        sorted(set(rows.tolist())) == sorted(rows.tolist())
+        and s.items.clip_of_caption[columns].tolist() == rows.tolist()
+    )
     figure = matrix.heat_map(s, rows, columns, "true")
     np.testing.assert_allclose(figure.data[0].z, s.truth[rows][:, columns].T)
-    assert list(figure.data[1].x) == list(figure.data[1].y) == list(range(5))                  # annotated: the diagonal
+    assert list(figure.data[1].x) == list(figure.data[1].y) == list(range(5))  # annotated: the diagonal
     with pytest.raises(ValueError, match="truth of this corpus is not known"):
         matrix.values(session_of(truth=False), "true")
 
@@ -159,7 +186,7 @@ def test_widgets_work_without_a_browser(tmp_path):
     s.phrases, s.claims = lambda text, clip: [("a", 0.2), ("b", -0.1)], lambda clip, caption: [("dog", True)]
     view = panels.search(s, "a dog", 2)
     assert [card.children[0].label for card in view.children[3].children] == ["clip 3.wav", "clip 1.wav"]
-    view.children[1].value = 1                                                                 # how many
+    view.children[1].value = 1  # how many
     assert len(view.children[3].children) == 1
     verdicts = Verdicts(tmp_path / "v.csv")
     view, first = panels.partial_matches(s, verdicts, 4), s.partial_matches(4).iloc[0]
@@ -170,11 +197,12 @@ def test_widgets_work_without_a_browser(tmp_path):
     assert verdicts.of(s.items.caption_ids[first["caption"]], s.name(first["clip"])) is True
     for panel in (view, panels.clip(s), panels.heat_map(s, 4)):
         for control in controls(panel):
-            assert control.description or control.tooltip                                      # a label each
+            assert control.description or control.tooltip  # a label each
 
 
 def controls(widget):
     import ipywidgets
+
     if isinstance(widget, (ipywidgets.Box)):
         return [c for child in widget.children for c in controls(child)]
     return [widget] if hasattr(widget, "description") and not isinstance(widget, ipywidgets.HTML) else []
@@ -187,7 +215,7 @@ def test_a_player_holds_sound_and_picture(tmp_path):
     assert rate == 16000 and len(sound) == 8000 and player.label == "clip 2.wav"
     np.testing.assert_allclose(sound, 0.1 * np.sin(np.arange(8000) * 3 / 20), atol=2e-4)
     assert bytes(player.picture).startswith(b"\x89PNG")
-    assert np.abs(soundfile.read(io.BytesIO(wav_bytes(np.full(10, 3.0))))[0]).max() <= 1     # clipped, not wrapped
+    assert np.abs(soundfile.read(io.BytesIO(wav_bytes(np.full(10, 3.0))))[0]).max() <= 1  # clipped, not wrapped
     assert spectrogram_png(np.zeros(16000, np.float32)).startswith(b"\x89PNG")
 
 
@@ -243,20 +271,29 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 def test_in_a_browser(study, tmp_path):
     """Run all, search, play, accept a partial match, find it in the CSV."""
     from playwright.sync_api import sync_playwright
+
     notebook = json.loads(open("notebooks/13_explore.ipynb", encoding="utf-8").read())
     cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
     cell["source"] = [line.replace("'builtin'", "'smoke'") for line in cell["source"]]
     (tmp_path / "13_explore.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     with lab(tmp_path, study[1]) as address, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[
-            "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-            "--autoplay-policy=no-user-gesture-required"])
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--autoplay-policy=no-user-gesture-required",
+            ],
+        )
         page = browser.new_page(viewport={"width": 1500, "height": 1100})
         page.set_default_timeout(120_000)
         page.goto(address)
         page.locator("h1:has-text('Seeing and hearing')").first.wait_for()
         # JupyterLab loses a run that is asked for while the kernel connects
-        page.wait_for_function("window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+        page.wait_for_function(
+            "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+        )
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.get_by_label("Pair").wait_for()
@@ -272,7 +309,7 @@ def test_in_a_browser(study, tmp_path):
         assert float(player.locator(".head").evaluate("line => parseFloat(line.style.left)")) > 5
         assert audio.get_attribute("aria-label").startswith("play scene_")
 
-        cells = page.locator(".js-plotly-plot .nsewdrag").first                                 # a click on the matrix plays
+        cells = page.locator(".js-plotly-plot .nsewdrag").first  # a click on the matrix plays
         cells.scroll_into_view_if_needed()
         cells.click()
         page.wait_for_function("""[...document.querySelectorAll('.jp-OutputArea')].some(area =>
@@ -281,7 +318,7 @@ def test_in_a_browser(study, tmp_path):
 
         first = page.get_by_label("Pair").locator("option").first.inner_text().replace("\xa0", " ")
         page.get_by_role("button", name="Accept").focus()
-        page.keyboard.press("Enter")                                                           # by keyboard alone
+        page.keyboard.press("Enter")  # by keyboard alone
         page.get_by_text("1 captions judged").wait_for()
         browser.close()
     saved = pd.read_csv(study[0] / "explore" / "verdicts.csv")
@@ -298,14 +335,31 @@ class lab:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.folder, self.environment = folder, {**environment, "JUPYTER_CONFIG_DIR": str(folder / "config"),
-                                                 "JUPYTER_DATA_DIR": str(folder / "data"),
-                                                 "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
+        self.folder, self.environment = (
+            folder,
+            {
+                **environment,
+                "JUPYTER_CONFIG_DIR": str(folder / "config"),
+                "JUPYTER_DATA_DIR": str(folder / "data"),
+                "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            },
+        )
 
     def __enter__(self):
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
-                   "--IdentityProvider.token=test", "--LabApp.expose_app_in_browser=True", str(self.folder)]
-        self.server = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            f"--port={self.port}",
+            "--IdentityProvider.token=test",
+            "--LabApp.expose_app_in_browser=True",
+            str(self.folder),
+        ]
+        self.server = subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         for _ in range(300):
             with socket.socket() as door:
                 if door.connect_ex(("127.0.0.1", self.port)) == 0:

@@ -1,8 +1,10 @@
 """The three backbones against stored results of the published networks, and their loading and front ends.
 
-tests/models/golden holds, for random weights and waveforms that recipe.py makes again bit for bit, the reference networks'
-embeddings and log-mels (evaluated in float64) with tolerances, and the published state dicts' keys and shapes.
+tests/models/golden holds, for random weights and waveforms that recipe.py makes again bit for bit, the reference
+networks' embeddings and log-mels (evaluated in float64) with tolerances, and the published state dicts' keys and
+shapes.
 """
+
 import json
 from functools import cache
 from pathlib import Path
@@ -19,15 +21,30 @@ from .golden import recipe
 GOLDEN = Path(__file__).parent / "golden"
 SEGMENT = 320000
 MODELS = {"passt_s16": "passt_s16", "passt_s10": "passt_s10", "atst_base": "atst", "mn10": "mn10", "mn40": "mn40"}
-MANIFESTS = {"passt_s16": "passt_s_p16_s16_128_ap468", "passt_s10": "passt_s_p16_s10_128_ap476_ap486",
-             "atst_base": "atstframe_base", "mn10": "mn10_as", "mn20": "mn20_as", "mn40": "mn40_as_ext"}
-PARAMETERS = {"passt_s16": 86_122_270, "passt_s10": 86_153_758, "atst_base": 85_419_264, "mn10": 4_876_831,
-              "mn40": 68_427_303}
+MANIFESTS = {
+    "passt_s16": "passt_s_p16_s16_128_ap468",
+    "passt_s10": "passt_s_p16_s10_128_ap476_ap486",
+    "atst_base": "atstframe_base",
+    "mn10": "mn10_as",
+    "mn20": "mn20_as",
+    "mn40": "mn40_as_ext",
+}
+PARAMETERS = {
+    "passt_s16": 86_122_270,
+    "passt_s10": 86_153_758,
+    "atst_base": 85_419_264,
+    "mn10": 4_876_831,
+    "mn40": 68_427_303,
+}
 TOKENS = {"passt_s16": (498, 284), "passt_s10": (1190, 842), "atst_base": (250, 250)}
 # one plain case, the one that tells the LayerNorm's eps, and the quiet one (floors and offsets of the front ends)
-CASES = {"passt_s16": ("chirps_10s", "chirps_10s_small", "quiet_10s"), "passt_s10": ("padded_10s",),
-         "atst_base": ("chirps_10s", "chirps_10s_small", "quiet_10s", "padded_10s"),
-         "mn10": ("chirps_10s", "noise_bursts_10s", "quiet_10s", "padded_10s", "mixed_30s"), "mn40": ("chirps_10s",)}
+CASES = {
+    "passt_s16": ("chirps_10s", "chirps_10s_small", "quiet_10s"),
+    "passt_s10": ("padded_10s",),
+    "atst_base": ("chirps_10s", "chirps_10s_small", "quiet_10s", "padded_10s"),
+    "mn10": ("chirps_10s", "noise_bursts_10s", "quiet_10s", "padded_10s", "mixed_30s"),
+    "mn40": ("chirps_10s",),
+}
 
 
 def manifest_of(name):
@@ -66,7 +83,7 @@ def test_golden_vectors(name):
             embedding = backbone(wave).double().mean(0).numpy()
             assert relative(embedding, stored[case["name"] + "/embed"]) <= case["tol_embed"], case["name"]
             found[case["name"]] = embedding
-    for pair in meta["diffs"]:                # clips share a common part: the difference of two is the stricter test
+    for pair in meta["diffs"]:  # clips share a common part: the difference of two is the stricter test
         if pair["a"] in found and pair["b"] in found:
             expected = stored[pair["a"] + "/embed"].astype(float) - stored[pair["b"] + "/embed"]
             assert relative(found[pair["a"]] - found[pair["b"]], expected) <= pair["tol"]
@@ -101,22 +118,34 @@ def test_token_count_is_what_the_blocks_see(name):
 
 # Loading of published files. The networks are narrow, the layouts those of the files.
 
-NARROW = {"passt_s16": {"width": 24, "depth": 2, "heads": 2}, "atst_base": {"width": 24, "depth": 2, "heads": 2}, "mn10": {}}
+NARROW = {
+    "passt_s16": {"width": 24, "depth": 2, "heads": 2},
+    "atst_base": {"width": 24, "depth": 2, "heads": 2},
+    "mn10": {},
+}
 
 
 def published_layouts(name):
     """[(layout, content of the file, state that must arrive)] for each layout in which a backbone is published."""
-    state = {key: torch.randn_like(value) if value.is_floating_point() else value
-             for key, value in build_backbone(name, **NARROW[name]).state_dict().items()}
+    state = {
+        key: torch.randn_like(value) if value.is_floating_point() else value
+        for key, value in build_backbone(name, **NARROW[name]).state_dict().items()
+    }
     plain = [("plain", dict(state), state), ("nested under model", {"model": state, "epoch": 3}, state)]
     if name != "atst_base":
         return plain
     head = {"head.weight": torch.randn(4, 4), "teacher_loss.bias": torch.randn(4)}
     tuned = {"encoder.encoder." + key: value for key, value in state.items()}
     own = {"model.teacher.encoder." + key.replace("norm_frame.", "norm."): value for key, value in state.items()}
-    student = {"model.student.encoder.cls_token": torch.zeros(1), "model.teacher.encoder.cls_token": torch.zeros(1, 1, 24)}
-    return [*plain, ("Lightning, fine-tuned", {"state_dict": {**tuned, **head}, "epoch": 1}, state),
-            ("Lightning, self-supervised", {"state_dict": {**own, **student}}, state)]
+    student = {
+        "model.student.encoder.cls_token": torch.zeros(1),
+        "model.teacher.encoder.cls_token": torch.zeros(1, 1, 24),
+    }
+    return [
+        *plain,
+        ("Lightning, fine-tuned", {"state_dict": {**tuned, **head}, "epoch": 1}, state),
+        ("Lightning, self-supervised", {"state_dict": {**own, **student}}, state),
+    ]
 
 
 @pytest.mark.parametrize("name", NARROW)
@@ -133,7 +162,9 @@ def test_every_published_layout_loads(name, tmp_path):
 def test_a_file_that_does_not_fit_is_refused_with_its_keys(name, tmp_path):
     for layout, content, _ in published_layouts(name):
         inner = content.get("state_dict", content.get("model", content))
-        key = [k for k in inner if k.endswith("patch_embed.bias") or k.endswith("proj.bias") or "features.0.1.bias" in k][0]
+        key = [
+            k for k in inner if k.endswith("patch_embed.bias") or k.endswith("proj.bias") or "features.0.1.bias" in k
+        ][0]
         value = inner.pop(key)
         for changed, words in (({key + "_x": value}, ("missing", "unknown")), ({key: value[:-1]}, ("instead of",))):
             path = tmp_path / "changed.pt"
@@ -147,7 +178,7 @@ def test_a_file_that_does_not_fit_is_refused_with_its_keys(name, tmp_path):
             short = key.split("encoder.")[-1]
             assert str(path) in str(caught.value) and short in str(caught.value), layout
             assert all(word in str(caught.value) for word in words)
-            assert all(torch.equal(v, weights[k]) for k, v in before.state_dict().items())       # nothing was loaded
+            assert all(torch.equal(v, weights[k]) for k, v in before.state_dict().items())  # nothing was loaded
         inner[key] = value
 
 
@@ -217,7 +248,7 @@ def test_patchout_drops_the_stated_tokens_and_is_random():
     backbone.encode(log_mel), backbone.encode(log_mel), backbone.eval().encode(log_mel)
     assert [x.shape[1] for x in seen] == [284, 284, 498]
     assert not torch.equal(seen[0], seen[1])
-    kept = (seen[2][0, 2:, None, :] == seen[0][0, None, 2:, :]).all(-1).nonzero()     # whole tokens, in order
+    kept = (seen[2][0, 2:, None, :] == seen[0][0, None, 2:, :]).all(-1).nonzero()  # whole tokens, in order
     assert len(kept) == 282 and (kept[:, 0].diff() > 0).all() and (kept[:, 1].diff() == 1).all()
 
 
@@ -241,7 +272,7 @@ def test_a_warped_row_is_a_stretched_band():
     torch.manual_seed(0)
     ramp = torch.linspace(0, 1, 64)[None, :, None].expand(200, 64, 5)
     warped = warp_frequency(ramp)
-    span = warped[:, -1, 0] - warped[:, 0, 0]                 # of the band that was kept: 60 to 100 %
+    span = warped[:, -1, 0] - warped[:, 0, 0]  # of the band that was kept: 60 to 100 %
     assert 0.5 < span.min() < 0.7 and 0.9 < span.max() <= 1.02
     torch.testing.assert_close(warp_frequency(ramp, 1.0), ramp, atol=1e-5, rtol=0)
 
@@ -250,6 +281,7 @@ def test_a_warped_row_is_a_stretched_band():
 def test_cost_of_a_segment(name, expected):
     """As published, but of PaSST's last block only what its two special tokens need: 7 % less."""
     from corrlib.reports.single_run import gigaflops
+
     assert gigaflops(full_size(name)) == pytest.approx(expected, rel=0.02)
 
 

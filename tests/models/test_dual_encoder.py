@@ -1,4 +1,5 @@
 """Dual encoder and text: clips of any length, batches of any mix, captions never cut unseen."""
+
 import pytest
 import torch
 
@@ -6,7 +7,12 @@ from corrlib.models.backbones import build_backbone
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.text import build_text_encoder, clean, load_text_encoder
 
-CAPTIONS = ["A dog barks loudly, and rain falls.", "Rain!", "It's a bird's song: two birds sing in a tree.", "rain falls"]
+CAPTIONS = [
+    "A dog barks loudly, and rain falls.",
+    "Rain!",
+    "It's a bird's song: two birds sing in a tree.",
+    "rain falls",
+]
 RATE = 16000
 
 
@@ -16,7 +22,7 @@ def encoder(request):
     backbone = build_backbone(request.param)
     for module in backbone.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None                    # one pass makes the statistics, else a new MN hears next to nothing
+            module.momentum = None  # one pass makes the statistics, else a new MN hears next to nothing
     backbone.train()(torch.randn(8, 2 * RATE) * torch.logspace(-3, 0, 8)[:, None])
     return DualEncoder(backbone, build_text_encoder("tiny", CAPTIONS * 3), 32).eval()
 
@@ -40,13 +46,13 @@ def test_a_clip_is_the_same_in_any_batch(encoder):
 def test_a_long_clip_is_the_mean_of_its_segments_tail_included(encoder):
     batch, lengths, _ = clips(23.0)
     seconds = [(0, 10), (10, 20), (20, 23)]
-    parts = [batch[:, a * RATE:b * RATE] for a, b in seconds]
+    parts = [batch[:, a * RATE : b * RATE] for a, b in seconds]
     parts[2] = torch.nn.functional.pad(parts[2], (0, 7 * RATE))
     features = torch.cat([encoder.backbone(p) for p in parts]).mean(0)
     expected = torch.nn.functional.normalize(encoder.audio_projection(features), dim=0)
     torch.testing.assert_close(encoder.embed_audio(batch, lengths)[0], expected, atol=1e-5, rtol=0)
     changed = batch.clone()
-    changed[0, 22 * RATE:] = 0                        # the tail counts
+    changed[0, 22 * RATE :] = 0  # the tail counts
     assert (encoder.embed_audio(changed, lengths)[0] - expected).abs().max() > 2e-5
 
 
@@ -58,8 +64,8 @@ def test_a_tail_may_be_padded_to_whole_seconds_only(encoder, monkeypatch):
     batch, lengths, _ = clips(22.3, 4.0)
     found = encoder.embed_audio(batch, lengths)
     assert sorted(seen) == [(1, 3 * RATE), (1, 4 * RATE), (2, 10 * RATE)]
-    tail = torch.nn.functional.pad(batch[:1, 20 * RATE:int(lengths[0])], (0, 23 * RATE - int(lengths[0])))
-    parts = [encoder.backbone(part) for part in (batch[:1, :10 * RATE], batch[:1, 10 * RATE:20 * RATE], tail)]
+    tail = torch.nn.functional.pad(batch[:1, 20 * RATE : int(lengths[0])], (0, 23 * RATE - int(lengths[0])))
+    parts = [encoder.backbone(part) for part in (batch[:1, : 10 * RATE], batch[:1, 10 * RATE : 20 * RATE], tail)]
     expected = torch.nn.functional.normalize(encoder.audio_projection(torch.cat(parts).mean(0)), dim=0)
     torch.testing.assert_close(found[0], expected, atol=1e-5, rtol=0)
 
@@ -70,9 +76,9 @@ def test_padding_is_never_computed(encoder, monkeypatch):
     monkeypatch.setattr(encoder.backbone, "forward", lambda x: seen.append(tuple(x.shape)) or forward(x))
     batch, lengths, _ = clips(30.0, 3.2, 10.0)
     encoder.embed_audio(batch, lengths)
-    assert sorted(seen) == [(1, 4 * RATE), (4, 10 * RATE)]      # 3 + 1 segments; 3.2 s are padded to whole seconds only
+    assert sorted(seen) == [(1, 4 * RATE), (4, 10 * RATE)]  # 3 + 1 segments; 3.2 s are padded to whole seconds only
     changed = batch.clone()
-    changed[1, int(lengths[1]):] = 7.0
+    changed[1, int(lengths[1]) :] = 7.0
     # what stands behind a clip's end is not heard
     torch.testing.assert_close(encoder.embed_audio(changed, lengths), encoder.embed_audio(batch, lengths))
 
@@ -85,7 +91,7 @@ def test_impossible_lengths_are_refused(encoder, length):
 
 @torch.no_grad()
 def test_captions_do_not_depend_on_their_neighbours(encoder):
-    many = CAPTIONS * 12                              # enough for the split into short and long
+    many = CAPTIONS * 12  # enough for the split into short and long
     together = encoder.embed_captions(many)
     alone = torch.cat([encoder.embed_captions([c]) for c in CAPTIONS]).repeat(12, 1)
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
@@ -105,9 +111,16 @@ def test_gradients_reach_both_towers(encoder):
 # Text
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("A dog barks, loudly!", "a dog barks loudly"), ("It's  the dog’s  bowl.", "its the dogs bowl"),
-    ("Wind-up toy; 3 clicks", "wind up toy 3 clicks"), ("  ", ""), ("Grün", "grün")])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("A dog barks, loudly!", "a dog barks loudly"),
+        ("It's  the dog’s  bowl.", "its the dogs bowl"),
+        ("Wind-up toy; 3 clicks", "wind up toy 3 clicks"),
+        ("  ", ""),
+        ("Grün", "grün"),
+    ],
+)
 def test_clean_up(text, expected):
     assert clean(text) == expected
 
@@ -144,13 +157,23 @@ def test_saved_text_encoders_come_back(tmp_path):
 def test_any_transformers_encoder_from_a_local_folder(kind, tmp_path):
     """A folder as `save_pretrained` writes it, as the published text encoders are."""
     from transformers import AutoModel, BertConfig, DistilBertConfig, RobertaConfig
+
     tiny = build_text_encoder("tiny", CAPTIONS)
     shape = {"vocab_size": len(tiny.tokenizer), "pad_token_id": 1}
-    config = {"roberta": lambda: RobertaConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                                               intermediate_size=16, max_position_embeddings=66, **shape),
-              "bert": lambda: BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-                                         **shape),
-              "distilbert": lambda: DistilBertConfig(dim=16, n_layers=1, n_heads=2, hidden_dim=16, **shape)}[kind]()
+    config = {
+        "roberta": lambda: RobertaConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            max_position_embeddings=66,
+            **shape,
+        ),
+        "bert": lambda: BertConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, **shape
+        ),
+        "distilbert": lambda: DistilBertConfig(dim=16, n_layers=1, n_heads=2, hidden_dim=16, **shape),
+    }[kind]()
     model = AutoModel.from_config(config)
     model.save_pretrained(tmp_path)
     tiny.tokenizer.save_pretrained(tmp_path)

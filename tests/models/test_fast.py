@@ -1,4 +1,5 @@
 """What makes training fast or small changes no numbers: parts, processes, checkpointed activations, threads."""
+
 import os
 import socket
 import threading
@@ -30,7 +31,7 @@ from corrlib.training import stages
 from corrlib.training.trainer import Trainer
 
 WORDS = "rain falls on a roof while dogs bark and a bell rings far away near the old harbour".split()
-PLAIN = {"passt_tiny": {"patchout": (0, 0)}, "atst_tiny": {"warp": 1.0}, "mn_tiny": {}}     # nothing drawn at random
+PLAIN = {"passt_tiny": {"patchout": (0, 0)}, "atst_tiny": {"warp": 1.0}, "mn_tiny": {}}  # nothing drawn at random
 
 
 class Noise:
@@ -47,7 +48,7 @@ class Noise:
 
     @staticmethod
     def collate(pieces):
-        return LogMels(torch.stack(pieces).double())         # as the encoders below
+        return LogMels(torch.stack(pieces).double())  # as the encoders below
 
 
 class Pairs:
@@ -59,8 +60,9 @@ class Pairs:
         self.clip_of_caption = torch.arange(clips).repeat_interleave(2)
         self.seconds = torch.full((clips,), 10.0)
         self.texts = [" ".join(draw.choice(WORDS, draw.integers(3, 9))) for _ in range(self.captions)]
-        self.clip_ids, self.caption_ids = ([f"{kind}{i}" for i in range(n)] for kind, n in
-                                           (("clip", clips), ("caption", self.captions)))
+        self.clip_ids, self.caption_ids = (
+            [f"{kind}{i}" for i in range(n)] for kind, n in (("clip", clips), ("caption", self.captions))
+        )
 
     def annotated(self, clips, captions):
         return clips[:, None] == self.clip_of_caption[captions][None, :]
@@ -69,22 +71,41 @@ class Pairs:
 def encoder_of(name, items, **options):
     torch.manual_seed(0)
     tokenizer = train_tokenizer(items.texts)
-    config = RobertaConfig(vocab_size=len(tokenizer), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-                           max_position_embeddings=66, pad_token_id=1, **TINY)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        max_position_embeddings=66,
+        pad_token_id=1,
+        **TINY,
+    )
     backbone = build_backbone(name, **{**PLAIN[name], **options})
     # in float64, as float32's rounding alone is some 1e-6
-    return DualEncoder(backbone, TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer), 32).double().train()
+    return (
+        DualEncoder(backbone, TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer), 32)
+        .double()
+        .train()
+    )
 
 
 def trainer_of(name, items, options=None, **values):
     """A Trainer at its first batch, learning from annotated pairs and a teacher at once."""
     encoder = encoder_of(name, items, **(options or {}))
     draw = torch.Generator().manual_seed(3)
-    teacher = [torch.nn.functional.normalize(torch.randn(n, 16, generator=draw), dim=-1)
-               for n in (items.clips, items.captions)]
+    teacher = [
+        torch.nn.functional.normalize(torch.randn(n, 16, generator=draw), dim=-1) for n in (items.clips, items.captions)
+    ]
     parameters = check(StageOneParameters, {"batch_clips": items.clips, "captions_per_clip": 2, "epochs": 2, **values})
-    return Trainer(encoder, Noise(encoder.backbone.front_end.mels), items, estimated([tuple(teacher)], 0.05), parameters,
-                   None, w_sup=0.5, w_dist=0.5)
+    return Trainer(
+        encoder,
+        Noise(encoder.backbone.front_end.mels),
+        items,
+        estimated([tuple(teacher)], 0.05),
+        parameters,
+        None,
+        w_sup=0.5,
+        w_dist=0.5,
+    )
 
 
 def gradient(trainer, batches=1):
@@ -120,7 +141,7 @@ def test_parts_of_a_batch_of_2048():
     small = {"depth": 1}
     losses, whole, _ = gradient(trainer_of("atst_tiny", items, small))
     found, parts, _ = gradient(trainer_of("atst_tiny", items, small, part_clips=100))
-    assert found == pytest.approx(losses, rel=1e-6) and difference(whole, parts) < 5e-6   # float32 sums of 2,048
+    assert found == pytest.approx(losses, rel=1e-6) and difference(whole, parts) < 5e-6  # float32 sums of 2,048
 
 
 def test_parts_draw_the_same_dropout_twice_and_go_on_from_there():
@@ -173,6 +194,7 @@ def test_a_compiled_backbone_is_the_same(monkeypatch):
 
 def test_checkpointed_activations_take_less_memory():
     """What the graph keeps, counted by the tensors that autograd saves."""
+
     def kept(**values):
         trainer, seen = trainer_of("passt_tiny", Pairs(6), **values), {}
         batch, parts = next(load_ahead(trainer.audio, trainer._requests(), 0))
@@ -243,9 +265,15 @@ def test_the_optimiser_steps_once_a_group_and_at_the_end(batches, together, step
 
 # several processes
 
+
 def _rank(number, port, folder, name, clips, values):
-    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "RANK": str(number), "WORLD_SIZE": "2",
-                   "LOCAL_RANK": str(number)}
+    os.environ |= {
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(port),
+        "RANK": str(number),
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": str(number),
+    }
     torch.set_num_threads(1)
     with distributed.joined():
         torch.save(gradient(trainer_of(name, Pairs(clips), **values)), f"{folder}/{number}.pt")
@@ -259,8 +287,9 @@ def by_two(folder, *arguments):
     return [torch.load(folder / f"{number}.pt") for number in range(2)]
 
 
-@pytest.mark.parametrize("name, clips, values", [("passt_tiny", 8, {}), ("atst_tiny", 7, {"part_clips": 2}),
-                                                 ("mn_tiny", 7, {})])
+@pytest.mark.parametrize(
+    "name, clips, values", [("passt_tiny", 8, {}), ("atst_tiny", 7, {"part_clips": 2}), ("mn_tiny", 7, {})]
+)
 def test_two_processes_have_the_gradient_of_one(tmp_path, name, clips, values):
     """Seven clips are shared 3 and 4; MN normalises by the statistics of all."""
     losses, whole, statistics = gradient(trainer_of(name, Pairs(clips)))
@@ -294,8 +323,16 @@ def data(tmp_path_factory):
 
 def trained(data, run, **changes):
     """(log, metrics) of stage 1 from nothing to its report."""
-    values = {"study": "t", "run": run, "data": data, "epochs": 2, "batch_clips": 8, "pretraining_epochs": 1,
-              "backbone": "mn_tiny", **changes}
+    values = {
+        "study": "t",
+        "run": run,
+        "data": data,
+        "epochs": 2,
+        "batch_clips": 8,
+        "pretraining_epochs": 1,
+        "backbone": "mn_tiny",
+        **changes,
+    }
     begun = runs.Run(check(StageOneParameters, values), "04_stage1_mn")
     corpora = open_corpora(begun.parameters)
     encoder = build_encoder(begun.parameters, corpora)
@@ -311,9 +348,19 @@ def test_a_run_by_two_processes_from_start_to_report(data, tmp_path, monkeypatch
     together, shared = trained(data, "together", processes=2)
     assert together["loss"].tolist() == pytest.approx(alone["loss"].tolist(), rel=1e-3)
     assert shared["annotated"]["mAP@10"] == pytest.approx(metrics["annotated"]["mAP@10"], abs=0.05)
-    assert capfd.readouterr().out.count("epoch 2/2") == 2        # one line a run: only the first process speaks
-    second = check(StageTwoParameters, {"study": "t", "run": "two", "data": data, "student": "alone", "target": "self",
-                                        "batch_clips": 8, "processes": 2})
+    assert capfd.readouterr().out.count("epoch 2/2") == 2  # one line a run: only the first process speaks
+    second = check(
+        StageTwoParameters,
+        {
+            "study": "t",
+            "run": "two",
+            "data": data,
+            "student": "alone",
+            "target": "self",
+            "batch_clips": 8,
+            "processes": 2,
+        },
+    )
     begun = runs.Run(second, "06_stage2")
     corpora = open_corpora(second)
     log = stages.train_stage_two(begun, corpora, rebuild_encoder("t", "alone"))
@@ -336,6 +383,7 @@ def test_another_launcher_takes_the_place_of_torchrun(monkeypatch, capfd):
 
 # reading ahead
 
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Twelve clips of 2 to 5 seconds, one of which cannot be decoded by the time it is read."""
@@ -355,13 +403,17 @@ def audio_of(folder):
 
 def requests(audio, generator):
     for start in range(0, 12, 4):
-        yield start, [audio.places(range(start, start + 2), generator), audio.places(range(start + 2, start + 4), generator)]
+        yield (
+            start,
+            [audio.places(range(start, start + 2), generator), audio.places(range(start + 2, start + 4), generator)],
+        )
 
 
 def test_threads_read_what_would_be_read_without_them(folder):
     audio, _ = audio_of(folder)
-    plain, ahead = (list(load_ahead(audio, requests(audio, torch.Generator().manual_seed(5)), workers))
-                    for workers in (0, 3))
+    plain, ahead = (
+        list(load_ahead(audio, requests(audio, torch.Generator().manual_seed(5)), workers)) for workers in (0, 3)
+    )
     assert [key for key, _ in ahead] == [0, 4, 8]
     for (_, one), (_, other) in zip(plain, ahead, strict=True):
         for part, again in zip(one, other, strict=True):
@@ -374,12 +426,13 @@ def test_threads_read_while_a_batch_is_computed(folder):
     audio.read = lambda place: (names.append(threading.current_thread().name), read(place))[1]
     batches = load_ahead(audio, requests(audio, None), 2)
     next(batches)
-    assert len(names) > 4 and all(name.startswith("read") for name in names)     # beyond the first batch already
+    assert len(names) > 4 and all(name.startswith("read") for name in names)  # beyond the first batch already
     batches.close()
 
 
 def test_a_threads_error_names_its_file(folder, tmp_path):
     import shutil
+
     shutil.copytree(folder, tmp_path / "copy")
     audio, _ = audio_of(tmp_path / "copy")
     (tmp_path / "copy" / "7.flac").unlink()

@@ -1,4 +1,5 @@
 """RoBERTa without padding against transformers' own, caption by caption."""
+
 import pytest
 import torch
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
@@ -13,9 +14,18 @@ WORDS = "rain falls on a roof while dogs bark and a bell rings".split()
 def encoder(dropout=0.0, layers=3):
     torch.manual_seed(0)
     tokenizer = train_tokenizer([" ".join(WORDS)] * 3)
-    config = RobertaConfig(vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=layers, num_attention_heads=3,
-                           intermediate_size=40, max_position_embeddings=66, pad_token_id=1, type_vocab_size=1,
-                           hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        num_hidden_layers=layers,
+        num_attention_heads=3,
+        intermediate_size=40,
+        max_position_embeddings=66,
+        pad_token_id=1,
+        type_vocab_size=1,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
     return TextEncoder(RobertaModel(config, add_pooling_layer=False).double(), tokenizer)
 
 
@@ -29,7 +39,7 @@ def alone(text, token_ids):
     return torch.cat([text.model(input_ids=torch.tensor([own])).last_hidden_state[:, 0] for own in token_ids])
 
 
-@pytest.mark.parametrize("least", [1, 3, 100])                 # an attention for each length, some mixed, one for all
+@pytest.mark.parametrize("least", [1, 3, 100])  # an attention for each length, some mixed, one for all
 @pytest.mark.parametrize("lengths", [(5,), (3, 3, 3), (2, 9, 4, 4, 4, 7, 2, 31, 9, 4), tuple(range(2, 33))])
 def test_features_and_gradients_are_those_of_transformers(monkeypatch, lengths, least):
     monkeypatch.setattr(roberta, "LEAST", {"cpu": least})
@@ -63,8 +73,15 @@ def test_a_caption_that_occurs_often_is_computed_once_unless_dropout_tells_it_ap
 
 def test_encoders_of_other_families_may_draw_where_nobody_sees_it():
     text, seen = encoder(), []
-    config = BertConfig(vocab_size=100, hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=40,
-                        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        intermediate_size=40,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
     text.model = BertModel(config, add_pooling_layer=False)
     text.model.encoder.layer[-1].intermediate.register_forward_hook(lambda m, i, o: seen.append(len(o)))
     for training in (True, False):
@@ -88,7 +105,7 @@ def test_checkpointed_activations_have_the_same_gradient():
         text, token_ids = encoder().train(), ids(3, 7, 7)
         if save:
             for layer in text.model.encoder.layer:
-                layer.gradient_checkpointing = True             # what DualEncoder.save_memory has transformers set
+                layer.gradient_checkpointing = True  # what DualEncoder.save_memory has transformers set
         runs = []
         text.model.encoder.layer[0].intermediate.register_forward_hook(lambda m, i, o, runs=runs: runs.append(1))
         trained = list(text.parameters())

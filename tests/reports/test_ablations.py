@@ -1,4 +1,5 @@
 """Points of an ablation: planned, told apart, compared with `continued`, targets against the truth."""
+
 import json
 from types import SimpleNamespace
 
@@ -22,11 +23,24 @@ from corrlib.study.plan import plan_runs
 def write_run(root, point, backbone, seed, scores, quality=None, setting="ensemble"):
     folder = root / "abl" / f"{point}-{backbone}-seed{seed}"
     folder.mkdir(parents=True)
-    manifest = {"run": folder.name, "backbone": backbone, "setting": setting, "parameters": {"seed": seed},
-                "wall_seconds": 1, "peak_memory_bytes": 1, "data_fingerprint": f"data{seed}"}
+    manifest = {
+        "run": folder.name,
+        "backbone": backbone,
+        "setting": setting,
+        "parameters": {"seed": seed},
+        "wall_seconds": 1,
+        "peak_memory_bytes": 1,
+        "data_fingerprint": f"data{seed}",
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    table = pd.DataFrame({"caption_id": [f"c{i}" for i in range(len(scores))], "clip": np.arange(len(scores)) // 2,
-                          "annotated ap@10": scores, "true ndcg@10": scores})
+    table = pd.DataFrame(
+        {
+            "caption_id": [f"c{i}" for i in range(len(scores))],
+            "clip": np.arange(len(scores)) // 2,
+            "annotated ap@10": scores,
+            "true ndcg@10": scores,
+        }
+    )
     table.to_csv(folder / "queries.csv", index=False)
     if quality is not None:
         target = {"rank_correlation": quality, "average_precision": quality, **dict.fromkeys(ablations.MASSES, 0.25)}
@@ -39,9 +53,14 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
     for seed in (1, 2):
         base = np.random.default_rng(seed).uniform(0.3, 0.6, 40)
-        for point, gain, quality in (("stage1", -0.1, None), ("continued", 0, 0.0), ("good", 0.05, 0.8),
-                                     ("uniform", -0.2, 0.0), ("temperature-0.2", 0.01, 0.4),
-                                     ("temperature-0.03", 0.02, 0.5)):
+        for point, gain, quality in (
+            ("stage1", -0.1, None),
+            ("continued", 0, 0.0),
+            ("good", 0.05, 0.8),
+            ("uniform", -0.2, 0.0),
+            ("temperature-0.2", 0.01, 0.4),
+            ("temperature-0.03", 0.02, 0.5),
+        ):
             write_run(tmp_path, point, "mn_tiny", seed, base + gain, quality, setting=point)
         write_run(tmp_path, "continued", "passt_tiny", seed, base, 0.0, setting="continued")
         write_run(tmp_path, "stage1", "passt_tiny", seed, base, setting="stage1")
@@ -117,8 +136,15 @@ def test_probability_mass_against_a_loop():
     found = dict.fromkeys(("annotated", "wholly", "partly", "not"), 0.0)
     for clip in range(6):
         for caption in range(4):
-            kind = ("annotated" if own[clip, caption] else "wholly" if truth[clip, caption] == 1 else
-                    "not" if truth[clip, caption] == 0 else "partly")
+            kind = (
+                "annotated"
+                if own[clip, caption]
+                else "wholly"
+                if truth[clip, caption] == 1
+                else "not"
+                if truth[clip, caption] == 0
+                else "partly"
+            )
             found[kind] += estimated[clip, caption] / 4
     assert probability_mass(estimated, truth, own) == pytest.approx(found)
     assert sum(found.values()) == pytest.approx(1)
@@ -129,19 +155,29 @@ def built_in(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     soundscapes.write_corpus(folder, 5, {"pretraining": 1, "development": 40, "validation": 1, "evaluation": 1})
     items = Items(list_corpus("soundscapes", folder, "development"))
-    return SimpleNamespace(name="soundscapes", folder=folder, items=lambda split: items,
-                           truth_of=lambda split, *part: soundscapes.load_truth(folder, split, *part))
+    return SimpleNamespace(
+        name="soundscapes",
+        folder=folder,
+        items=lambda split: items,
+        truth_of=lambda split, *part: soundscapes.load_truth(folder, split, *part),
+    )
 
 
 def test_quality_of_targets_that_are_known(built_in):
-    """The truth agrees with itself, nothing and noise do not, annotated pairs put all probability where it was given."""
-    items, truth = built_in.items("development"), torch.as_tensor(soundscapes.load_truth(built_in.folder, "development"))
+    """The truth agrees with itself, nothing and noise do not, annotated pairs put all probability where it was
+    given.
+    """
+    items, truth = (
+        built_in.items("development"),
+        torch.as_tensor(soundscapes.load_truth(built_in.folder, "development")),
+    )
     known = target_quality(true(truth, 0.05), built_in, 0, 1)
     assert known["rank_correlation"] == pytest.approx(1) and known["average_precision"] == pytest.approx(1)
     nothing = target_quality(uniform(), built_in, 0, 1)
     assert nothing["rank_correlation"] == 0
     assert nothing["annotated"] == pytest.approx(1 / 40) and nothing["not"] == pytest.approx(
-        float((truth == 0).float().mean()), abs=1e-6)
+        float((truth == 0).float().mean()), abs=1e-6
+    )
     noise = target_quality(random_teacher(items, 0.05, 1), built_in, 0, 1)
     assert abs(noise["rank_correlation"]) < 0.05
     pairs = target_quality(annotated(), built_in, 1, 0)
@@ -158,28 +194,41 @@ def plan(tmp_path, **changes):
 
 
 def test_points_become_runs(tmp_path):
-    plans = plan(tmp_path, points={"true": {"target": "true"}, "pair": {"target": "ensemble", "teachers": ["mn_tiny"]},
-                                   "mixture": {"target": "ensemble", "w_sup": 0.5}},
-                 point_backbones=["mn_tiny"], ablations={"07_ablation_targets": ["self", "true", "pair"]})
+    plans = plan(
+        tmp_path,
+        points={
+            "true": {"target": "true"},
+            "pair": {"target": "ensemble", "teachers": ["mn_tiny"]},
+            "mixture": {"target": "ensemble", "w_sup": 0.5},
+        },
+        point_backbones=["mn_tiny"],
+        ablations={"07_ablation_targets": ["self", "true", "pair"]},
+    )
     assert plans["true-mn_tiny-seed1"].parameters["teachers"] == [] and "true-passt_tiny-seed1" not in plans
     assert plans["pair-mn_tiny-seed1"].parameters["teachers"] == ["stage1-mn_tiny-seed1"]
     assert set(plans["mixture-mn_tiny-seed1"].needs) == {"stage1-mn_tiny-seed1", "stage1-passt_tiny-seed1"}
     assert set(plans["ablation_targets"].needs) == {"stage1-passt_tiny-seed1", "correspondences-seed1"} | {
-        f"{p}-mn_tiny-seed1" for p in ("stage1", "continued", "self", "true", "pair")}
+        f"{p}-mn_tiny-seed1" for p in ("stage1", "continued", "self", "true", "pair")
+    }
     assert plans["ablation_targets"].parameters["points"] == ["self", "true", "pair"]
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"points": {"ensemble": {}}}, "'ensemble' cannot name a point"),
-    ({"points": {"A b": {}}}, "'A b' cannot name a point"),
-    ({"points": {"x": {"target": True}}}, "target"),
-    ({"points": {"x": {"targets": "true"}}}, "unknown parameter 'targets'; did you mean 'target'"),
-    ({"points": {"x": {"teachers": ["mn_tin"]}}}, "point 'x', teachers, names 'mn_tin'; did you mean 'mn_tiny'"),
-    ({"point_backbones": ["passt"]}, "point_backbones or a variant names 'passt'; did you mean 'passt_tiny'"),
-    ({"ablations": {"07_ablation": []}}, "no notebook notebooks/07_ablation.ipynb"),
-    ({"ablations": {"07_ablation_targets": ["tru"]}, "points": {"true": {"target": "true"}}},
-     "'07_ablation_targets' names 'tru'; did you mean 'true'"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"points": {"ensemble": {}}}, "'ensemble' cannot name a point"),
+        ({"points": {"A b": {}}}, "'A b' cannot name a point"),
+        ({"points": {"x": {"target": True}}}, "target"),
+        ({"points": {"x": {"targets": "true"}}}, "unknown parameter 'targets'; did you mean 'target'"),
+        ({"points": {"x": {"teachers": ["mn_tin"]}}}, "point 'x', teachers, names 'mn_tin'; did you mean 'mn_tiny'"),
+        ({"point_backbones": ["passt"]}, "point_backbones or a variant names 'passt'; did you mean 'passt_tiny'"),
+        ({"ablations": {"07_ablation": []}}, "no notebook notebooks/07_ablation.ipynb"),
+        (
+            {"ablations": {"07_ablation_targets": ["tru"]}, "points": {"true": {"target": "true"}}},
+            "'07_ablation_targets' names 'tru'; did you mean 'true'",
+        ),
+    ],
+)
 def test_wrong_points_are_named(tmp_path, changes, message):
     with pytest.raises(ParameterError, match=message):
         plan(tmp_path, **changes)

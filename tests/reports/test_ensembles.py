@@ -1,4 +1,5 @@
 """Groups of members: weights chosen on validation, what a group knows, what estimating costs."""
+
 import json
 
 import numpy as np
@@ -23,8 +24,11 @@ def members():
     generator = torch.Generator().manual_seed(3)
     clips, owner = unit(generator, 20, 8), torch.arange(20).repeat_interleave(3)
     captions = {noise: F.normalize(clips[owner] + noise * unit(generator, 60, 8), dim=-1) for noise in (0.9, 1.6)}
-    return {"good": (clips, captions[0.9]), "weak": (clips, captions[1.6]),
-            "noise": (unit(generator, 20, 8), unit(generator, 60, 8))}, owner
+    return {
+        "good": (clips, captions[0.9]),
+        "weak": (clips, captions[1.6]),
+        "noise": (unit(generator, 20, 8), unit(generator, 60, 8)),
+    }, owner
 
 
 def score(pairs, weights, owner):
@@ -42,8 +46,19 @@ def test_chosen_weights_leave_noise_out_and_are_no_worse_than_any_member(members
 def test_chosen_weights_are_those_of_the_target(members):
     pairs, owner = members
     runs_of = {f"stage1-{name}": pair for name, pair in pairs.items()}
-    parameters = type("P", (), {"target": "ensemble", "temperature": 0.05, "target_temperature": None, "student": "s",
-                                "teachers": list(runs_of), "combine": "chosen_weights", "study": "t"})
+    parameters = type(
+        "P",
+        (),
+        {
+            "target": "ensemble",
+            "temperature": 0.05,
+            "target_temperature": None,
+            "student": "s",
+            "teachers": list(runs_of),
+            "combine": "chosen_weights",
+            "study": "t",
+        },
+    )
     held_out = type("I", (), {"clip_of_caption": owner})
     target = build_target(parameters, held_out, runs_of.get, validation=(runs_of.get, held_out))
     batch = type("B", (), {"clips": torch.arange(20), "captions": torch.arange(60)})
@@ -53,7 +68,15 @@ def test_chosen_weights_are_those_of_the_target(members):
 
 
 def test_groups_are_all_subsets():
-    assert ensembles.groups(["a", "b", "c"]) == [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
+    assert ensembles.groups(["a", "b", "c"]) == [
+        ("a",),
+        ("b",),
+        ("c",),
+        ("a", "b"),
+        ("a", "c"),
+        ("b", "c"),
+        ("a", "b", "c"),
+    ]
 
 
 @pytest.fixture
@@ -64,15 +87,19 @@ def study(members, tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps({"wall_seconds": 60.0}))
         pair = [e.clone() for e in pair]
-        save_embeddings(folder / "embeddings.safetensors", {"evaluation": pair, "development": [e.clone() for e in pair]})
+        save_embeddings(
+            folder / "embeddings.safetensors", {"evaluation": pair, "development": [e.clone() for e in pair]}
+        )
     items = Items.__new__(Items)
     items.clips, items.captions, items.clip_of_caption = 20, 60, members[1]
     return items
 
 
 def test_knowledge_of_groups(study, members):
-    truth = (torch.arange(20)[:, None] % 10 == members[1][None, :] % 10).float().numpy()   # every caption fits two clips
-    table = ensembles.knowledge("e", 1, [("good",), ("noise",), ("good", "weak")], study, truth, 0.05).set_index("group")
+    truth = (torch.arange(20)[:, None] % 10 == members[1][None, :] % 10).float().numpy()  # every caption fits two clips
+    table = ensembles.knowledge("e", 1, [("good",), ("noise",), ("good", "weak")], study, truth, 0.05).set_index(
+        "group"
+    )
     pairs = list(members[0].values())
     assert table.loc["good", "annotated mAP@10"] == pytest.approx(score(pairs, [1, 0, 0], members[1]))
     assert table.loc["good + weak", "annotated mAP@10"] == pytest.approx(score(pairs, [0.5, 0.5, 0], members[1]))

@@ -1,4 +1,5 @@
 """What 01_data shows of a corpus: tables against counts by hand, and the notebook on real layouts."""
+
 import json
 import os
 import shutil
@@ -47,9 +48,15 @@ def test_examples_play_another_clip_that_fits_wholly():
     assert found == [("Rain falls", 0, 1), ("a dog barks at rain", 0, 1), ("rain falls ", 1, 0)]
 
 
-@pytest.mark.parametrize(("name", "build", "audio"), [
-    ("clotho", make.clotho, ["development", "validation", "evaluation"]), ("audiocaps", make.audiocaps, ["audio"]),
-    ("wavcaps", make.wavcaps, [f"{source}_flac" for source in make.SOURCES]), ("folder", make.own, ["sounds"])])
+@pytest.mark.parametrize(
+    ("name", "build", "audio"),
+    [
+        ("clotho", make.clotho, ["development", "validation", "evaluation"]),
+        ("audiocaps", make.audiocaps, ["audio"]),
+        ("wavcaps", make.wavcaps, [f"{source}_flac" for source in make.SOURCES]),
+        ("folder", make.own, ["sounds"]),
+    ],
+)
 def test_the_text_side_needs_no_audio(tmp_path, name, build, audio):
     build(tmp_path)
     whole = list_corpus(name, tmp_path, "development")
@@ -70,9 +77,14 @@ def test_the_notebook_runs_on_a_real_layout(tmp_path, monkeypatch, text_only):
             shutil.rmtree(tmp_path / "data" / split)
     monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    executed = papermill.execute_notebook("notebooks/01_data.ipynb", None, kernel_name="python3", progress_bar=False,
-                                          cwd=os.getcwd(), parameters={"data": str(tmp_path / "data"), "corpus": "clotho",
-                                                                       "text_only": text_only})
+    executed = papermill.execute_notebook(
+        "notebooks/01_data.ipynb",
+        None,
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=os.getcwd(),
+        parameters={"data": str(tmp_path / "data"), "corpus": "clotho", "text_only": text_only},
+    )
     shown = json.dumps(executed)
     assert ("audio not at hand" in shown) == text_only and "CC0" in shown
     assert (tmp_path / "runs" / "scratch" / "data-seed1" / "contents.csv").is_file()

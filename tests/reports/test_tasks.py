@@ -1,4 +1,5 @@
 """Other tasks against loops written out here, closed forms and known scenes."""
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +13,11 @@ def embeddings(n, size=6, seed=0):
 
 
 def test_scene_overlap_is_the_share_of_common_facts():
-    scenes = [{("present", "dog"), ("present", "rain")}, {("present", "dog")},
-              {("while", "dog", "bell"), ("present", "bell")}]
+    scenes = [
+        {("present", "dog"), ("present", "rain")},
+        {("present", "dog")},
+        {("while", "dog", "bell"), ("present", "bell")},
+    ]
     expected = [[len(a & b) / len(a | b) for b in scenes] for a in scenes]
     np.testing.assert_allclose(tasks.scene_overlap(scenes), expected, rtol=1e-6)
 
@@ -62,4 +66,4 @@ def test_tagging_against_a_loop_and_without_absent_classes():
 def test_average_precision_closed_forms():
     assert tasks.average_precision([3, 2, 1], [1, 0, 0]) == 1
     assert tasks.average_precision([1, 2, 3], [1, 0, 0]) == pytest.approx(1 / 3)
-    assert tasks.average_precision([0, 0, 0, 0], [0, 1, 0, 1]) == pytest.approx((1 / 2 + 2 / 4) / 2)   # row order
+    assert tasks.average_precision([0, 0, 0, 0], [0, 1, 0, 1]) == pytest.approx((1 / 2 + 2 / 4) / 2)  # row order

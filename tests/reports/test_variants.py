@@ -1,4 +1,7 @@
-"""Variants: parts of the training split, wrong captions, models of their own; what was finished elsewhere is taken over."""
+"""Variants: parts of the training split, wrong captions, models of their own; what was finished elsewhere is taken
+over.
+"""
+
 import json
 
 import numpy as np
@@ -75,8 +78,10 @@ def test_truth_and_audio_follow_the_part_that_is_used(data):
     assert truth.shape == (20, 100) and part.truth("validation").shape == (4, 20)
     backbone = build_backbone("mn_tiny")
     rows = [whole.corpus("development").clips["path"].tolist().index(path) for path in corpus.clips["path"]]
-    assert torch.equal(part.audio("development", backbone).log_mel(torch.arange(10)),
-                       whole.audio("development", backbone).log_mel(torch.tensor(rows)))
+    assert torch.equal(
+        part.audio("development", backbone).log_mel(torch.arange(10)),
+        whole.audio("development", backbone).log_mel(torch.tensor(rows)),
+    )
 
 
 def test_members_share_the_pretrained_backbone_but_nothing_else(data):
@@ -103,7 +108,7 @@ def test_a_pretrained_backbone_is_found_again(data, tmp_path, monkeypatch):
 
     losses, weights = pretrained("one")
     (path,) = (tmp_path / "data" / "pretrained").iterdir()
-    monkeypatch.setattr(stages, "pretrain", None)                  # whoever trains again fails
+    monkeypatch.setattr(stages, "pretrain", None)  # whoever trains again fails
     found = pretrained("two", initialisation=2)
     assert found[0] == losses and all(torch.equal(weights[k], found[1][k]) for k in weights)
     with pytest.raises(TypeError):
@@ -122,9 +127,15 @@ def plan(tmp_path, **changes):
 
 
 def test_variants_have_models_of_their_own(tmp_path):
-    plans = plan(tmp_path, point_backbones=["mn_tiny"], variants={
-        "half": {"training": {"development_share": 0.5}, "stage2": {"epochs": 3}}, "clear": {"data": {"ambiguity": 0.0}}},
-        ablations={"10_ablation_scale": ["half"]})
+    plans = plan(
+        tmp_path,
+        point_backbones=["mn_tiny"],
+        variants={
+            "half": {"training": {"development_share": 0.5}, "stage2": {"epochs": 3}},
+            "clear": {"data": {"ambiguity": 0.0}},
+        },
+        ablations={"10_ablation_scale": ["half"]},
+    )
     student = plans["ensemble-half-mn_tiny-seed1"]
     assert student.parameters["teachers"] == ["stage1-half-passt_tiny-seed1", "stage1-half-mn_tiny-seed1"]
     assert student.parameters["epochs"] == 3 and student.parameters["development_share"] == 0.5
@@ -143,22 +154,28 @@ def test_variants_have_models_of_their_own(tmp_path):
 
 
 def test_students_of_students(tmp_path):
-    plans = plan(tmp_path, points={"second": {"target": "ensemble", "student": "ensemble", "teachers_of": "ensemble"}},
-                 members={"mn_tiny-2": {"backbone": "mn_tiny", "initialisation": 1}})
+    plans = plan(
+        tmp_path,
+        points={"second": {"target": "ensemble", "student": "ensemble", "teachers_of": "ensemble"}},
+        members={"mn_tiny-2": {"backbone": "mn_tiny", "initialisation": 1}},
+    )
     second = plans["second-mn_tiny-seed1"].parameters
     assert second["student"] == "ensemble-mn_tiny-seed1"
     assert second["teachers"] == ["ensemble-passt_tiny-seed1", "ensemble-mn_tiny-seed1"]
     assert plans["stage1-mn_tiny-2-seed1"].parameters["initialisation"] == 1
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"variants": {"x": {"trainig": {}}}}, "variants.x.trainig"),
-    ({"variants": {"x": {"backbones": ["mn_tin"]}}}, "'mn_tin'; did you mean 'mn_tiny'"),
-    ({"variants": {"x": {"settings": ["selv"]}}}, "unknown setting 'selv'"),
-    ({"variants": {"x": {"training": {"development_shar": 0.5}}}}, "did you mean 'development_share'"),
-    ({"members": {"x": {"backbone": "mn_tin"}}}, "member 'x' names 'mn_tin'; did you mean 'mn_tiny'"),
-    ({"points": {"x": {"student": "ensembl"}}}, "'ensembl'; did you mean 'ensemble'"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"variants": {"x": {"trainig": {}}}}, "variants.x.trainig"),
+        ({"variants": {"x": {"backbones": ["mn_tin"]}}}, "'mn_tin'; did you mean 'mn_tiny'"),
+        ({"variants": {"x": {"settings": ["selv"]}}}, "unknown setting 'selv'"),
+        ({"variants": {"x": {"training": {"development_shar": 0.5}}}}, "did you mean 'development_share'"),
+        ({"members": {"x": {"backbone": "mn_tin"}}}, "member 'x' names 'mn_tin'; did you mean 'mn_tiny'"),
+        ({"points": {"x": {"student": "ensembl"}}}, "'ensembl'; did you mean 'ensemble'"),
+    ],
+)
 def test_wrong_variants_are_named(tmp_path, changes, message):
     with pytest.raises(ParameterError, match=message):
         plan(tmp_path, **changes)
@@ -175,19 +192,25 @@ def test_finished_runs_of_the_base_are_taken_over(tmp_path, monkeypatch):
         folder = tmp_path / "runs" / "old" / name
         folder.mkdir(parents=True)
         code = {"fingerprint": "other" if name.startswith("corr") else runs.code_fingerprint()}
-        (folder / "manifest.json").write_text(json.dumps({"run": name, "study": "old", "parameters": old[name].parameters,
-                                                          "code": code}))
+        (folder / "manifest.json").write_text(
+            json.dumps({"run": name, "study": "old", "parameters": old[name].parameters, "code": code})
+        )
         (folder / "metrics.json").write_text("{}")
     assert reproduce.adopt("new", new, tmp_path / "studies") == ["data-seed1", "stage1-mn_tiny-seed1"]
     assert runs.read_manifest("new", "stage1-mn_tiny-seed1")["taken_from"] == "old"
-    assert runs.read_metrics("new", "stage1-mn_tiny-seed1") == {} and not runs.is_finished("new", "ensemble-mn_tiny-seed1")
+    assert runs.read_metrics("new", "stage1-mn_tiny-seed1") == {} and not runs.is_finished(
+        "new", "ensemble-mn_tiny-seed1"
+    )
     assert runs.read_manifest("old", "stage1-mn_tiny-seed1")["study"] == "old"
 
 
 def test_only_the_runs_that_are_needed(tmp_path):
     plans = plan(tmp_path)
-    assert set(reproduce.needed(plans, ["continued-mn_tiny-seed1"])) == {"continued-mn_tiny-seed1", "stage1-mn_tiny-seed1",
-                                                                         "data-seed1"}
+    assert set(reproduce.needed(plans, ["continued-mn_tiny-seed1"])) == {
+        "continued-mn_tiny-seed1",
+        "stage1-mn_tiny-seed1",
+        "data-seed1",
+    }
     with pytest.raises(ParameterError, match="no run 'continued-mn-seed1'; did you mean 'continued-mn_tiny-seed1'"):
         reproduce.needed(plans, ["continued-mn-seed1"])
 
@@ -211,8 +234,9 @@ def finished(tmp_path, monkeypatch):
         folder = tmp_path / "abl" / f"data-seed{seed}"
         folder.mkdir()
         (folder / "manifest.json").write_text("{}")
-        (folder / "metrics.json").write_text(json.dumps(
-            {"clips": 100, "mean_wholly": 10, "share_partly": 0.2, "ceilings": {"true mAP@10": 0.5}}))
+        (folder / "metrics.json").write_text(
+            json.dumps({"clips": 100, "mean_wholly": 10, "share_partly": 0.2, "ceilings": {"true mAP@10": 0.5}})
+        )
 
 
 def test_gains_are_against_the_variants_own_control(finished):
@@ -221,8 +245,14 @@ def test_gains_are_against_the_variants_own_control(finished):
     assert found.to_dict() == pytest.approx({"all": 0.02, "share-0.5": 0.05, "share-0.5-steps": -0.03})
     assert set(table["point"]) == {"ensemble"}
     shares = variants.by_share(table[table["metric"] == "annotated mAP@10"])
-    assert shares.set_index(["regime", "value"])["difference"].to_dict() == pytest.approx({
-        ("equal epochs", 0.5): 0.05, ("equal epochs", 1.0): 0.02, ("equal steps", 0.5): -0.03, ("equal steps", 1.0): 0.02})
+    assert shares.set_index(["regime", "value"])["difference"].to_dict() == pytest.approx(
+        {
+            ("equal epochs", 0.5): 0.05,
+            ("equal epochs", 1.0): 0.02,
+            ("equal steps", 0.5): -0.03,
+            ("equal steps", 1.0): 0.02,
+        }
+    )
 
 
 def test_strengths_are_shares_of_the_oracle(finished):
@@ -241,11 +271,16 @@ def test_strengths_are_shares_of_the_oracle(finished):
 
 def test_self_distillation_is_paired_at_its_own_rate():
     points = ["ensemble", "self", "self-half", "self-lr-0.01", "self-half-lr-0.01", "continued-lr-0.01", "mixture-0.5"]
-    assert ablations.at_same_rate(points) == {"self": "continued", "self-half": "continued",
-                                              "self-lr-0.01": "continued-lr-0.01", "self-half-lr-0.01": "continued-lr-0.01"}
+    assert ablations.at_same_rate(points) == {
+        "self": "continued",
+        "self-half": "continued",
+        "self-lr-0.01": "continued-lr-0.01",
+        "self-half-lr-0.01": "continued-lr-0.01",
+    }
 
 
 def test_mixtures_in_order():
-    table = pd.DataFrame({"point": ["ensemble", "mixture-0.75", "self", "mixture-1-1", "mixture-0.25"], "backbone": "b",
-                          "metric": "m"})
+    table = pd.DataFrame(
+        {"point": ["ensemble", "mixture-0.75", "self", "mixture-1-1", "mixture-0.25"], "backbone": "b", "metric": "m"}
+    )
     assert ablations.mixtures(table)["mixture"].tolist() == ["0.25", "0.5 (weights 1 and 1)", "0.75", "1"]

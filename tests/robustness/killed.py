@@ -1,4 +1,5 @@
 """A study in miniature, for tests that kill it: corpus, stage 1, estimate, stage 2, figures. Marks how far it is."""
+
 import os
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def study(folder):
     from corrlib.reports import results
     from corrlib.study import runs
     from corrlib.study.parameters import StageOneParameters, StageTwoParameters, check
+
     torch.set_num_threads(1)
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
@@ -30,8 +32,12 @@ def study(folder):
     one, two = RESULTS
     mark("stage 1")
     if not runs.is_finished("tiny", one):
-        _train(check(StageOneParameters, {**COMMON, "data": data, "run": one, "pretraining_epochs": 1,
-                                          "backbone": "atst_tiny"}))
+        _train(
+            check(
+                StageOneParameters,
+                {**COMMON, "data": data, "run": one, "pretraining_epochs": 1, "backbone": "atst_tiny"},
+            )
+        )
     mark("estimate")
     _estimate(one, folder / "estimate.safetensors")
     mark("stage 2")
@@ -48,6 +54,7 @@ def _train(p):
     from corrlib.models.build import build_encoder, rebuild_encoder
     from corrlib.study import runs
     from corrlib.training import stages
+
     run = runs.Run(p, "02_stage1_atst")
     corpora = open_corpora(p)
     if hasattr(p, "student"):
@@ -65,6 +72,7 @@ def _estimate(run, path):
     """The most probable clips of every training caption, written as teachers' estimates are."""
     from corrlib.correspondence.estimate import top_correspondences
     from corrlib.evaluation.embeddings import load_embeddings, save_embeddings
+
     clips, captions = load_embeddings("tiny", run, "development")
     save_embeddings(path, {"development": top_correspondences([clips], [captions], 0.05, 5)})
 
@@ -72,6 +80,7 @@ def _estimate(run, path):
 def outcome(folder):
     """Everything that must be the same: {name: content}."""
     import pandas as pd
+
     folder, found = Path(folder), {}
     for run in RESULTS:
         for name in ("metrics.json", "queries.csv", "model.safetensors", "embeddings.safetensors"):

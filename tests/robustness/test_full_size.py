@@ -2,6 +2,7 @@
 
 A training step of each network with random weights, and a corpus as large as WavCaps.
 """
+
 import json
 import os
 import subprocess
@@ -25,9 +26,18 @@ from corrlib.study.parameters import StageOneParameters, check
 from corrlib.training.trainer import Trainer
 
 CAPTIONS = ["A dog barks while rain falls on a tin roof and a car passes by in the distance", "Wind howls in the trees"]
-LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
-         "vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "hidden_dropout_prob": 0.2,
-         "attention_probs_dropout_prob": 0.2, "pad_token_id": 1}
+LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "vocab_size": 50265,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "hidden_dropout_prob": 0.2,
+    "attention_probs_dropout_prob": 0.2,
+    "pad_token_id": 1,
+}
 ON_GPU = torch.cuda.is_available()
 CLIPS, SECONDS, PRECISION = (64, 30, "bfloat16") if ON_GPU else (2, 10, "float32")
 
@@ -56,8 +66,17 @@ def test_a_training_step_of_published_size(name):
     torch.manual_seed(0)
     text = TextEncoder(RobertaModel(RobertaConfig(**LARGE), add_pooling_layer=False), train_tokenizer(CAPTIONS * 9))
     encoder = DualEncoder(build_backbone(name), text, 1024).to("cuda" if ON_GPU else "cpu").train()
-    parameters = check(StageOneParameters, {"backbone": name, "learning_rate": 2e-5, "precision": PRECISION,
-                                            "batch_clips": CLIPS, "captions_per_clip": 1, "epochs": 2})
+    parameters = check(
+        StageOneParameters,
+        {
+            "backbone": name,
+            "learning_rate": 2e-5,
+            "precision": PRECISION,
+            "batch_clips": CLIPS,
+            "captions_per_clip": 1,
+            "epochs": 2,
+        },
+    )
     trainer = Trainer(encoder, Noise(), Pairs(), annotated(), parameters, validation=None)
     batch = Batch(torch.arange(CLIPS), torch.arange(CLIPS), torch.eye(CLIPS).bool())
     before = encoder.audio_projection.weight.detach().clone()
@@ -91,12 +110,21 @@ def test_a_corpus_of_the_size_of_wavcaps_opens_in_seconds(tmp_path):
         audio = tmp_path / f"{source}_flac"
         audio.mkdir()
         for number in range(count):
-            if number % 60000 == 0:                           # a file system allows that many names of one file
+            if number % 60000 == 0:  # a file system allows that many names of one file
                 original = tmp_path / f"{source}-{number}.flac"
                 soundfile.write(original, 0.1 * torch.randn(1600).numpy(), 16000)
             os.link(original, audio / f"{number}.flac")
-        entries = [{"id": str(n), "caption": " ".join(words[n % 7:n % 7 + 9]), "duration": 10.0, "description": "text " * 20,
-                    "href": "https://example.org/x", "author": "somebody"} for n in range(count)]
+        entries = [
+            {
+                "id": str(n),
+                "caption": " ".join(words[n % 7 : n % 7 + 9]),
+                "duration": 10.0,
+                "description": "text " * 20,
+                "href": "https://example.org/x",
+                "author": "somebody",
+            }
+            for n in range(count)
+        ]
         json_file = tmp_path / "json_files" / source / wavcaps.SOURCES[source]
         json_file.parent.mkdir(parents=True)
         json_file.write_text(json.dumps({"data": entries}))
@@ -139,7 +167,9 @@ def test_the_best_clips_among_400000_need_little_memory(tmp_path):
     result = subprocess.run([sys.executable, "-c", ESTIMATE, str(tmp_path)], capture_output=True, text=True, check=True)
     found = [list(map(float, line.split())) for line in result.stdout.splitlines()]
     for rows, seconds, gib in found:
-        print(f"1,024 captions among {rows:,.0f} clips: {seconds:.1f} s, peak {gib:.2f} GiB; all of 400,000 captions: "
-              f"{391 * seconds / 3600:.2f} h")
+        print(
+            f"1,024 captions among {rows:,.0f} clips: {seconds:.1f} s, peak {gib:.2f} GiB; all of 400,000 captions: "
+            f"{391 * seconds / 3600:.2f} h"
+        )
         assert gib < 4 - 0.5
     assert 2.5 < found[2][1] / found[0][1] < 6

@@ -1,7 +1,9 @@
-"""Any input ends in one sentence that names it or in the right result: no traceback of a library, no hang, no silent skip.
+"""Any input ends in one sentence that names it or in the right result: no traceback of a library, no hang, no silent
+skip.
 
 The suite draws the same few inputs every time; FUZZ_EXAMPLES in the environment draws so many new ones (`make fuzz`).
 """
+
 import csv
 import io
 import json
@@ -29,11 +31,19 @@ from tests import layouts as make
 from tests.robustness.test_malformed import flac, wav
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 0))
-QUICK = settings(max_examples=EXAMPLES or 60, deadline=None, derandomize=not EXAMPLES, print_blob=True,
-                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+QUICK = settings(
+    max_examples=EXAMPLES or 60,
+    deadline=None,
+    derandomize=not EXAMPLES,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 WORDS = st.text(st.characters(codec="utf-8"), max_size=30)
-VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
-                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3), max_leaves=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
 
 
 def sentence(error, name=""):
@@ -47,21 +57,27 @@ def mutated(content, changes):
     for kind, place, piece in changes:
         at = int(place * len(content))
         if kind == "put":
-            content[at:at + len(piece)] = piece
+            content[at : at + len(piece)] = piece
         elif kind == "insert":
             content[at:at] = piece
         else:
-            del content[at:at + 1 + 7 * len(piece)]
+            del content[at : at + 1 + 7 * len(piece)]
     return bytes(content)
 
 
-CHANGES = st.lists(st.tuples(st.sampled_from(["put", "insert", "cut"]), st.floats(0, 1), st.binary(min_size=1, max_size=6)),
-                   min_size=1, max_size=5)
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["put", "insert", "cut"]), st.floats(0, 1), st.binary(min_size=1, max_size=6)),
+    min_size=1,
+    max_size=5,
+)
 
 
 @QUICK
-@given(name=st.sampled_from(["a.wav", "a.flac", "a.ogg", "a.mp3", "bomb.flac", "head.wav"]), changes=CHANGES,
-       early=st.booleans())
+@given(
+    name=st.sampled_from(["a.wav", "a.flac", "a.ogg", "a.mp3", "bomb.flac", "head.wav"]),
+    changes=CHANGES,
+    early=st.booleans(),
+)
 def test_any_audio_file(name, changes, early):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
@@ -72,7 +88,7 @@ def test_any_audio_file(name, changes, early):
         else:
             make.sound(path, 0.3)
         whole = path.read_bytes()
-        head = 64 if early else len(whole)                    # damage to headers is what decoders dislike most
+        head = 64 if early else len(whole)  # damage to headers is what decoders dislike most
         path.write_bytes(mutated(whole[:head], changes) + whole[head:])
         probe(str(path), path.stat().st_size)
         try:
@@ -83,8 +99,12 @@ def test_any_audio_file(name, changes, early):
             assert waveform.dtype == np.float32 and waveform.ndim == 1 and len(waveform) and np.isfinite(waveform).all()
 
 
-TABLES = {"clotho": (make.clotho, "clotho_captions_development.csv"), "audiocaps": (make.audiocaps, "train.csv"),
-          "wavcaps": (make.wavcaps, "json_files/SoundBible/sb_final.json"), "folder": (make.own, "development.csv")}
+TABLES = {
+    "clotho": (make.clotho, "clotho_captions_development.csv"),
+    "audiocaps": (make.audiocaps, "train.csv"),
+    "wavcaps": (make.wavcaps, "json_files/SoundBible/sb_final.json"),
+    "folder": (make.own, "development.csv"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -118,22 +138,41 @@ def test_any_damage_to_a_table(built, name, changes):
     loads_or_says(name, built, mutated(built[name][2], changes))
 
 
-CELLS = st.sampled_from(["a.wav", "../b.wav", "/etc/passwd", "", "NaN", "a.wav\x00", "‮b.wav", "sounds/../..", "1e999",
-                         "<script>", "=1+1", "b.wav "]) | WORDS
+CELLS = (
+    st.sampled_from(
+        [
+            "a.wav",
+            "../b.wav",
+            "/etc/passwd",
+            "",
+            "NaN",
+            "a.wav\x00",
+            "‮b.wav",
+            "sounds/../..",
+            "1e999",
+            "<script>",
+            "=1+1",
+            "b.wav ",
+        ]
+    )
+    | WORDS
+)
 
 
 @QUICK
 @given(name=st.sampled_from(["clotho", "audiocaps", "folder"]), cells=st.lists(CELLS, min_size=6, max_size=6))
 def test_any_cells_in_a_table(built, name, cells):
     rows = list(csv.reader(io.StringIO(built[name][2].decode())))
-    rows[1] = (cells * 2)[:len(rows[0])]
+    rows[1] = (cells * 2)[: len(rows[0])]
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     loads_or_says(name, built, text.getvalue().encode())
 
 
 @QUICK
-@given(entries=st.lists(st.dictionaries(st.sampled_from(["id", "caption", "duration"]), VALUES, max_size=3), max_size=3))
+@given(
+    entries=st.lists(st.dictionaries(st.sampled_from(["id", "caption", "duration"]), VALUES, max_size=3), max_size=3)
+)
 def test_any_entries_in_a_json(built, entries):
     loads_or_says("wavcaps", built, json.dumps({"data": entries}).encode())
 
@@ -154,11 +193,43 @@ def test_any_value_of_any_parameter(kind, number, value):
                 assert "/" not in kept and not kept.startswith(".")
 
 
-SECTIONS = ["title", "seeds", "backbones", "settings", "data", "stage1", "stage2", "points", "members", "variants",
-            "ablations", "figures", "data_folder", "base", "point_backbones", "backbone_stage1", "other_tasks", "stag1"]
-SENSIBLE = st.sampled_from(["mn_tiny", "self", "ensemble", [1], ["mn_tiny"], {"epochs": 2}, {"x": {"target": "uniform"}},
-                            "{seed}", "{none}", "{", {"x": {"backbone": "mn_tiny"}}, {"07_ablation_targets": ["self"]},
-                            {"x": {}}])
+SECTIONS = [
+    "title",
+    "seeds",
+    "backbones",
+    "settings",
+    "data",
+    "stage1",
+    "stage2",
+    "points",
+    "members",
+    "variants",
+    "ablations",
+    "figures",
+    "data_folder",
+    "base",
+    "point_backbones",
+    "backbone_stage1",
+    "other_tasks",
+    "stag1",
+]
+SENSIBLE = st.sampled_from(
+    [
+        "mn_tiny",
+        "self",
+        "ensemble",
+        [1],
+        ["mn_tiny"],
+        {"epochs": 2},
+        {"x": {"target": "uniform"}},
+        "{seed}",
+        "{none}",
+        "{",
+        {"x": {"backbone": "mn_tiny"}},
+        {"07_ablation_targets": ["self"]},
+        {"x": {}},
+    ]
+)
 
 
 @QUICK
@@ -176,7 +247,9 @@ def test_any_study_file(tmp_path, changes):
 
 
 @QUICK
-@given(text=WORDS | st.sampled_from(["a: [", "%", "&a *a", "? : ?", "\t", "{{}}", "a: !!python/name:os.system", "- - -"]))
+@given(
+    text=WORDS | st.sampled_from(["a: [", "%", "&a *a", "? : ?", "\t", "{{}}", "a: !!python/name:os.system", "- - -"])
+)
 def test_any_text_as_a_study_file(tmp_path, text):
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(ParameterError, match="mine.yaml"):
@@ -200,8 +273,10 @@ def test_any_relevance(built, names, query):
 
 
 @QUICK
-@given(caption=WORDS | st.sampled_from(["<script>alert(1)</script>", "<img src=x onerror=y>", "a & b", "\"'><b>"]),
-       name=WORDS)
+@given(
+    caption=WORDS | st.sampled_from(["<script>alert(1)</script>", "<img src=x onerror=y>", "a & b", "\"'><b>"]),
+    name=WORDS,
+)
 def test_any_words_are_text_in_a_page(caption, name):
     """Whatever a caption or a file is called, it adds no element to a page."""
     from html.parser import HTMLParser
@@ -221,11 +296,16 @@ def session(caption, name):
     return SimpleNamespace(name=lambda clip: name, captions_of=lambda clip: [caption])
 
 
-PAGES = [lambda caption, name: words.marked_phrases([(caption, 0.1), (name, -0.1)]),
-         lambda caption, name: words.clip_facts(session(caption, name), 0, 0.5, 0.1, 1),
-         lambda caption, name: words.claim_list([(caption, True), (name, False)]),
-         lambda caption, name: words.caption_table(pd.DataFrame(
-             {"text": [caption, name], "own": [True, False], "similarity": 0.1, "estimated": 0.2, "true": [1.0, 0.5]}))]
+PAGES = [
+    lambda caption, name: words.marked_phrases([(caption, 0.1), (name, -0.1)]),
+    lambda caption, name: words.clip_facts(session(caption, name), 0, 0.5, 0.1, 1),
+    lambda caption, name: words.claim_list([(caption, True), (name, False)]),
+    lambda caption, name: words.caption_table(
+        pd.DataFrame(
+            {"text": [caption, name], "own": [True, False], "similarity": 0.1, "estimated": 0.2, "true": [1.0, 0.5]}
+        )
+    ),
+]
 
 
 def test_the_fuzzers_reach_both_ends():

@@ -1,4 +1,5 @@
 """kill -9 at any moment: the same command goes on and ends at the same numbers, bit for bit."""
+
 import multiprocessing
 import os
 import random
@@ -61,7 +62,7 @@ def copy_of_the_corpus(source, folder):
 def test_killed_studies_end_at_the_same_numbers(processes, tmp_path):
     """Most are killed after their corpus was composed, every fifth at any moment from the very beginning."""
     whole, again = tmp_path / "whole", tmp_path / "again"
-    timed(processes, tmp_path / "first")                              # the server's first child waits for its imports
+    timed(processes, tmp_path / "first")  # the server's first child waits for its imports
     whole_seconds = timed(processes, whole)
     copy_of_the_corpus(whole, again)
     seconds = timed(processes, again)
@@ -78,7 +79,9 @@ def test_killed_studies_end_at_the_same_numbers(processes, tmp_path):
                 break
         timed(processes, folder)
         found = killed.outcome(folder)
-        differ = [name for name in expected if found.get(name) != expected[name]] + [n for n in found if n not in expected]
+        differ = [name for name in expected if found.get(name) != expected[name]] + [
+            n for n in found if n not in expected
+        ]
         assert stage and not differ, f"after kill {number} in '{stage}' these differ: {differ}"
         return stage
 
@@ -89,7 +92,9 @@ def test_killed_studies_end_at_the_same_numbers(processes, tmp_path):
 
 
 def test_damage_while_a_run_rests_is_mended(processes, tmp_path):
-    """Half a manifest, a leftover part, an empty log: what a killed machine may leave of files that were just written."""
+    """Half a manifest, a leftover part, an empty log: what a killed machine may leave of files that were just
+    written.
+    """
     timed(processes, tmp_path / "whole")
     expected = killed.outcome(tmp_path / "whole")
     folder = tmp_path / "whole" / "runs" / "tiny" / killed.RESULTS[1]

@@ -1,4 +1,5 @@
 """The built-in corpus: its truth against brute force, its sounds, its determinism, and what it refuses."""
+
 import itertools
 import json
 
@@ -73,8 +74,10 @@ def test_relations_depend_on_the_order_in_time():
 
 
 def test_holding_counts_claims():
-    found = holding([{("present", "dog"), ("present", "rain")}, {("present", "rain")}],
-                    [[("present", "dog"), ("present", "rain")], [("present", "cat")]])
+    found = holding(
+        [{("present", "dog"), ("present", "rain")}, {("present", "rain")}],
+        [[("present", "dog"), ("present", "rain")], [("present", "cat")]],
+    )
     assert found.tolist() == [[2, 0], [1, 0]]
 
 
@@ -109,7 +112,7 @@ def test_same_seed_same_bytes_whatever_the_number_of_workers(corpus, tmp_path):
     names = [p.relative_to(corpus) for p in corpus.rglob("*") if p.is_file()]
     assert len(names) == sum(SIZES.values()) + 4 + 3
     for name in names:
-        if name.suffix != ".npz":            # a zip file carries the time of writing
+        if name.suffix != ".npz":  # a zip file carries the time of writing
             assert (corpus / name).read_bytes() == (tmp_path / name).read_bytes(), name
     for split in SIZES:
         assert np.array_equal(soundscapes.load_truth(corpus, split), soundscapes.load_truth(tmp_path, split))
@@ -137,7 +140,7 @@ def test_clips_are_audible_and_not_clipped(corpus):
     for path in corpus.rglob("*.wav"):
         waveform, rate = soundfile.read(path)
         assert rate == 16000 and len(waveform) == 64000
-        assert 0.02 < np.abs(waveform).max() <= 0.91 and np.sqrt(np.mean(waveform ** 2)) > 0.002
+        assert 0.02 < np.abs(waveform).max() <= 0.91 and np.sqrt(np.mean(waveform**2)) > 0.002
 
 
 def centroid_hz(waveform):
@@ -179,10 +182,16 @@ def test_tags_are_what_scenes_hold(corpus):
         assert {n for n, value in zip(names, table[row], strict=True) if value} == expected
 
 
-@pytest.mark.parametrize("change, sentence", [
-    ({"ambiguity": 2}, "ambiguity is 2"), ({"rate_hz": 100}, "rate_hz is 100"), ({"workers": 0}, "workers is 0"),
-    ({"sizes": SIZES | {"test": 3}}, "splits: pretraining"), ({"sizes": SIZES | {"validation": 0}}, "'validation' 0 clips"),
-])
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"ambiguity": 2}, "ambiguity is 2"),
+        ({"rate_hz": 100}, "rate_hz is 100"),
+        ({"workers": 0}, "workers is 0"),
+        ({"sizes": SIZES | {"test": 3}}, "splits: pretraining"),
+        ({"sizes": SIZES | {"validation": 0}}, "'validation' 0 clips"),
+    ],
+)
 def test_impossible_values_are_refused_before_anything_is_written(tmp_path, change, sentence):
     with pytest.raises(ValueError, match=sentence):
         soundscapes.write_corpus(tmp_path / "new", **({"seed": 1, "sizes": SIZES} | change))
@@ -236,14 +245,17 @@ def change_metadata(folder, edit):
     edit(table).to_csv(folder / "metadata.csv", index=False)
 
 
-@pytest.mark.parametrize("edit, sentence", [
-    (lambda t: t.rename(columns={"label": "class"}), "no column 'label'"),
-    (lambda t: t[t["file"] != "bark/3.wav"], "'bark' has recordings of 3 sources but needs 4"),
-    (lambda t: t.assign(role=t["role"].replace("event", "foreground")), "role 'foreground'"),
-    (lambda t: t.assign(role="event"), "no label that serves as background"),
-    (lambda t: pd.concat([t, t.head(1)]), "more than once"),
-    (lambda t: t.assign(file=t["file"].replace("hum/0.wav", "hum/9.wav")), "'hum/9.wav', which is not there"),
-])
+@pytest.mark.parametrize(
+    "edit, sentence",
+    [
+        (lambda t: t.rename(columns={"label": "class"}), "no column 'label'"),
+        (lambda t: t[t["file"] != "bark/3.wav"], "'bark' has recordings of 3 sources but needs 4"),
+        (lambda t: t.assign(role=t["role"].replace("event", "foreground")), "role 'foreground'"),
+        (lambda t: t.assign(role="event"), "no label that serves as background"),
+        (lambda t: pd.concat([t, t.head(1)]), "more than once"),
+        (lambda t: t.assign(file=t["file"].replace("hum/0.wav", "hum/9.wav")), "'hum/9.wav', which is not there"),
+    ],
+)
 def test_a_wrong_listing_names_the_culprit(recordings, edit, sentence):
     change_metadata(recordings, edit)
     with pytest.raises((ValueError, FileNotFoundError), match=sentence):
@@ -265,8 +277,10 @@ def test_empty_or_missing_sound_folder(tmp_path):
         find_recordings(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("content, sentence", [
-    (lambda data: data[:len(data) // 2], "cut short"), (lambda data: b"nonsense", "cannot be decoded")])
+@pytest.mark.parametrize(
+    "content, sentence",
+    [(lambda data: data[: len(data) // 2], "cut short"), (lambda data: b"nonsense", "cannot be decoded")],
+)
 def test_a_bad_recording_is_named_and_no_corpus_is_finished(recordings, tmp_path, content, sentence):
     path = recordings / "beep" / "1.wav"
     path.write_bytes(content(path.read_bytes()))

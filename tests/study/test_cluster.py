@@ -1,4 +1,5 @@
 """A study on a cluster: the Slurm profile plans it, and a run that is submitted as a job of its own finishes."""
+
 import os
 import subprocess
 import sys
@@ -19,8 +20,13 @@ seconds-between-status-checks: 1
 
 def study(tmp_path, *arguments):
     environment = {**os.environ, "CORRLIB_RUNS": str(tmp_path / "runs"), "CORRLIB_DATA": str(tmp_path / "data")}
-    return subprocess.run([sys.executable, "-m", "corrlib.study.reproduce", "smoke", *arguments], env=environment,
-                          capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    return subprocess.run(
+        [sys.executable, "-m", "corrlib.study.reproduce", "smoke", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
 
 
 def test_the_slurm_profile_plans_every_run(tmp_path):
@@ -31,7 +37,7 @@ def test_the_slurm_profile_plans_every_run(tmp_path):
     assert planned
 
 
-@pytest.mark.full_size                                       # half a minute of waiting for a job
+@pytest.mark.full_size  # half a minute of waiting for a job
 def test_a_run_that_is_submitted_as_a_job_finishes(tmp_path):
     pytest.importorskip("snakemake_executor_plugin_cluster_generic")
     (tmp_path / "cluster").mkdir()

@@ -1,4 +1,5 @@
 """Parameters and studies: every mistake is refused at once, with the culprit and the nearest right name."""
+
 import json
 import shutil
 import subprocess
@@ -15,19 +16,26 @@ from corrlib.study.study_file import load_study
 STUDY = "title: t\nseeds: [1, 2]\nbackbones: [mn_tiny, atst_tiny]\n"
 
 
-@pytest.mark.parametrize("kind, values, sentence", [
-    ("stage1", {"learning_rat": 1e-3}, "unknown parameter 'learning_rat'; did you mean 'learning_rate'"),
-    ("stage1", {"epochs": 0}, "'epochs' = 0"), ("stage1", {"epochs": "ten"}, "'epochs' = 'ten'"),
-    ("stage1", {"temperature": -0.1}, "'temperature' = -0.1"), ("stage1", {"epochs": 2.5}, "'epochs' = 2.5"),
-    ("stage1", {"precision": "float8"}, "'precision' = 'float8'"),
-    ("stage1", {"epochs": 1, "warmup_epochs": 1.0}, "warmup_epochs"),
-    ("stage1", {"final_learning_rate": 1.0}, "final_learning_rate"),
-    ("stage1", {"backbone": "mn_tyny"}, "no such backbone; did you mean 'mn_tiny'"),
-    ("stage2", {"target": "annotatd"}, "'target' = 'annotatd'"), ("stage2", {"w_dist": 0.0}, "nothing to train on"),
-    ("stage2", {"run": "x", "target": "ensemble"}, "needs teachers"),
-    ("data", {"ambiguity": 1.5}, "'ambiguity' = 1.5"), ("data", {"leave_out": "some"}, "leave_out"),
-    ("estimate", {"split": "test"}, "'split' = 'test'"),
-])
+@pytest.mark.parametrize(
+    "kind, values, sentence",
+    [
+        ("stage1", {"learning_rat": 1e-3}, "unknown parameter 'learning_rat'; did you mean 'learning_rate'"),
+        ("stage1", {"epochs": 0}, "'epochs' = 0"),
+        ("stage1", {"epochs": "ten"}, "'epochs' = 'ten'"),
+        ("stage1", {"temperature": -0.1}, "'temperature' = -0.1"),
+        ("stage1", {"epochs": 2.5}, "'epochs' = 2.5"),
+        ("stage1", {"precision": "float8"}, "'precision' = 'float8'"),
+        ("stage1", {"epochs": 1, "warmup_epochs": 1.0}, "warmup_epochs"),
+        ("stage1", {"final_learning_rate": 1.0}, "final_learning_rate"),
+        ("stage1", {"backbone": "mn_tyny"}, "no such backbone; did you mean 'mn_tiny'"),
+        ("stage2", {"target": "annotatd"}, "'target' = 'annotatd'"),
+        ("stage2", {"w_dist": 0.0}, "nothing to train on"),
+        ("stage2", {"run": "x", "target": "ensemble"}, "needs teachers"),
+        ("data", {"ambiguity": 1.5}, "'ambiguity' = 1.5"),
+        ("data", {"leave_out": "some"}, "leave_out"),
+        ("estimate", {"split": "test"}, "'split' = 'test'"),
+    ],
+)
 def test_a_wrong_parameter_is_one_sentence(kind, values, sentence):
     with pytest.raises(P.ParameterError, match=sentence) as caught:
         P.check(P.KINDS[kind], values)
@@ -36,6 +44,7 @@ def test_a_wrong_parameter_is_one_sentence(kind, values, sentence):
 
 def test_backbones_are_those_that_can_be_built():
     from corrlib.models.backbones import PRESETS
+
     assert set(P.BACKBONES) == set(PRESETS)
 
 
@@ -57,8 +66,13 @@ def study(tmp_path, text):
 
 
 def test_a_study_becomes_a_graph(tmp_path):
-    plans = plan_runs("mine", study(tmp_path, STUDY + "settings: [continued, ensemble]\nstage2: {epochs: 3}\n"
-                                    "backbone_stage2: {atst_tiny: {epochs: 5}}\n"))
+    plans = plan_runs(
+        "mine",
+        study(
+            tmp_path,
+            STUDY + "settings: [continued, ensemble]\nstage2: {epochs: 3}\nbackbone_stage2: {atst_tiny: {epochs: 5}}\n",
+        ),
+    )
     assert len(plans) == 2 * (1 + 2 + 2 * 2 + 1) + 1
     names = list(plans)
     for place, plan in enumerate(plans.values()):
@@ -69,20 +83,25 @@ def test_a_study_becomes_a_graph(tmp_path):
     assert plans["continued-mn_tiny-seed1"].needs == ("stage1-mn_tiny-seed1",)
     assert plans["continued-mn_tiny-seed1"].parameters["target"] == "annotated"
     assert plans["stage1-mn_tiny-seed1"].notebook == "notebooks/04_stage1_mn.ipynb"
-    assert len({plans[f"data-seed{s}"].parameters["data"] for s in (1, 2)}) == 2       # every seed has its own corpus
+    assert len({plans[f"data-seed{s}"].parameters["data"] for s in (1, 2)}) == 2  # every seed has its own corpus
 
 
-@pytest.mark.parametrize("text, sentence", [
-    (STUDY + "setings: [self]\n", "unknown parameter 'setings'; did you mean 'settings'"),
-    (STUDY + "settings: [selv]\n", "unknown setting 'selv'; did you mean 'self'"),
-    (STUDY + "figures: '{'\n", "figures '{' is no path"), (STUDY + "figures: '{seed}'\n", "only {study}, {runs} is known"),
-    (STUDY + "data_folder: '{seed:9999999999}'\n", "data_folder .* is no path"),
-    (STUDY + "stage1: {epocs: 3}\n", "unknown parameter 'epocs'; did you mean 'epochs'"),
-    (STUDY + "backbone_stage1: {passt_tiny: {epochs: 3}}\n", "'passt_tiny' has its own parameters"),
-    (STUDY.replace("mn_tiny", "resnet"), "'resnet' has no stage-1 notebook"),
-    (STUDY + "data: {sounds: $NOT_SET_ANYWHERE}\n", r"needs \$NOT_SET_ANYWHERE"),
-    ("- a list\n", "must hold `key: value` lines"), ("a: [1\n", "not valid YAML"),
-])
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        (STUDY + "setings: [self]\n", "unknown parameter 'setings'; did you mean 'settings'"),
+        (STUDY + "settings: [selv]\n", "unknown setting 'selv'; did you mean 'self'"),
+        (STUDY + "figures: '{'\n", "figures '{' is no path"),
+        (STUDY + "figures: '{seed}'\n", "only {study}, {runs} is known"),
+        (STUDY + "data_folder: '{seed:9999999999}'\n", "data_folder .* is no path"),
+        (STUDY + "stage1: {epocs: 3}\n", "unknown parameter 'epocs'; did you mean 'epochs'"),
+        (STUDY + "backbone_stage1: {passt_tiny: {epochs: 3}}\n", "'passt_tiny' has its own parameters"),
+        (STUDY.replace("mn_tiny", "resnet"), "'resnet' has no stage-1 notebook"),
+        (STUDY + "data: {sounds: $NOT_SET_ANYWHERE}\n", r"needs \$NOT_SET_ANYWHERE"),
+        ("- a list\n", "must hold `key: value` lines"),
+        ("a: [1\n", "not valid YAML"),
+    ],
+)
 def test_a_wrong_study_is_one_sentence(tmp_path, text, sentence):
     with pytest.raises(P.ParameterError, match=sentence) as caught:
         plan_runs("mine", study(tmp_path, text))
@@ -116,9 +135,19 @@ def test_the_command_refuses_within_seconds():
     assert len(result.stderr.splitlines()) == 1 and time.time() - started < 15
 
 
-PUBLISHED = {"epochs": 20, "warmup_epochs": 1.0, "cosine_epochs": 15.0, "batch_clips": 64, "captions_per_clip": 1,
-             "learning_rate": 2e-5, "final_learning_rate": 1e-7, "weight_decay": 0.0, "temperature": 0.05,
-             "clip_seconds": 30.0, "precision": "float16"}
+PUBLISHED = {
+    "epochs": 20,
+    "warmup_epochs": 1.0,
+    "cosine_epochs": 15.0,
+    "batch_clips": 64,
+    "captions_per_clip": 1,
+    "learning_rate": 2e-5,
+    "final_learning_rate": 1e-7,
+    "weight_decay": 0.0,
+    "temperature": 0.05,
+    "clip_seconds": 30.0,
+    "precision": "float16",
+}
 
 
 @pytest.mark.parametrize("name", ["clotho", "paper"])
@@ -127,8 +156,14 @@ def test_published_recipe_to_the_letter(name, monkeypatch):
     plans = plan_runs(name)
     trained = [p.parameters for p in plans.values() if p.kind in ("stage1", "stage2")]
     assert len(trained) == 12 and all(p[key] == value for p in trained for key, value in PUBLISHED.items())
-    text = {"text_encoder": "roberta-large", "text_dropout": 0.2, "max_tokens": 32, "clean_captions": True,
-            "embedding_size": 1024, "pretraining_epochs": 0}
+    text = {
+        "text_encoder": "roberta-large",
+        "text_dropout": 0.2,
+        "max_tokens": 32,
+        "clean_captions": True,
+        "embedding_size": 1024,
+        "pretraining_epochs": 0,
+    }
     first = [p.parameters for p in plans.values() if p.kind == "stage1"]
     assert all(p[key] == value for p in first for key, value in text.items()) and all(p["weights"] for p in first)
     assert all((p["w_sup"], p["w_dist"]) == (0.0, 1.0) for p in trained if "w_sup" in p)
@@ -150,8 +185,10 @@ def test_runs_of_different_code_are_not_mixed_unless_told(tmp_path, monkeypatch)
         manifest |= {"setting": "stage1"} if "stage" in run else {}
         (tmp_path / "s" / run / "manifest.json").write_text(json.dumps(manifest))
     values = {"study": "s"}
-    said = (r"'stage1-a-seed1' \(commit c0ffee01\) and 'stage1-b-seed1' \(commit c0ffee01, changed\) of study 's' were made "
-            "by different code; .* or set mix_code to True")
+    said = (
+        r"'stage1-a-seed1' \(commit c0ffee01\) and 'stage1-b-seed1' \(commit c0ffee01, changed\) of study 's' were "
+        "made by different code; .* or set mix_code to True"
+    )
     with pytest.raises(ValueError, match=said):
         runs.start(P.ResultsParameters, "12_results", values)
     runs.start(P.ResultsParameters, "12_results", {**values, "mix_code": True})._lock.close()

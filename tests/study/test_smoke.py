@@ -1,4 +1,5 @@
 """The whole study, tiny: corpus, three backbones, both stages, estimate, results, through Snakemake and papermill."""
+
 import json
 import os
 import subprocess
@@ -10,13 +11,20 @@ import pytest
 
 from tests.conftest import reproduce
 
-FILES = ("manifest.json", "metrics.json", "queries.csv", "embeddings.safetensors", "model.safetensors", "log.csv",
-         "notebook.ipynb")
+FILES = (
+    "manifest.json",
+    "metrics.json",
+    "queries.csv",
+    "embeddings.safetensors",
+    "model.safetensors",
+    "log.csv",
+    "notebook.ipynb",
+)
 
 
 def test_every_training_run_leaves_its_files(study):
     training = [p for p in study[0].iterdir() if p.name.split("-")[0] in ("stage1", "continued", "self", "ensemble")]
-    assert len(training) == 3 * 4 + 3                                        # and a variant
+    assert len(training) == 3 * 4 + 3  # and a variant
     for run in training:
         assert [f for f in FILES if not (run / f).is_file()] == []
 
@@ -52,8 +60,17 @@ def test_ablations_compare_every_point_with_the_control(study):
     assert set(gains["variant"]) == {"all", "share-0.5"} and gains["student"].between(0, 1).all()
     second = pd.read_csv(study[0] / "ablation_scale" / "second_round.csv")
     assert set(second["point"]) == {"second"} and set(second["against"]) == {"second-continued"}
-    for name in ("ablation_targets", "ablation_targets_mass", "ablation_temperature", "other_tasks", "ablation_ensembles",
-                 "ablation_ensembles_knowledge", "ablation_losses_mixture", "ablation_scale", "when_it_helps"):
+    for name in (
+        "ablation_targets",
+        "ablation_targets_mass",
+        "ablation_temperature",
+        "other_tasks",
+        "ablation_ensembles",
+        "ablation_ensembles_knowledge",
+        "ablation_losses_mixture",
+        "ablation_scale",
+        "when_it_helps",
+    ):
         assert (study[0] / "figures" / f"{name}.png").stat().st_size > 5000
 
 
@@ -77,8 +94,12 @@ def test_same_seed_gives_the_same_numbers(study):
     run = study[0] / "ensemble-mn_tiny-seed1"
     before = (run / "metrics.json").read_text()
     (run / "manifest.json").unlink()
-    result = subprocess.run([sys.executable, "-m", "corrlib.study.reproduce", "smoke", "--run", run.name], env=study[1],
-                            capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "corrlib.study.reproduce", "smoke", "--run", run.name],
+        env=study[1],
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stdout
     assert (run / "metrics.json").read_text() == before
 
@@ -94,7 +115,7 @@ def test_a_failed_run_is_named_with_its_notebook(study):
     assert result.returncode == 1
     assert f"self-atst_tiny-seed1: failed, see {run / 'notebook.ipynb'}" in result.stdout
     assert reproduce(study[1], *only).returncode == 0
-    os.utime(manifest, ns=(finished, finished))              # as if it had never failed: its dependants stay
+    os.utime(manifest, ns=(finished, finished))  # as if it had never failed: its dependants stay
 
 
 def test_manifest_tells_how_to_repeat(study):

@@ -1,4 +1,5 @@
 """`make verify`: committed values are found again, or those that are not are named."""
+
 import pandas as pd
 import pytest
 
@@ -6,16 +7,26 @@ from corrlib.study import verify
 from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import plan_runs
 
-COMMITTED = pd.DataFrame({"study": "s", "backbone": ["a", "a", "b"], "setting": ["stage1", "self", "self"],
-                          "metric": "annotated mAP@10", "mean": [0.2, 0.3, 0.4], "low": [0.19, 0.28, 0.38],
-                          "high": [0.21, 0.31, 0.43], "seeds": 3})
+COMMITTED = pd.DataFrame(
+    {
+        "study": "s",
+        "backbone": ["a", "a", "b"],
+        "setting": ["stage1", "self", "self"],
+        "metric": "annotated mAP@10",
+        "mean": [0.2, 0.3, 0.4],
+        "low": [0.19, 0.28, 0.38],
+        "high": [0.21, 0.31, 0.43],
+        "seeds": 3,
+    }
+)
 
 
 def test_the_same_numbers_are_found_again():
     table = verify.compare(COMMITTED, COMMITTED)
     assert table["within"].all()
-    assert verify.report(table).startswith("3 of 3 committed values were found again within their intervals; the greatest "
-                                           "difference is 0.0000 points")
+    assert verify.report(table).startswith(
+        "3 of 3 committed values were found again within their intervals; the greatest difference is 0.0000 points"
+    )
 
 
 def test_what_lies_outside_or_is_missing_is_named():

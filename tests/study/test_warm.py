@@ -1,4 +1,7 @@
-"""Runs forked from a process that has everything imported: the same as cold ones, and ended when nobody waits for them."""
+"""Runs forked from a process that has everything imported: the same as cold ones, and ended when nobody waits for
+them.
+"""
+
 import json
 import os
 import socket
@@ -17,14 +20,17 @@ from corrlib.study.reproduce import HEADLESS
 def server(tmp_path_factory):
     """(address, process) of a warm process."""
     address = str(tmp_path_factory.mktemp("w") / "warm")
-    process = subprocess.Popen([sys.executable, "-m", "corrlib.study.warm", "--serve", address], stdin=subprocess.PIPE,
-                               env={**os.environ, **HEADLESS})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "corrlib.study.warm", "--serve", address],
+        stdin=subprocess.PIPE,
+        env={**os.environ, **HEADLESS},
+    )
     while not os.path.exists(address):
         assert process.poll() is None
         time.sleep(0.02)
     yield address, process
     process.communicate()
-    assert process.returncode == 0                            # it ends when its standard input is closed
+    assert process.returncode == 0  # it ends when its standard input is closed
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +51,7 @@ def test_a_run_with_its_figures(server, capfd):
 
 
 def test_a_failed_run_is_no_success(server, capfd):
-    assert warm.ask(server[0], "smoke", "stage1-mn_tiny-seed1") == 1          # its corpus was never composed
+    assert warm.ask(server[0], "smoke", "stage1-mn_tiny-seed1") == 1  # its corpus was never composed
     assert "[stage1-mn_tiny-seed1] failed" in capfd.readouterr().out
 
 

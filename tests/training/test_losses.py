@@ -1,4 +1,5 @@
 """Losses against loops written out from their definitions, closed forms and limits."""
+
 import math
 
 import pytest
@@ -17,12 +18,14 @@ def draw():
 
 def loop(similarity, matches, tau):
     """The definition in contrastive_loss's docstring, number by number."""
+
     def half(rows, match):
         rows, match, total = list(rows), list(match), 0.0
         for row, m in zip(rows, match, strict=True):
             normaliser = math.log(sum(math.exp(s / tau) for s in row))
             total += sum(normaliser - s / tau for s, hit in zip(row, m, strict=True) if hit) / sum(m)
         return total / len(rows)
+
     s, m = similarity.tolist(), matches.tolist()
     return (half(s, m) + half(zip(*s, strict=True), zip(*m, strict=True))) / 2
 
@@ -50,7 +53,7 @@ def test_closed_form_of_a_constant_similarity():
 
 def test_closed_form_of_two_pairs():
     similarity = torch.tensor([[0.9, 0.1], [0.2, 0.8]], dtype=torch.float64)
-    leads = [0.9 - 0.2, 0.8 - 0.1, 0.9 - 0.1, 0.8 - 0.2]       # of the right one, by caption and by clip
+    leads = [0.9 - 0.2, 0.8 - 0.1, 0.9 - 0.1, 0.8 - 0.2]  # of the right one, by caption and by clip
     expected = sum(math.log1p(math.exp(-lead / TAU)) for lead in leads) / 4
     assert contrastive_loss(similarity, torch.eye(2, dtype=torch.bool), TAU).item() == pytest.approx(expected, 1e-12)
 
@@ -60,7 +63,8 @@ def test_order_of_clips_and_captions_does_not_matter(draw):
     rows, columns = torch.randperm(4), torch.randperm(8)
     for loss in (lambda s, a: contrastive_loss(s, a, TAU), lambda s, a: distillation_loss(s, s.cos(), TAU)):
         assert loss(similarity, annotated).item() == pytest.approx(
-            loss(similarity[rows][:, columns], annotated[rows][:, columns]).item(), 1e-12)
+            loss(similarity[rows][:, columns], annotated[rows][:, columns]).item(), 1e-12
+        )
 
 
 def test_certain_teacher_is_the_contrastive_loss(draw):
@@ -83,7 +87,7 @@ def test_teacher_without_opinion_asks_for_uniform_distributions(draw):
 
 def test_distillation_is_least_where_student_equals_teacher(draw):
     teacher = draw(4, 6)
-    student = (teacher + 0.3).requires_grad_()                 # softmax does not see a constant
+    student = (teacher + 0.3).requires_grad_()  # softmax does not see a constant
     loss = distillation_loss(student, teacher, TAU)
     loss.backward()
     entropy = sum(torch.special.entr((teacher / TAU).softmax(axis)).sum(axis).mean() for axis in (0, 1)) / 2
@@ -107,7 +111,7 @@ def test_gradients(draw):
     assert torch.autograd.gradcheck(lambda s: contrastive_loss(s, annotated, 0.5), similarity)
     assert torch.autograd.gradcheck(lambda s: distillation_loss(s, teacher, 0.5, 0.3), similarity)
     loss = contrastive_loss(similarity, annotated, 0.5)
-    gradient, = torch.autograd.grad(loss, similarity)
+    (gradient,) = torch.autograd.grad(loss, similarity)
     targets = annotated / annotated.sum(0), annotated / annotated.sum(1, keepdim=True)
     predicted = (similarity / 0.5).softmax(0), (similarity / 0.5).softmax(1)
     expected = sum((p - t) / p.shape[1 - axis] for axis, (p, t) in enumerate(zip(predicted, targets, strict=True)))
@@ -118,15 +122,16 @@ def test_gradients(draw):
 def test_half_precision_is_computed_in_float32(draw, kind):
     similarity, teacher = draw(8, 8).to(kind), draw(8, 8).to(kind)
     eye = torch.eye(8, dtype=torch.bool)
-    for half, full in ((contrastive_loss(similarity, eye, TAU), contrastive_loss(similarity.double(), eye, TAU)),
-                       (distillation_loss(similarity, teacher, TAU),
-                        distillation_loss(similarity.double(), teacher.double(), TAU))):
+    for half, full in (
+        (contrastive_loss(similarity, eye, TAU), contrastive_loss(similarity.double(), eye, TAU)),
+        (distillation_loss(similarity, teacher, TAU), distillation_loss(similarity.double(), teacher.double(), TAU)),
+    ):
         assert half.dtype == torch.float32 and full.dtype == torch.float64
         assert half.item() == pytest.approx(full.item(), 1e-6)
 
 
 def test_confident_and_wrong_stays_finite():
-    similarity = (1 - 2 * torch.eye(3)).requires_grad_()       # exp(1 / 0.001) would overflow
+    similarity = (1 - 2 * torch.eye(3)).requires_grad_()  # exp(1 / 0.001) would overflow
     loss = contrastive_loss(similarity, torch.eye(3, dtype=torch.bool), 1e-3)
     loss.backward()
     assert loss.item() == pytest.approx(2000 + math.log(2), 1e-6) and torch.isfinite(similarity.grad).all()
@@ -149,7 +154,7 @@ def test_bad_input_names_the_culprit(draw):
     with pytest.raises(ValueError, match="without a match"):
         contrastive_loss(similarity, eye & (torch.arange(3) > 0), TAU)
     with pytest.raises(ValueError, match="annotated is"):
-        contrastive_loss(similarity, eye[:1], TAU)             # would broadcast
+        contrastive_loss(similarity, eye[:1], TAU)  # would broadcast
     with pytest.raises(ValueError, match="teacher_similarity is"):
         distillation_loss(similarity, similarity[:, :1], TAU)
     with pytest.raises(ValueError, match="greater than 0"):

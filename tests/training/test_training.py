@@ -1,4 +1,5 @@
 """The training loop: targets, schedule, resuming, and what happens when something goes wrong."""
+
 import json
 import os
 import subprocess
@@ -87,8 +88,10 @@ def test_a_killed_run_resumes_and_ends_at_the_same_numbers(data, monkeypatch):
     again, found = finish(*stage_one(data, run="killed"))
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), log.drop(columns="seconds"))
     assert found == metrics and not run.checkpoints()
-    weights = [torch.load(p, weights_only=True) if p.suffix == ".pt" else p.read_bytes() for p in
-               (runs.root() / "t" / name / "model.safetensors" for name in ("whole", "killed"))]
+    weights = [
+        torch.load(p, weights_only=True) if p.suffix == ".pt" else p.read_bytes()
+        for p in (runs.root() / "t" / name / "model.safetensors" for name in ("whole", "killed"))
+    ]
     assert weights[0] == weights[1]
 
 
@@ -117,8 +120,15 @@ def test_other_parameters_do_not_resume_a_checkpoint(data, monkeypatch):
     assert not run.checkpoints()
 
 
-@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(path.read_bytes()[:-9]), lambda path: path.write_bytes(b""),
-                                  lambda path: flip_a_bit(path, 0.5), lambda path: flip_a_bit(path, 0.99)])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda path: path.write_bytes(b""),
+        lambda path: flip_a_bit(path, 0.5),
+        lambda path: flip_a_bit(path, 0.99),
+    ],
+)
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_used(data, monkeypatch, capsys, harm):
     _, metrics = finish(*stage_one(data, run="whole"))
     run = stop_after(2, monkeypatch, data=data)
@@ -184,6 +194,7 @@ def test_an_overfitted_batch_is_learnt(data):
 
 def test_the_best_epoch_is_kept_not_the_last(data, monkeypatch):
     from corrlib.training import trainer
+
     scores = iter([0.2, 0.9, 0.1])
     names = ("mAP@10", "R@1", "R@5", "R@10", "spread")
     monkeypatch.setattr(trainer, "validation_score", lambda *a, **k: dict.fromkeys(names, next(scores)))
@@ -241,6 +252,7 @@ def test_a_collapsed_space_is_warned_of(data, capsys):
 def target_of(parameters, corpora):
     def embeddings(name):
         return teacher_embeddings(parameters.study, name, corpora)
+
     return build_target(parameters, corpora.items("development"), embeddings, corpora.truth("development"))
 
 
@@ -250,12 +262,15 @@ def student(data):
     return finish(*stage_one(data))
 
 
-@pytest.mark.parametrize("target", ["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"])
+@pytest.mark.parametrize(
+    "target", ["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"]
+)
 def test_every_target_is_a_distribution_over_the_batch(data, student, target):
     parameters = stage_two(data, target=target)
     corpora = open_corpora(parameters)
     items = corpora.items("development")
     from corrlib.corpora.batches import epoch_batches
+
     batch = next(epoch_batches(items, 8, 5, 1, 0))
     found = target_of(parameters, corpora)(batch)
     if target == "annotated":
@@ -265,7 +280,7 @@ def test_every_target_is_a_distribution_over_the_batch(data, student, target):
     assert by_clip.shape == by_caption.shape == (8, 40)
     torch.testing.assert_close(by_clip.sum(0), torch.ones(40))
     torch.testing.assert_close(by_caption.sum(1), torch.ones(8))
-    if target == "true":                      # of clips equally true, each gets the same
+    if target == "true":  # of clips equally true, each gets the same
         truth = torch.as_tensor(corpora.truth("development"))[batch.clips][:, batch.captions]
         torch.testing.assert_close(by_clip, (truth / parameters.temperature).softmax(0))
     if target == "uniform":
@@ -279,6 +294,7 @@ def test_stage_two_at_its_own_estimate_starts_at_the_least_loss(data, student):
     items = corpora.items("development")
     from corrlib.corpora.batches import epoch_batches
     from corrlib.training.losses import stage_loss
+
     batch = next(epoch_batches(items, 8, 5, 1, 0))
     target = target_of(parameters, corpora)(batch)
     audio = corpora.audio("development", encoder.backbone)
@@ -324,6 +340,7 @@ def test_shuffled_teachers_are_the_same_up_to_clips():
     generator = torch.Generator().manual_seed(0)
     teacher = (torch.randn(6, 4, generator=generator), torch.randn(6, 4, generator=generator))
     from corrlib.corpora.batches import Batch
+
     everything = Batch(torch.arange(6), torch.arange(6), torch.eye(6).bool())
     order = torch.tensor([3, 1, 0, 2, 5, 4])
     plain = estimated([teacher], 0.1)(everything)
@@ -359,8 +376,12 @@ print(torch.load(path, weights_only=True), sorted(p.name for p in path.parent.it
 def test_a_full_disk_loses_nothing(tmp_path):
     """A limit on file size stands for a full disk: the write fails half-way, the old checkpoint stays."""
     (tmp_path / "folder").mkdir()
-    result = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "folder"), str(tmp_path)], capture_output=True,
-                            text=True, env={**os.environ})
+    result = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "folder"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+    )
     lines = result.stdout.splitlines()
     assert result.returncode == 0, result.stderr
     assert len(lines) == 4 and all("free some space and run the same command again" in line for line in lines[::2])
@@ -380,6 +401,7 @@ def test_manifest_records_what_is_needed_to_repeat(data, student):
 
 def test_two_runs_are_compared_in_one_line(data, student):
     from corrlib.reports.compare import compare
+
     finish(*stage_one(data, run="other", learning_rate=1e-4))
     table = compare("t/one", "t/other", resamples=200).set_index("metric")
     one, other = (json.loads((runs.root() / "t" / n / "metrics.json").read_text()) for n in ("one", "other"))
@@ -393,6 +415,7 @@ def test_two_runs_are_compared_in_one_line(data, student):
 
 def test_a_long_epoch_speaks_within_itself(data, monkeypatch, capsys):
     from corrlib.training import trainer
+
     monkeypatch.setattr(trainer, "SPEAK_SECONDS", -1)
     run, corpora, encoder = stage_one(data, epochs=1, warmup_epochs=0.5)
     finish(run, corpora, encoder)
@@ -403,9 +426,15 @@ def test_a_long_epoch_speaks_within_itself(data, monkeypatch, capsys):
 def test_float16_that_never_gets_finite_gradients_stops(data):
     """Its scaler skips such steps and halves the scale; not for ever."""
     run, corpora, encoder = stage_one(data)
-    trainer = Trainer(encoder, corpora.audio("development", encoder.backbone), corpora.items("development"), annotated(),
-                      run.parameters, (None, None))
-    trainer.scaler = SimpleNamespace(is_enabled=lambda: True, get_scale=lambda: 2.0 ** -17, scale=lambda loss: loss)
+    trainer = Trainer(
+        encoder,
+        corpora.audio("development", encoder.backbone),
+        corpora.items("development"),
+        annotated(),
+        run.parameters,
+        (None, None),
+    )
+    trainer.scaler = SimpleNamespace(is_enabled=lambda: True, get_scale=lambda: 2.0**-17, scale=lambda loss: loss)
     with pytest.raises(DivergenceError, match="no scale of the loss gives a finite float16 gradient at step 0"):
         trainer._train_epoch()
     run._lock.close()
@@ -413,5 +442,6 @@ def test_float16_that_never_gets_finite_gradients_stops(data):
 
 def test_runs_to_be_compared_are_named_whole():
     from corrlib.reports.compare import compare
+
     with pytest.raises(ValueError, match="'ensemble-mn_tiny-seed1' names no run; write study/run"):
         compare("ensemble-mn_tiny-seed1", "t/two")
