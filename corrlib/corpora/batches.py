@@ -138,7 +138,7 @@ class LogMelAudio:
     """
 
     def __init__(self, corpus, backbone, folder, batch=32, rows=None):
-        key = json.dumps([corpus.fingerprint(), backbone.front_end.settings()], sort_keys=True)
+        key = json.dumps([corpus.fingerprint(Path(folder).parent), backbone.front_end.settings()], sort_keys=True)
         self.path = Path(folder) / f"logmel-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path.with_suffix(".lock"), "w") as lock:  # two runs want the same cache: one computes it

@@ -1,10 +1,11 @@
 """The two tables that every corpus becomes."""
 
-import hashlib
-import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
+
+from corrlib.files import digest, digest_files, memory_of
 
 CLIP_COLUMNS = ["clip_id", "path", "start_seconds", "duration_seconds", "corpus", "split"]
 CAPTION_COLUMNS = ["caption_id", "clip_id", "text"]
@@ -24,14 +25,15 @@ class Corpus:
     metadata: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"clip_id": []}))
     excluded: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"clip_id": [], "path": [], "reason": []}))
 
-    def fingerprint(self):
-        """Short hash of ids, captions and file sizes: equal for equal data, whatever folder it lies in."""
-        digest = hashlib.sha256()
-        for clip_id, path in zip(self.clips["clip_id"], self.clips["path"], strict=True):
-            size = os.stat(path).st_size if path else "-"
-            digest.update(f"{clip_id}\t{size}\n".encode())
-        digest.update("\n".join(self.captions["text"]).encode())
-        return digest.hexdigest()[:16]
+    def fingerprint(self, folder: str | Path) -> str:
+        """Short hash of ids, captions and the bytes of audio: equal for equal data, whatever folder it lies in.
+
+        folder: below which the files lie, by which their digests are remembered (see corrlib.files.memory_of).
+        """
+        audio = digest_files(self.clips["path"], memory_of(folder))
+        clips = zip(self.clips["clip_id"], self.clips["start_seconds"].astype(str), audio, strict=True)
+        captions = zip(self.captions["clip_id"], self.captions["text"], strict=True)
+        return digest([list(clips), list(captions)])[:16]
 
     def without(self, excluded):
         """The corpus without the clips of a table `clip_id, path, reason`, and without their captions."""

@@ -46,6 +46,10 @@ class Corpora:
         """The Corpus of a split as it is used."""
         return self._part(split)[0]
 
+    def fingerprint(self, split):
+        """Short hash of a split as it is used: ids, captions and the bytes of audio."""
+        return self.corpus(split).fingerprint(self.folder)
+
     def items(self, split):
         """The Items of a split as it is used."""
         if split not in self._items:

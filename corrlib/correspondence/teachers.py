@@ -4,36 +4,38 @@ import torch
 
 from corrlib.corpora.batches import Batch
 from corrlib.correspondence.estimate import agreement, probability_mass
-from corrlib.evaluation.embeddings import load_embeddings, save_embeddings
+from corrlib.evaluation.embeddings import load_embeddings, read_embeddings, save_embeddings
 from corrlib.evaluation.evaluate import embed
+from corrlib.files import derived, digest
 from corrlib.models.build import rebuild_encoder
 from corrlib.study import runs
+from corrlib.study.code import closure_fingerprint
+
+EMBEDDING = ("corrlib.evaluation.evaluate", "corrlib.models.build")  # the code that stored embeddings depend on
 
 
 def teacher_embeddings(study, name, corpora):
     """A teacher's embeddings of this run's training split (clips (N, E), captions (C, E)).
 
     Stored ones where the teacher is a stage-1 model trained on the same split; else (stage 1 on merged corpora, stage 2
-    on one; a student as teacher) they are computed once and kept in the teacher's folder.
+    on one; a student as teacher) they are computed once and kept in the teacher's folder, under a name that tells the
+    teacher's files, the data, the precision and the code.
     """
-    fingerprint = corpora.corpus("development").fingerprint()
+    fingerprint = corpora.fingerprint("development")
     manifest = runs.read_manifest(study, name)
     if manifest["setting"] == "stage1" and manifest["development_fingerprint"] == fingerprint:
         return load_embeddings(study, name, "development")
-    path = runs.folder_of(study, name) / f"embeddings-{fingerprint}.safetensors"
-    if not path.is_file():
+    precision, workers = corpora.parameters.precision, corpora.parameters.workers
+    made_of = [manifest["artefacts"], fingerprint, precision, closure_fingerprint(EMBEDDING)]
+    path = runs.folder_of(study, name) / ".derived" / f"embeddings-{digest(made_of)[:16]}.safetensors"
+
+    def embed_and_save(part):
         print(f"embedding the training split with teacher {name}", flush=True)
         encoder = rebuild_encoder(study, name)
-        audio = corpora.audio("development", encoder.backbone)
-        found = embed(
-            encoder,
-            audio,
-            corpora.items("development"),
-            precision=corpora.parameters.precision,
-            workers=corpora.parameters.workers,
-        )
-        save_embeddings(path, {"development": found})
-    return load_embeddings(study, name, "development", path.name)
+        audio, items = corpora.audio("development", encoder.backbone), corpora.items("development")
+        save_embeddings(part, {"development": embed(encoder, audio, items, precision=precision, workers=workers)})
+
+    return read_embeddings(derived(path, embed_and_save), "development")
 
 
 def target_quality(target, corpora, w_sup, w_dist, clips=256):

@@ -17,12 +17,17 @@ def save_embeddings(path, embeddings):
     replace_with(path, lambda part: save_file(flat, part))
 
 
-def load_embeddings(study, run, split, file="embeddings.safetensors"):
+def load_embeddings(study, run, split):
     """(clips (N, E), captions (C, E)) of a finished run; ValueError says which splits there are."""
-    found = read_tensors(runs.folder_of(study, run) / file)
+    return read_embeddings(runs.artefact(study, run, "embeddings.safetensors"), split)
+
+
+def read_embeddings(path, split):
+    """(clips (N, E), captions (C, E)) of a split from what `save_embeddings` wrote; ValueError says which there are."""
+    found = read_tensors(path)
     if f"{split}/clips" not in found:
         known = sorted({k.split("/")[0] for k in found})
-        raise ValueError(f"run '{run}' of study '{study}' holds no embeddings of split '{split}', only of {known}")
+        raise ValueError(f"{path} holds no embeddings of split '{split}', only of {known}")
     return found[f"{split}/clips"], found[f"{split}/captions"]
 
 
@@ -54,5 +59,5 @@ class StoredEmbeddings:
 
 def stored_embeddings(study, run, split):
     """As `load_embeddings`, but read block by block: (clips, captions), each a StoredEmbeddings."""
-    path = runs.folder_of(study, run) / "embeddings.safetensors"
+    path = runs.artefact(study, run, "embeddings.safetensors")
     return StoredEmbeddings(path, f"{split}/clips"), StoredEmbeddings(path, f"{split}/captions")

@@ -52,7 +52,7 @@ class Session:
         self.temperature, self.split = self.parameters.temperature, self.parameters.evaluate_on
         self.corpora = open_corpora(self.parameters)
         self.corpus, self.items = self.corpora.corpus(self.split), self.corpora.items(self.split)
-        if self.corpus.fingerprint() != manifest["data_fingerprint"]:
+        if self.corpora.fingerprint(self.split) != manifest["data_fingerprint"]:
             raise ValueError(
                 f"the corpus in {self.parameters.data} is not the one that run '{model}' was judged on; "
                 "restore it, or run the study again"

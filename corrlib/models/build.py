@@ -37,7 +37,7 @@ def rebuild_encoder(study, run):
     root = stage_one_of(study, run)
     parameters = runs.read_parameters(study, root, StageOneParameters)
     text = load_text_encoder(
-        runs.folder_of(study, root) / "text", max_tokens=parameters.max_tokens, clean_captions=parameters.clean_captions
+        runs.artefact(study, root, "text"), max_tokens=parameters.max_tokens, clean_captions=parameters.clean_captions
     )
     backbone = build_backbone(parameters.backbone)
     encoder = DualEncoder(backbone, text, parameters.embedding_size, parameters.whole_segments).to(DEVICE)
@@ -60,7 +60,7 @@ def save_model(run, encoder):
 
 def load_weights(encoder, study, run):
     """Load a finished run's weights strictly into an encoder of the same shape."""
-    path = runs.folder_of(study, run) / "model.safetensors"
+    path = runs.artefact(study, run, "model.safetensors")
     state, own = read_tensors(path), encoder.state_dict()
     wrong = [k for k in sorted({*state, *own}) if k not in state or k not in own or state[k].shape != own[k].shape]
     if wrong:

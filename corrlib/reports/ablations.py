@@ -41,7 +41,7 @@ def load(study, points, control=CONTROL, base="stage1"):
     queries, places = {}, {control: CONTROL, base: "stage1"}
     for row in found.itertuples():
         key = row.backbone, places.get(row.point, row.point)
-        queries.setdefault(key, {})[row.seed] = runs.read_table(study, row.run, "queries.csv")
+        queries.setdefault(key, {})[row.seed] = runs.read_table(study, str(row.run), "queries.csv")
     same_clips = len(prints) > 1 and len(set(prints.values())) == 1
     return results.Judged(study, queries, same_clips), found.reset_index(drop=True)
 

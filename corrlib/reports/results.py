@@ -92,7 +92,9 @@ def load_queries(study, found):
     """{(backbone, setting): {seed: DataFrame of per-query values}}."""
     queries = {}
     for row in found.sort_values("seed", kind="stable").itertuples():
-        queries.setdefault((row.backbone, row.setting), {})[row.seed] = runs.read_table(study, row.run, "queries.csv")
+        queries.setdefault((row.backbone, row.setting), {})[row.seed] = runs.read_table(
+            study, str(row.run), "queries.csv"
+        )
     return {(row.backbone, row.setting): queries[row.backbone, row.setting] for row in found.itertuples()}
 
 

@@ -1,17 +1,22 @@
 """`python -m corrlib.study.reproduce STUDY`: a study from nothing to its figures, through Snakemake and papermill."""
 
 import argparse
+import fcntl
 import os
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
-from corrlib.study import runs
+from corrlib.study import code, identity, runs
 from corrlib.study.parameters import ParameterError, nearest
-from corrlib.study.plan import plan_runs
+from corrlib.study.plan import Plan, plan_runs
 from corrlib.study.study_file import load_study
 
 # of every run's processes: one thread each, nothing downloaded, and memory that is kept for the next step: giving it
@@ -25,39 +30,47 @@ HEADLESS = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
 }
+LONGEST_SOCKET = 90  # characters of a kernel's socket's path; systems allow some 104
+TAKEN = ("data", "stage1", "stage2", "estimate")  # kinds of runs that a study takes over from its base
+SHOWN = 8  # reasons for which finished runs are made again, before the rest is only counted
 
 
 class Prefixed:
     """A text stream that puts the run's name before every line, so that parallel runs can be told apart."""
 
-    def __init__(self, name, stream):
+    def __init__(self, name: str, stream: TextIO) -> None:
         self.name, self.stream, self.rest = name, stream, ""
 
-    def write(self, text):
+    def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
             if line.strip():
                 self.stream.write(f"[{self.name}] {line}\n")
         self.stream.flush()
 
-    def flush(self):
+    def flush(self) -> None:
         self.stream.flush()
 
 
-def execute(study, run, kernel=None):
-    """Run one planned notebook through papermill; its executed copy is kept in the run's folder either way.
+def execute(study: str, run: str, kernel: object = None) -> int:
+    """Run one planned notebook through papermill, unless the run is what its plan wants; returns an exit status.
 
-    kernel: a corrlib.study.kernels.ForkedKernel that waits for it; a new process, where there is none.
+    The executed copy is kept in the run's folder either way. kernel: a corrlib.study.kernels.ForkedKernel that waits
+    for it; a new process, where there is none.
     """
+    plans = plan_runs(study)
+    plan = plans[run]
+    if not identity.reasons(study, plan):
+        print(f"[{run}] is as the plan wants it", flush=True)
+        return 0
     # jsonschema would build a grammar of URIs for a format check that notebooks do not use: two seconds a run
     sys.modules.setdefault("rfc3987_syntax", None)  # pyrefly: ignore[no-matching-overload]
     import papermill
     from traitlets.config import Config
 
-    plan = plan_runs(study)[run]
     folder = runs.root() / study / run
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ.update(HEADLESS)
+    os.environ.update({**HEADLESS, runs.PLANNED: f"{study}/{run}"})
     if kernel:
         from corrlib.study.kernels import use
 
@@ -65,8 +78,7 @@ def execute(study, run, kernel=None):
     started = time.time()
     print(f"[{run}] starts ({plan.notebook})", flush=True)
     try:
-        with tempfile.TemporaryDirectory(prefix="corrlib-") as sockets:  # a folder a kernel: files, no ports to clash
-            kernel = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
+        with sockets() as folder_of_sockets:
             papermill.execute_notebook(
                 plan.notebook,
                 folder / "notebook.ipynb",
@@ -76,16 +88,15 @@ def execute(study, run, kernel=None):
                 kernel_name="python3",
                 stdout_file=Prefixed(run, sys.stdout),
                 cwd=".",
-                config=kernel,
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{folder_of_sockets}/kernel"}),
             )
     except papermill.PapermillExecutionError as error:
         print(f"[{run}] failed: {error.ename}: {error.evalue}", flush=True)
-        (runs.root() / study / run / "manifest.json").unlink(missing_ok=True)
+        _take_back(folder, started)
         return 1
-    if not runs.is_finished(study, run):
+    if identity.reasons(study, plan) == ["it is not finished"]:
         print(f"[{run}] failed: its notebook ended without finishing the run", flush=True)
         return 1
-    plans = plan_runs(study)
     done = sum(runs.is_finished(study, name) for name in plans)
     print(
         f"[{run}] done in {time.time() - started:.0f} s; {done} of {len(plans)} runs of '{study}' are finished",
@@ -94,28 +105,35 @@ def execute(study, run, kernel=None):
     return 0
 
 
-def adopt(study, plans, studies="studies"):
-    """Take over the finished runs of the study's base with the very same parameters and code; returns their names.
+def _take_back(folder: Path, since: float) -> None:
+    """A run whose notebook failed after it had finished is not finished; one that it left alone is."""
+    path = folder / "manifest.json"
+    if path.is_file() and path.stat().st_mtime >= since:
+        path.unlink()
 
-    A run's files are linked, not copied; only its manifest says whose it is now.
-    """
+
+@contextmanager
+def sockets() -> Iterator[str]:
+    """A folder for the sockets of a kernel: files, no ports to clash. Where TMPDIR is too long for one, a short one."""
+    own = None if len(tempfile.gettempdir()) < LONGEST_SOCKET - 30 else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="corrlib-", dir=own) as folder:
+        yield folder
+
+
+def adopt(study: str, plans: dict[str, Plan], studies: str = "studies") -> list[str]:
+    """Take over the finished runs of the study's base that are just what the plan wants; returns their names."""
     base = load_study(study, studies).base
     taken = []
     for name, plan in plans.items() if base else ():
-        if plan.kind not in ("data", "stage1", "stage2", "estimate") or runs.is_finished(study, name):
+        if plan.kind not in TAKEN or not runs.is_finished(base, name) or not identity.reasons(study, plan):
             continue
-        if runs.is_finished(base, name) and _same(plan, runs.read_manifest(base, name)):
+        if not identity.reasons(base, plan):
             runs.take_over(base, study, name)
             taken.append(name)
     return taken
 
 
-def _same(plan, manifest):
-    same_code = manifest["code"].get("fingerprint") == runs.code_fingerprint()
-    return same_code and {**manifest["parameters"], "study": plan.parameters["study"]} == plan.parameters
-
-
-def needed(plans, wanted):
+def needed(plans: dict[str, Plan], wanted: Iterable[str]) -> list[str]:
     """Names of the wanted runs and of all that they need; ParameterError names one that is not planned."""
     found, waiting = [], list(wanted)
     while waiting:
@@ -129,12 +147,41 @@ def needed(plans, wanted):
 
 
 @contextmanager
-def warm_start(wanted):
+def only_one(study: str) -> Iterator[None]:
+    """Hold a study for this process; ParameterError says who holds it already."""
+    path = runs.root() / study / ".lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "a+", encoding="utf-8")
+    except OSError as error:
+        raise ParameterError(
+            f"the runs folder {path.parent} cannot be written ({error.strerror}); set CORRLIB_RUNS to one that can"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise ParameterError(
+                f"study '{study}' is being reproduced by {lock.read().strip() or 'another process'}; "
+                "wait for it, or stop it"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M')}")
+        lock.flush()
+        try:
+            yield
+        finally:
+            lock.truncate(0)
+
+
+@contextmanager
+def warm_start(wanted: bool) -> Iterator[dict[str, str]]:
     """The environment in which runs find a process to fork from (see corrlib.study.warm); it ends with this one."""
     if not wanted or os.name != "posix":
         yield dict(os.environ)
         return
-    with tempfile.TemporaryDirectory(prefix="corrlib-") as folder:
+    with sockets() as folder:
         address = f"{folder}/warm"
         server = subprocess.Popen(
             [sys.executable, "-m", "corrlib.study.warm", "--serve", address],
@@ -149,12 +196,12 @@ def warm_start(wanted):
             server.communicate()  # closes its standard input, at which it ends
 
 
-def profiles():
+def profiles() -> dict[str, str]:
     """{name: folder} of the Snakemake profiles that send runs to a cluster."""
     return {p.parent.name: str(p.parent) for p in Path("studies/profiles").glob("*/config.yaml")}
 
 
-def _where(cores, profile):
+def _where(cores: int, profile: str) -> list[str]:
     """Snakemake's arguments that say where runs are done: on this machine, or as a profile says."""
     if not profile:
         return ["--cores", str(cores)]
@@ -163,8 +210,23 @@ def _where(cores, profile):
     return ["--workflow-profile", profiles().get(profile, profile)]
 
 
-def reproduce(study, cores, dry_run=False, only=(), profile=""):
-    """Run what is not finished yet, in parallel; name the runs that failed. Returns a process exit status.
+def stamps(study: str) -> Path:
+    """The folder by which Snakemake sees what is done: an empty file for each run that this call need not look at."""
+    return runs.root() / study / ".stamps"
+
+
+def _set_stamps(study: str, plans: dict[str, Plan], todo: Iterable[str]) -> None:
+    folder = stamps(study)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in plans:
+        if name in todo:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            (folder / name).touch()
+
+
+def reproduce(study: str, cores: int, dry_run: bool = False, only: Iterable[str] = (), profile: str = "") -> int:
+    """Make every run that is not what the plan wants, in parallel; name those that failed. Returns an exit status.
 
     only: runs to which this is restricted, with what they need; all, if none is named. profile: of studies/profiles, or
     a folder: the cluster to which runs are sent.
@@ -173,56 +235,73 @@ def reproduce(study, cores, dry_run=False, only=(), profile=""):
     if only:
         kept = needed(plans, only)
         plans = {name: plan for name, plan in plans.items() if name in kept}
+    where = _where(cores, profile)
+    with only_one(study):
+        return _reproduce(study, plans, where, dry_run, parallel=not profile)
+
+
+def _reproduce(study: str, plans: dict[str, Plan], where: list[str], dry_run: bool, parallel: bool) -> int:
+    started = time.time()
+    code.hand_on({Path(plan.notebook).stem for plan in plans.values()})
     taken = adopt(study, plans)
-    todo = [name for name in plans if not runs.is_finished(study, name)]
+    stale = identity.stale(study, plans)
+    todo = identity.with_dependants(plans, stale)
     print(
-        f"study '{study}': {len(plans)} runs, {len(plans) - len(todo)} finished"
+        f"study '{study}': {len(plans)} runs, {len(plans) - len(stale)} finished"
         + (f" ({len(taken)} taken over from another study)" if taken else ""),
         flush=True,
     )
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        "Snakefile",
-        *_where(cores, profile),
-        "--keep-going",
-        "--rerun-incomplete",
-        "--nolock",
-        "--scheduler",
-        "greedy",
-        "--quiet",
-        "all",
-        "--rerun-triggers",
-        "mtime",
-        "params",
-        "input",
-        "--config",
-        f"study={study}",
-        f"only={' '.join(only)}",
-    ]
-    started = time.time()
-    with warm_start(len(todo) > 1 and not dry_run and not profile) as environment:
-        result = subprocess.run(command + (["--dry-run"] if dry_run else []), env=environment)
-    failed = [name for name in plans if not runs.is_finished(study, name)]
-    if failed and not dry_run:
+    _say_why(study, stale)
+    status = 0
+    if todo:
+        _set_stamps(study, plans, todo)
+        command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", *where, "--keep-going", "--nolock"]
+        command += ["--scheduler", "greedy", "--quiet", "all", "--rerun-triggers", "mtime", "--ignore-incomplete"]
+        command += ["--config", f"study={study}", f"only={' '.join(plans)}"]
+        with warm_start(len(todo) > 1 and not dry_run and parallel) as environment:
+            status = _wait(subprocess.Popen(command + (["--dry-run"] if dry_run else []), env=environment))
+    if dry_run:
+        return status
+    failed = identity.stale(study, plans) if todo else {}
+    if failed:
         print(f"\n{len(failed)} of {len(plans)} runs are not finished:")
-        for name in failed:
+        for name, why in failed.items():
             notebook = runs.root() / study / name / "notebook.ipynb"
             waits = [n for n in plans[name].needs if n in failed]
-            print(f"  {name}: " + (f"waits for {waits[0]}" if waits else f"failed, see {notebook}"))
+            reason = "" if why == ["it is not finished"] else f" ({why[0]})"
+            print(f"  {name}: " + (f"waits for {waits[0]}" if waits else f"failed, see {notebook}{reason}"))
         return 1
-    if not dry_run:
-        nothing = "nothing to do, " if not todo else ""
-        print(
-            f"study '{study}': {nothing}all {len(plans)} runs finished ({time.time() - started:.0f} s); tables and "
-            f"figures are in {Path(next(reversed(plans.values())).parameters.get('figures', runs.root() / study))}"
-        )
-    return result.returncode
+    nothing = "nothing to do, " if not todo else ""
+    print(
+        f"study '{study}': {nothing}all {len(plans)} runs finished ({time.time() - started:.0f} s); tables and "
+        f"figures are in {Path(next(reversed(plans.values())).parameters.get('figures', runs.root() / study))}"
+    )
+    return status
 
 
-def main():
+def _say_why(study: str, stale: dict[str, list[str]]) -> None:
+    """Name the finished runs that are made again, with a reason each."""
+    again = {name: why for name, why in stale.items() if runs.is_finished(study, name)}
+    for name, why in list(again.items())[:SHOWN]:
+        print(f"  {name} is made again: {'; '.join(why[:2])}", flush=True)
+    if len(again) > SHOWN:
+        print(f"  and {len(again) - SHOWN} more (`python -m corrlib.study.why {study}/RUN` says why)", flush=True)
+
+
+def _wait(process: subprocess.Popen) -> int:
+    """Exit status of a process; where this one is interrupted, it is told to end, and waited for."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=60)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.kill()
+        raise
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study")
     parser.add_argument("--run", help="only this run, in this process")
@@ -238,6 +317,9 @@ def main():
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; finished runs and epochs are kept, the same command goes on", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

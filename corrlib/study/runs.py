@@ -1,7 +1,6 @@
 """Run folders `runs/<study>/<run>/`: the only module that knows their paths and files."""
 
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -9,28 +8,37 @@ import shutil
 import subprocess
 import sys
 import time
-from functools import cache
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO, Any, TypeVar
 
 import pandas as pd
 
-from corrlib.files import write_atomically
+from corrlib.files import digest_file, write_atomically
+from corrlib.study import code, inputs, manifest
 from corrlib.study.memory import peak_bytes
-from corrlib.study.parameters import check, from_notebook
+from corrlib.study.parameters import DataParameters, ParameterError, Parameters, check, from_notebook
 
 PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "pandas", "soundfile")
 CHECKPOINT = "checkpoint-*.pt"
-# what only looks at finished runs, or starts them, changes no numbers of a run
-LOOKING = {"figures", "explore", "reports", "benchmarks", "study"}
+BEGUN = "begun.json"  # what a run in progress is: its notebook and parameters
+PLANNED = "CORRLIB_PLANNED"  # in the environment: `study/run` that a study's plan wants, whatever was there before
+
+P = TypeVar("P", bound=Parameters)
+
+_locks: dict[Path, IO[str]] = {}  # run folders that this process holds
+_read: dict[tuple[str, str], str] = {}  # runs that were read since the last one was begun: digests of their results
+_listed: dict[str, list[str]] = {}  # studies whose finished runs were listed since then
+_whole: dict[Path, tuple[int, int]] = {}  # artefacts whose digest was found right: size and time of change
 
 
-def root():
+def root() -> Path:
     """The folder of all runs: `runs/` of the repository, or what CORRLIB_RUNS names (tests use it)."""
     return Path(os.environ.get("CORRLIB_RUNS", "runs"))
 
 
-def enter_repository():
+def enter_repository() -> None:
     """Make the repository's root the working directory, wherever a notebook was started."""
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
         if (folder / "pyproject.toml").is_file() and (folder / "corrlib").is_dir():
@@ -39,152 +47,292 @@ def enter_repository():
 
 
 class RunFolder:
-    """The folder of a run in progress, and its checked parameters."""
+    """The folder of a run in progress, its checked parameters, and what it is made of."""
 
-    def __init__(self, parameters):
-        self.parameters = parameters
+    def __init__(self, parameters: Parameters, notebook: str) -> None:
+        self.parameters, self.notebook = parameters, notebook
         self.folder = root() / parameters.study / parameters.run_name()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"the run's folder {self.folder} cannot be made ({error.strerror}); set CORRLIB_RUNS to a folder that "
+                "can be written"
+            ) from None
+        self.code = code.fingerprints(notebook)
+        self._inputs = inputs.of_parameters(parameters.model_dump())
 
-    def checkpoints(self):
+    def made_of(self) -> dict[str, Any]:
+        """What this run is made of so far (see corrlib.study.manifest.MadeOf): it grows with the runs that are read."""
+        own = (self.parameters.study, self.parameters.run_name())
+        parents = {
+            run if study == own[0] else f"{study}/{run}": found
+            for (study, run), found in sorted(_read.items())
+            if (study, run) != own
+        }
+        return {
+            "code": self.code["fingerprint"],
+            "training": self.code["training"],
+            **self._inputs,
+            "parents": parents,
+            "listed": _listed.get(own[0]),
+        }
+
+    def checkpoints(self) -> list[Path]:
         """Paths of the checkpoints of this run in progress, newest first."""
         return sorted(self.folder.glob(CHECKPOINT), reverse=True)
 
-    def forget_checkpoints(self, kept=0):
+    def forget_checkpoints(self, kept: int = 0) -> None:
         """Remove all but the newest `kept`."""
         for path in self.checkpoints()[kept:]:
             path.unlink(missing_ok=True)
 
-    def path(self, name):
+    def path(self, name: str) -> Path:
+        """Path of a file of this run that is to be written."""
         return self.folder / name
 
-    def write_json(self, name, content):
+    def write_json(self, name: str, content: object) -> None:
         write_atomically(self.path(name), json.dumps(content, indent=1, default=float))
 
-    def write_table(self, name, table):
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
         write_atomically(self.path(name), table.to_csv(index=False))
 
 
 class Run(RunFolder):
-    """A run that this process alone may write, from its start to its manifest."""
+    """A run that this process alone may write, from its start to its manifest.
 
-    def __init__(self, parameters, notebook):
-        super().__init__(parameters)
-        self.notebook = notebook
-        self._lock = open(self.folder / ".lock", "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RuntimeError(f"{self.folder} is being written by another process; wait for it or stop it") from None
+    A finished run of that name stays finished until this one writes its first file.
+    """
+
+    def __init__(self, parameters: Parameters, notebook: str) -> None:
+        super().__init__(parameters, notebook)
+        self._hold()
+        self._refuse_to_replace()
         self._started = time.time()
-        (self.folder / "manifest.json").unlink(missing_ok=True)
+        self.finished = False
         for left in self.folder.glob(".*.part*"):  # of a process that was killed as it wrote
             left.unlink(missing_ok=True)
-        self._forget_other_parameters()
+        begun = {"notebook": notebook, "parameters": parameters.model_dump()}
+        write_atomically(self.folder / BEGUN, json.dumps(begun, indent=1))
 
-    def _forget_other_parameters(self):
-        """A checkpoint is resumed only under the very parameters that wrote it."""
-        record, now = self.folder / "parameters.json", self.parameters.model_dump_json(indent=1)
-        if not record.is_file() or record.read_text() != now:
-            self.forget_checkpoints()
-            write_atomically(record, now)
+    def _hold(self) -> None:
+        """Hold the folder; a second start in the same process (a cell run again) holds it already."""
+        key = self.folder.resolve()
+        if key in _locks:
+            return
+        lock = open(self.folder / ".lock", "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise RuntimeError(f"{self.folder} is being written by another process; wait for it or stop it") from None
+        _locks[key] = lock
 
-    def finish(self, **facts):
-        """Write manifest.json, which says that the run is complete, and hand the folder back."""
+    def _refuse_to_replace(self) -> None:
+        """ParameterError where a finished run of this name has other parameters, and no plan wants it otherwise."""
+        path = self.folder / "manifest.json"
+        name = f"{self.parameters.study}/{self.parameters.run_name()}"
+        if not path.is_file() or os.environ.get(PLANNED) == name:
+            return
+        differences = inputs.other_parameters(manifest.read(path)["parameters"], self.parameters.model_dump())
+        if differences:
+            raise ParameterError(
+                f"run '{name}' is finished with other parameters ({differences[0]}); give this one a name of its own "
+                f"(`run`), or remove {self.folder}"
+            )
+
+    def path(self, name: str) -> Path:
+        """Path of a file that is to be written now; a finished run in this folder is none from now on."""
+        if not self.finished:
+            self._withdraw()
+        return super().path(name)
+
+    def _withdraw(self) -> None:
+        """Remove what a finished run left here: nothing of it may be taken for a part of this one."""
+        path = self.folder / "manifest.json"
+        if not path.is_file():
+            return
+        try:
+            left = manifest.read(path)["artefacts"]
+        except ValueError:  # of another program: its files are not known
+            left = {}
+        path.unlink()
+        for name in left:
+            if name not in manifest.BESIDE:
+                (self.folder / name).unlink(missing_ok=True)
+
+    def finish(self, **facts: object) -> Path:
+        """Write manifest.json, which says that the run is complete, and hand the folder back.
+
+        facts: of this kind of run, such as its setting. The code is that of the run's start; where it was edited
+        meanwhile, this is said.
+        """
         seconds = time.time() - self._started
-        self.write_json(
-            "manifest.json",
-            {
-                "study": self.parameters.study,
-                "run": self.parameters.run_name(),
-                "notebook": self.notebook,
-                "parameters": self.parameters.model_dump(),
-                "code": commit(),
-                "packages": {p: version(p) for p in PACKAGES},
-                "python": platform.python_version(),
-                "hardware": hardware(),
-                "wall_seconds": round(seconds, 1),
-                "peak_memory_bytes": peak_bytes(),
-                "repeat": repeat_command(self.notebook, self.parameters),
-                **facts,
-            },
-        )
+        if isinstance(self.parameters, DataParameters):  # which may have made the data itself
+            self._inputs = inputs.of_parameters(self.parameters.model_dump())
+        made_of = self.made_of()
+        edited = code.fingerprints(self.notebook, code.on_disk()) != self.code
+        if edited:
+            print(
+                f"the code of {self.notebook} was edited while this run went on: the run is of the code before; "
+                "the next `make reproduce` makes it again",
+                flush=True,
+            )
+        content = {
+            "study": self.parameters.study,
+            "run": self.parameters.run_name(),
+            "notebook": self.notebook,
+            "parameters": self.parameters.model_dump(),
+            "code": {**commit(), **self.code, "edited_meanwhile": edited},
+            "made_of": made_of,
+            "artefacts": artefacts(self.folder),
+            "packages": {p: version(p) for p in PACKAGES},
+            "python": platform.python_version(),
+            "hardware": hardware(),
+            "wall_seconds": round(seconds, 1),
+            "peak_memory_bytes": peak_bytes(),
+            "repeat": repeat_command(self.notebook, self.parameters),
+            **facts,
+        }
+        self.write_json("manifest.json", content)
+        self.finished = True
         self.forget_checkpoints()
-        self._lock.close()
+        self.let_go()
         return self.folder
 
+    def let_go(self) -> None:
+        """Hand the folder back without finishing: another process may go on with this run."""
+        held = _locks.pop(self.folder.resolve(), None)
+        if held:
+            held.close()
 
-def start(model, notebook, names):
+
+def start(model: type[Parameters], notebook: str, names: dict[str, Any]) -> Run:
     """Begin the run that a notebook describes; `names` is the notebook's `globals()`.
 
-    ValueError where it is to read runs of different code and has not been told `mix_code`.
+    ValueError where it is to read runs of different code and has not been told `mix_code`; ParameterError where it
+    would replace a finished run of other parameters.
     """
     parameters = from_notebook(model, names)
+    _read.clear()
+    _listed.clear()
     if not getattr(parameters, "mix_code", True):
         check_same_code(parameters.study)
     return Run(parameters, notebook)
 
 
-def repeat_command(notebook, parameters):
+def repeat_command(notebook: str, parameters: Parameters) -> str:
     shown = {k: v for k, v in parameters.model_dump().items() if v != type(parameters).model_fields[k].default}
     yaml_text = json.dumps(shown)
     return f"papermill notebooks/{notebook}.ipynb out.ipynb -y '{yaml_text}'"
 
 
-def commit():
+def commit() -> dict[str, Any]:
     """Commit and dirty flag of the code, where the repository is a git checkout."""
 
-    def git(*words):
+    def git(*words: str) -> str:
         return subprocess.run(["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
 
     if not shutil.which("git") or not git("rev-parse", "HEAD"):
-        return {"commit": None, "dirty": None, "fingerprint": code_fingerprint()}
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-        "fingerprint": code_fingerprint(),
-    }
+        return {"commit": None, "dirty": None}
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
 
 
-@cache
-def code_fingerprint():
-    """Short hash of the code that a run's numbers depend on, committed or not."""
-    digest, home = hashlib.sha256(), Path(__file__).parents[1]
-    for path in sorted(home.rglob("*.py")):
-        place = path.relative_to(home)
-        if place.parts[0].removesuffix(".py") not in LOOKING:
-            digest.update(f"{place.as_posix()}\n".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+def hardware() -> dict[str, Any]:
+    """Machine, processor, cores and GPU; results are found again bit for bit on the same processor only."""
+    torch = sys.modules.get("torch")  # a run that never loaded it used no GPU
+    gpu = torch.cuda.get_device_name(0) if torch and torch.cuda.is_available() else None
+    return {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count(), "gpu": gpu}
 
 
-def check_same_code(study):
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def check_same_code(study: str) -> None:
     """ValueError names two training runs of a study that were made by different code, and the mend."""
-    first = None
-    for path in sorted((root() / study).glob("*/manifest.json")):
-        manifest = _manifest(path)
-        if "setting" not in manifest:
+    first: dict[str, Any] | None = None
+    for found in finished(study).values():
+        if not found.get("setting"):
             continue
-        first = first or manifest
-        one, other = ((m["run"], m.get("code") or {}) for m in (first, manifest))
-        if one[1].get("fingerprint") != other[1].get("fingerprint"):
-            made = [
-                f"'{name}' (commit {str(code.get('commit'))[:8]}{', changed' if code.get('dirty') else ''})"
-                for name, code in (one, other)
-            ]
+        first = first or found
+        if first["made_of"]["training"] != found["made_of"]["training"]:
+            made = [f"'{m['run']}' ({_commit_of(m)})" for m in (first, found)]
             raise ValueError(
-                f"runs {made[0]} and {made[1]} of study '{study}' were made by different code; remove the "
-                f"folder of one in {root() / study} and run the study again, or set mix_code to True"
+                f"runs {made[0]} and {made[1]} of study '{study}' were made by different code; run "
+                f"`make reproduce STUDY={study}`, which makes those again that are of other code than today's, or set "
+                "mix_code to True"
             )
 
 
-def hardware():
-    torch = sys.modules.get("torch")  # a run that never loaded it used no GPU
-    gpu = torch.cuda.get_device_name(0) if torch and torch.cuda.is_available() else None
-    return {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": gpu}
+def _commit_of(content: dict[str, Any]) -> str:
+    return f"commit {str(content['code'].get('commit'))[:8]}{', changed' if content['code'].get('dirty') else ''}"
 
 
-def folder_of(study, run):
-    """The folder of a finished run; FileNotFoundError says which run is missing and how to make it."""
+def artefacts(folder: Path) -> dict[str, str]:
+    """{name: digest} of every file in a run's folder but hidden ones, checkpoints, the manifest and the notebook."""
+    names = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
+    kept = {name: path for name, path in names.items() if not path.match(CHECKPOINT)}
+    for name in ("manifest.json", "notebook.ipynb", "progress.log", BEGUN):
+        kept.pop(name, None)
+    return {name: digest_file(path) for name, path in kept.items()}
+
+
+def damaged(folder: Path, content: dict[str, Any]) -> list[str]:
+    """Names of the artefacts of a finished run that are missing or no longer what its manifest says."""
+    return [name for name, right in content["artefacts"].items() if not _is_whole(folder / name, right)]
+
+
+def _is_whole(path: Path, right: str) -> bool:
+    """Whether a file has the digest; of an unchanged file that is computed once a process."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return False
+    state = (stat.st_size, stat.st_mtime_ns)
+    if _whole.get(path) != state:
+        if digest_file(path) != right:
+            return False
+        _whole[path] = state
+    return True
+
+
+def folder_of(study: str, run: str) -> Path:
+    """The folder of a finished run; FileNotFoundError says which run is missing and how to make it.
+
+    The run that is under way is from now on made of it, too.
+    """
+    return _found(study, run)[0]
+
+
+def artefact(study: str, run: str, name: str) -> Path:
+    """Path of a file, or a folder of files, of a finished run, found to be as the run wrote it.
+
+    ValueError names an artefact that is damaged, and the mend.
+    """
+    folder, content = _found(study, run)
+    chosen = {a: right for a, right in content["artefacts"].items() if a == name or a.startswith(f"{name}/")}
+    if not chosen:
+        raise ValueError(f"run '{run}' of study '{study}' wrote no {name}; it wrote {sorted(content['artefacts'])}")
+    for part, right in chosen.items():
+        if not _is_whole(folder / part, right):
+            raise ValueError(
+                f"{folder / part} is damaged or missing (its digest is not that of its manifest); remove {folder} "
+                "and run the study again"
+            )
+    return folder / name
+
+
+def _found(study: str, run: str) -> tuple[Path, dict[str, Any]]:
     folder = root() / study / run
     if not (folder / "manifest.json").is_file():
         state = "is not finished" if folder.is_dir() else "does not exist"
@@ -192,93 +340,101 @@ def folder_of(study, run):
             f"run '{run}' of study '{study}' {state} (looked in {folder}); run its notebook "
             f"first, or the whole study with `make reproduce STUDY={study}`"
         )
-    return folder
+    content = manifest.read(folder / "manifest.json")
+    _read[study, run] = manifest.result(content["artefacts"])
+    return folder, content
 
 
-def is_finished(study, run):
+def is_finished(study: str, run: str) -> bool:
     return (root() / study / run / "manifest.json").is_file()
 
 
-def take_over(base, study, run):
-    """Make a finished run of study `base` one of `study`, too: its files are linked (copied across disks)."""
-    source, folder = folder_of(base, run), root() / study / run
+def finished(study: str) -> dict[str, dict[str, Any]]:
+    """{run: manifest} of all finished runs of a study; ValueError names a manifest that is none."""
+    paths = sorted((root() / study).glob("*/manifest.json"))
+    return {path.parent.name: manifest.read(path) for path in paths}
+
+
+def take_over(base: str, study: str, run: str) -> None:
+    """Make a finished run of study `base` one of `study`, too, with files of its own.
+
+    Tensors are linked where the disk can, as they are only ever replaced as a whole; everything else is copied, so that
+    nothing that is written in one study shows in the other.
+    """
+    source, content = _found(base, run)
+    folder = root() / study / run
     shutil.rmtree(folder, ignore_errors=True)
-    own = shutil.ignore_patterns("manifest.json", "parameters.json", ".*")
-    shutil.copytree(source, folder, copy_function=_link, ignore=own)
-    manifest = read_manifest(base, run)
-    manifest["parameters"]["study"] = manifest["study"] = study
-    write_atomically(folder / "parameters.json", json.dumps(manifest["parameters"], indent=1))
-    write_atomically(folder / "manifest.json", json.dumps({**manifest, "taken_from": base}, indent=1))
+    left = shutil.ignore_patterns("manifest.json", ".*", CHECKPOINT)
+    shutil.copytree(source, folder, copy_function=_take, ignore=left)
+    content["parameters"]["study"] = content["study"] = study
+    kept = {"artefacts": artefacts(folder), "taken_from": base}
+    write_atomically(folder / "manifest.json", json.dumps({**content, **kept}, indent=1))
 
 
-def _link(source, target):
+def _take(source: str, target: str) -> None:
     try:
-        if Path(source).suffix == ".ipynb":  # papermill would write through a link
+        if Path(source).suffix != ".safetensors":
             raise OSError
         os.link(source, target)
-    except OSError:  # another disk, or one without links
+    except OSError:  # not to be linked, another disk, or one without links
         shutil.copy2(source, target)
 
 
-def read_manifest(study, run):
-    return _manifest(folder_of(study, run) / "manifest.json")
+def read_manifest(study: str, run: str) -> dict[str, Any]:
+    """The manifest of a finished run (see corrlib.study.manifest.Manifest)."""
+    return _found(study, run)[1]
 
 
-def _manifest(path):
-    """What a manifest.json says; ValueError where it is damaged."""
-    try:
-        found = json.loads(path.read_text())
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("parameters", {}), dict):
-        raise ValueError(f"{path} is damaged; remove its folder and run the study again") from None
-    return found
+def started(study: str, run: str, models: Iterable[type[Parameters]]) -> RunFolder:
+    """RunFolder of a run that was begun and not yet finished, for a process that works on it beside the first.
 
-
-def started(study, run, models):
-    """RunFolder of a run that was begun and not yet finished; of `models`, its parameters are one's.
-
-    FileNotFoundError where it was never begun.
+    Of `models`, its parameters are one's. FileNotFoundError where it was never begun.
     """
-    path = root() / study / run / "parameters.json"
+    path = root() / study / run / BEGUN
     if not path.is_file():
         raise FileNotFoundError(
             f"run '{run}' of study '{study}' was never begun ({path} does not exist); begin it by its notebook"
         )
-    values = json.loads(path.read_text())
-    return RunFolder(check(next(m for m in models if set(values) == set(m.model_fields)), values))
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    model = next(m for m in models if set(begun["parameters"]) == set(m.model_fields))
+    return RunFolder(check(model, begun["parameters"]), begun["notebook"])
 
 
-def read_parameters(study, run, model):
+def read_parameters(study: str, run: str, model: type[P]) -> P:
+    """The parameters of a finished run, as a checked `model`."""
     return check(model, read_manifest(study, run)["parameters"])
 
 
-def read_metrics(study, run):
-    return json.loads((folder_of(study, run) / "metrics.json").read_text())
+def read_metrics(study: str, run: str) -> dict[str, Any]:
+    return json.loads(artefact(study, run, "metrics.json").read_text(encoding="utf-8"))
 
 
-def read_table(study, run, name):
-    return pd.read_csv(folder_of(study, run) / name)
+def read_table(study: str, run: str, name: str) -> pd.DataFrame:
+    return pd.read_csv(artefact(study, run, name))
 
 
-def gather(study):
+def trained(study: str) -> list[str]:
+    """Names of the finished training runs of a study."""
+    return [run for run, content in finished(study).items() if content.get("setting")]
+
+
+def gather(study: str) -> pd.DataFrame:
     """All finished training runs of a study: study, run, backbone, setting, seed, folder, manifest, one row each."""
-    rows = []
-    for path in sorted((root() / study).glob("*/manifest.json")):
-        manifest = _manifest(path)
-        if "setting" in manifest:
-            rows.append(
-                {
-                    "study": study,
-                    "run": manifest["run"],
-                    "backbone": manifest["backbone"],
-                    "setting": manifest["setting"],
-                    "seed": manifest["parameters"]["seed"],
-                    "folder": str(path.parent),
-                    "wall_seconds": manifest["wall_seconds"],
-                    "peak_memory_bytes": manifest["peak_memory_bytes"],
-                }
-            )
+    rows = [
+        {
+            "study": study,
+            "run": run,
+            "backbone": content["backbone"],
+            "setting": content["setting"],
+            "seed": content["parameters"]["seed"],
+            "folder": str(root() / study / run),
+            "wall_seconds": content["wall_seconds"],
+            "peak_memory_bytes": content["peak_memory_bytes"],
+        }
+        for run, content in finished(study).items()
+        if content.get("setting")
+    ]
+    _listed[study] = [row["run"] for row in rows]
     if not rows:
         raise FileNotFoundError(
             f"study '{study}' has no finished training run in {root() / study}; "

@@ -4,11 +4,13 @@ And the tensors of a finished run. Nothing that is read here is ever unpickled.
 """
 
 import hashlib
+import json
 import os
 
 import torch
 
 from corrlib.files import replace_with
+from corrlib.study.inputs import PLACES
 
 KEPT = 2
 
@@ -19,21 +21,47 @@ def save(run, epoch, state):
     The name holds the digest of the file's bytes, so that damage shows. OSError, with what was there intact, where the
     disk is full.
     """
-    part = run.path(".checkpoint.part")
-    replace_with(part, lambda path: torch.save(state, path))
+    part, content = run.path(".checkpoint.part"), {**state, "made_of": _made_of(run)}
+    replace_with(part, lambda path: torch.save(content, path))
     os.replace(part, run.path(f"checkpoint-{epoch:05d}-{_digest(part)}.pt"))
     run.forget_checkpoints(kept=KEPT)
 
 
 def load(run, device):
-    """The state of the newest whole checkpoint, None where there is none. A damaged one is named and passed over."""
+    """The state of the newest whole checkpoint of this very run, None where there is none.
+
+    A damaged one is named and passed over, and so is one of other parameters, code, data or parent runs.
+    """
     found = run.checkpoints()
     for place, path in enumerate(found, start=1):
-        if path.stem.endswith(_digest(path)):
-            return _read(path, device)
         then = "the one before it is used" if place < len(found) else "this run starts again from its beginning"
-        print(f"{path} is damaged; {then}", flush=True)
+        if path.is_dir() or not path.stem.endswith(_digest(path)):
+            print(f"{path} is damaged; {then}", flush=True)
+            continue
+        state = _read(path, device)
+        other = _differences(state.pop("made_of", None), _made_of(run))
+        if not other:
+            return state
+        print(f"{path} is of {other}; {then}", flush=True)
     return None
+
+
+def _made_of(run):
+    """What decides a run, as text: parameters but for places, code, data, and the runs that it has read by now."""
+    parameters = run.parameters.model_dump()
+    return json.dumps({"parameters": {k: v for k, v in parameters.items() if k not in PLACES}, **run.made_of()})
+
+
+def _differences(before, now):
+    """In which respects a checkpoint is of another run, in words; "" where it is of this one."""
+    if before is None:
+        return "an older program"
+    before, now = json.loads(before), json.loads(now)
+    if before.keys() != now.keys():
+        return "an older program"
+    differ = [name for name in now if before[name] != now[name] and name not in ("training", "listed")]
+    words = {"code": "other code", "data": "other data", "files": "other files", "parents": "other parent runs"}
+    return ", ".join(words.get(name, f"other {name}") for name in differ)
 
 
 def _read(path, device):

@@ -24,7 +24,7 @@ def pretrain_backbone(run, corpora, backbone):
     What was pretrained once on the same clips is kept and found again (as a published checkpoint would be).
     """
     p = run.parameters
-    if p.weights or not p.pretraining_epochs or run.checkpoints():
+    if p.weights or not p.pretraining_epochs:
         return []
     _, _, tags = soundscapes.load_tags(corpora.folder, "pretraining", attributes=True)
     recipe = {
@@ -102,8 +102,8 @@ def report(run, corpora, encoder, setting):
     run.finish(
         setting=setting,
         backbone=backbone,
-        data_fingerprint=corpora.corpus(split).fingerprint(),
-        development_fingerprint=corpora.corpus("development").fingerprint(),
+        data_fingerprint=corpora.fingerprint(split),
+        development_fingerprint=corpora.fingerprint("development"),
         captions_cut=encoder.text.cut_captions,
         captions_seen=encoder.text.seen_captions,
     )

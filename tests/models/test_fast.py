@@ -365,7 +365,7 @@ def test_a_run_by_two_processes_from_start_to_report(data, tmp_path, monkeypatch
     corpora = open_corpora(second)
     log = stages.train_stage_two(begun, corpora, rebuild_encoder("t", "alone"))
     assert len(log) == 2 and len(begun.checkpoints()) == 2
-    begun._lock.close()
+    begun.let_go()
 
 
 def test_a_failure_of_one_process_is_said(tmp_path, monkeypatch, capfd):

@@ -1,6 +1,5 @@
 """Parameters and studies: every mistake is refused at once, with the culprit and the nearest right name."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from corrlib.study import parameters as P
 from corrlib.study import runs
 from corrlib.study.plan import plan_runs, urgency
 from corrlib.study.study_file import load_study
+from tests.finished import finish_run
 
 STUDY = "title: t\nseeds: [1, 2]\nbackbones: [mn_tiny, atst_tiny]\n"
 
@@ -178,12 +178,10 @@ def test_published_study_without_data_says_what_to_give(monkeypatch):
 
 def test_runs_of_different_code_are_not_mixed_unless_told(tmp_path, monkeypatch):
     monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
-    prints = iter(["aaa", "aaa", "bbb"])
-    for run in ("data-seed1", "stage1-a-seed1", "stage1-b-seed1"):
-        (tmp_path / "s" / run).mkdir(parents=True)
-        manifest = {"run": run, "code": {"commit": "c0ffee0123", "dirty": "-b-" in run, "fingerprint": next(prints)}}
-        manifest |= {"setting": "stage1"} if "stage" in run else {}
-        (tmp_path / "s" / run / "manifest.json").write_text(json.dumps(manifest))
+    for run, training in (("data-seed1", "aaa"), ("stage1-a-seed1", "aaa"), ("stage1-b-seed1", "bbb")):
+        code = {"commit": "c0ffee0123", "dirty": "-b-" in run}
+        setting = {"setting": "stage1", "backbone": "b"} if "stage" in run else {}
+        finish_run("s", run, code=code, made_of={"training": training}, **setting)
     values = {"study": "s"}
     said = (
         r"'stage1-a-seed1' \(commit c0ffee01\) and 'stage1-b-seed1' \(commit c0ffee01, changed\) of study 's' were "
@@ -191,18 +189,6 @@ def test_runs_of_different_code_are_not_mixed_unless_told(tmp_path, monkeypatch)
     )
     with pytest.raises(ValueError, match=said):
         runs.start(P.ResultsParameters, "12_results", values)
-    runs.start(P.ResultsParameters, "12_results", {**values, "mix_code": True})._lock.close()
+    runs.start(P.ResultsParameters, "12_results", {**values, "mix_code": True}).let_go()
     shutil.rmtree(tmp_path / "s" / "stage1-b-seed1")
-    runs.start(P.ResultsParameters, "12_results", values)._lock.close()
-
-
-def test_the_codes_fingerprint_is_of_what_trains_not_of_what_draws(tmp_path, monkeypatch):
-    shutil.copytree("corrlib", tmp_path / "corrlib")
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "corrlib" / "study" / "runs.py"))
-    fresh = runs.code_fingerprint.__wrapped__
-    before = fresh()
-    assert before == runs.code_fingerprint() and len(before) == 16
-    (tmp_path / "corrlib" / "figures" / "style.py").write_text("changed")
-    assert fresh() == before
-    (tmp_path / "corrlib" / "training" / "losses.py").write_text("changed")
-    assert fresh() != before
+    runs.start(P.ResultsParameters, "12_results", values).let_go()

@@ -83,7 +83,7 @@ def test_a_killed_run_resumes_and_ends_at_the_same_numbers(data, monkeypatch):
     with pytest.raises(Killed):
         stages.train_stage_one(run, corpora, encoder)
     assert len(run.checkpoints()) == 2 and not run.path("manifest.json").is_file()
-    run._lock.close()
+    run.let_go()
     monkeypatch.setattr(Trainer, "_record", record)
     again, found = finish(*stage_one(data, run="killed"))
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), log.drop(columns="seconds"))
@@ -109,15 +109,17 @@ def stop_after(epoch, monkeypatch, **parameters):
     with pytest.raises(InterruptedError):
         stages.train_stage_one(run, corpora, encoder)
     monkeypatch.setattr(Trainer, "_checkpoint", checkpoint)
-    run._lock.close()
+    run.let_go()
     return run
 
 
-def test_other_parameters_do_not_resume_a_checkpoint(data, monkeypatch):
+def test_other_parameters_do_not_resume_a_checkpoint(data, monkeypatch, capsys):
     run = stop_after(1, monkeypatch, data=data)
     assert len(run.checkpoints()) == 1
-    stage_one(data, learning_rate=5e-4)[0]._lock.close()
-    assert not run.checkpoints()
+    log, _ = finish(*stage_one(data, learning_rate=5e-4))
+    said = capsys.readouterr().out
+    assert "is of other parameters; this run starts again from its beginning" in said and "resumed" not in said
+    assert list(log["epoch"]) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -176,10 +178,22 @@ class Booby:
 
 
 def test_a_run_folder_has_one_writer(data):
+    """Another process is refused; the same one, as in a cell that is run again, is not."""
     run, _, _ = stage_one(data)
+    path = run.folder / ".lock"
+    held = f"import fcntl, sys; file = open({str(path)!r}, 'w'); fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    assert subprocess.run([sys.executable, "-c", held], capture_output=True).returncode == 1
+    stage_one(data)[0].let_go()
+    other = subprocess.Popen(
+        [sys.executable, "-c", f"{held}; print('held', flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout and other.stdout.readline() == "held\n"
     with pytest.raises(RuntimeError, match="being written by another process"):
         stage_one(data)
-    run._lock.close()
+    other.communicate()
 
 
 def test_an_overfitted_batch_is_learnt(data):
@@ -189,7 +203,7 @@ def test_an_overfitted_batch_is_learnt(data):
     trainer = Trainer(encoder, audio, items, annotated(), run.parameters, (audio, items))
     log = trainer.run_all()
     assert log["validation mAP@10"].max() > 0.4 and log["loss"].iloc[-1] < 0.5 * log["loss"].iloc[0]
-    run._lock.close()
+    run.let_go()
 
 
 def test_the_best_epoch_is_kept_not_the_last(data, monkeypatch):
@@ -211,7 +225,7 @@ def test_the_best_epoch_is_kept_not_the_last(data, monkeypatch):
     trainer.run_all()
     assert all(torch.equal(v, states[1][k]) for k, v in encoder.state_dict().items())
     assert not all(torch.equal(v, states[2][k]) for k, v in encoder.state_dict().items())
-    run._lock.close()
+    run.let_go()
 
 
 def test_divergence_names_step_and_mend(data):
@@ -220,7 +234,7 @@ def test_divergence_names_step_and_mend(data):
         encoder.audio_projection.weight.fill_(float("nan"))
     with pytest.raises(DivergenceError, match="loss is nan at step 0 .epoch 1.*soundscapes/dev.*lower learning_rate"):
         stages.train_stage_one(run, corpora, encoder)
-    run._lock.close()
+    run.let_go()
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_lost(data, monkeypatch):
@@ -232,7 +246,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_lost(data, m
     with pytest.raises(DivergenceError, match=said):
         stages.train_stage_one(run, corpora, encoder)
     assert all(torch.isfinite(p).all() for p in encoder.parameters())
-    run._lock.close()
+    run.let_go()
 
 
 def test_a_collapsed_space_is_warned_of(data, capsys):
@@ -437,7 +451,7 @@ def test_float16_that_never_gets_finite_gradients_stops(data):
     trainer.scaler = SimpleNamespace(is_enabled=lambda: True, get_scale=lambda: 2.0**-17, scale=lambda loss: loss)
     with pytest.raises(DivergenceError, match="no scale of the loss gives a finite float16 gradient at step 0"):
         trainer._train_epoch()
-    run._lock.close()
+    run.let_go()
 
 
 def test_runs_to_be_compared_are_named_whole():
