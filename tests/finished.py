@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from corrlib.study import runs
+from corrlib.study.manifest import sealed
 
 
 def finish_run(study: str, run: str, files: dict[str, str | bytes] | None = None, **facts: object) -> Path:
@@ -35,5 +36,5 @@ def declare(folder: Path, **facts: object) -> Path:
     }
     manifest["made_of"] = {**made_of, **dict(facts.get("made_of", {}))}
     manifest["artefacts"] = runs.artefacts(folder)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     return folder

@@ -23,6 +23,8 @@ TRAINING = ("corrlib.training.stages", "corrlib.training.worker")
 KNOWN = "CORRLIB_CODE"  # in the environment: fingerprints that the starting process has computed from the same sources
 HOME = Path(corrlib.__file__).parent
 
+_computed: dict[str, dict[str, str]] = {}  # fingerprints by all that they are of
+
 
 def fingerprints(notebook: str, sources: dict[str, bytes] | None = None) -> dict[str, str]:
     """Short hashes of the code of a run of `notebook` (a name such as `06_stage2`).
@@ -34,14 +36,15 @@ def fingerprints(notebook: str, sources: dict[str, bytes] | None = None) -> dict
     path = HOME.parent / "notebooks" / f"{notebook}.ipynb"
     content = path.read_bytes() if path.is_file() else b'{"cells": []}'
     key = _key(notebook, content, sources)
-    known = json.loads(os.environ.get(KNOWN, "{}"))
-    if key in known:
-        return known[key]
-    apart = DRAWING if notebook[:2] in COMPUTING else ()
-    return {
-        "fingerprint": closure_fingerprint((), sources, apart, _cells(content)),
-        "training": closure_fingerprint(TRAINING, sources),
-    }
+    if key not in _computed:
+        _computed.update(json.loads(os.environ.get(KNOWN, "{}")))
+    if key not in _computed:
+        apart = DRAWING if notebook[:2] in COMPUTING else ()
+        _computed[key] = {
+            "fingerprint": closure_fingerprint((), sources, apart, _cells(content)),
+            "training": closure_fingerprint(TRAINING, sources),
+        }
+    return _computed[key]
 
 
 def hand_on(notebooks: Iterable[str]) -> None:
@@ -103,8 +106,9 @@ def _closure(starting: Iterable[str], sources: dict[str, bytes], apart: tuple[st
 
 def _file(name: str, sources: dict[str, bytes]) -> str:
     """The file of a module or package of corrlib, "" where the name is none."""
-    path = "/".join(name.split(".")[1:])
-    return next((file for file in (f"{path}.py", f"{path}/__init__.py") if file in sources), "")
+    path = name.removeprefix("corrlib.").replace(".", "/")
+    module, package = f"{path}.py", f"{path}/__init__.py"
+    return module if module in sources else package if package in sources else ""
 
 
 @cache

@@ -78,9 +78,21 @@ def _other_parents(study: str, before: dict[str, Any]) -> list[str]:
         if now != right:
             found.append(f"run '{name}', which it read, {'has become another' if now else 'is not finished'}")
     if before["listed"] is not None:
-        other = set(before["listed"]) ^ set(runs.trained(study))
+        other = set(before["listed"]) ^ _trained(study)
         if other:
             found.append(f"the study has other finished runs than when it listed them ({min(other)})")
+    return found
+
+
+def _trained(study: str) -> set[str]:
+    """Names of the finished training runs of a study; one whose manifest is damaged is none."""
+    found = set()
+    for path in (runs.root() / study).glob("*/manifest.json"):
+        try:
+            if manifest.read(path).get("setting"):
+                found.add(path.parent.name)
+        except ValueError:
+            continue
     return found
 
 

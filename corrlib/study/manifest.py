@@ -51,6 +51,13 @@ class Manifest(BaseModel):
     setting: str = ""
     backbone: str = ""
     data_fingerprint: str = ""
+    digest: str = Field(description="digest of all the rest of the manifest")
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a manifest with its digest."""
+    kept = json.loads(json.dumps({name: value for name, value in content.items() if name != "digest"}, default=float))
+    return {**kept, "digest": digest(kept)}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -66,6 +73,8 @@ def read(path: Path) -> dict[str, Any]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"
         raise ValueError(f"{path} is no manifest of this program ({where}: {first['msg']}); {mend}") from None
+    if sealed(content)["digest"] != content["digest"]:
+        raise ValueError(f"{path} is damaged (its digest is not that of its content); {mend}")
     if (content["study"], content["run"]) != (path.parent.parent.name, path.parent.name):
         raise ValueError(f"{path} is of run '{content['run']}' of study '{content['study']}'; {mend}")
     return content

@@ -194,7 +194,7 @@ class Run(RunFolder):
             "repeat": repeat_command(self.notebook, self.parameters),
             **facts,
         }
-        self.write_json("manifest.json", content)
+        self.write_json("manifest.json", manifest.sealed(content))
         self.finished = True
         self.forget_checkpoints()
         self.let_go()
@@ -368,7 +368,7 @@ def take_over(base: str, study: str, run: str) -> None:
     shutil.copytree(source, folder, copy_function=_take, ignore=left)
     content["parameters"]["study"] = content["study"] = study
     kept = {"artefacts": artefacts(folder), "taken_from": base}
-    write_atomically(folder / "manifest.json", json.dumps({**content, **kept}, indent=1))
+    write_atomically(folder / "manifest.json", json.dumps(manifest.sealed({**content, **kept}), indent=1))
 
 
 def _take(source: str, target: str) -> None:
@@ -411,11 +411,6 @@ def read_metrics(study: str, run: str) -> dict[str, Any]:
 
 def read_table(study: str, run: str, name: str) -> pd.DataFrame:
     return pd.read_csv(artefact(study, run, name))
-
-
-def trained(study: str) -> list[str]:
-    """Names of the finished training runs of a study."""
-    return [run for run, content in finished(study).items() if content.get("setting")]
 
 
 def gather(study: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from corrlib.study.parameters import ParameterError, check, nearest
 
 FAMILIES = ("passt", "atst", "mn")
+LARGEST = 1_000_000  # bytes of a study file
 SETTINGS = {"continued": "annotated", "self": "self", "ensemble": "ensemble"}
 
 
@@ -71,12 +72,7 @@ def load_study(name, folder="studies"):
     if not path.is_file():
         known = sorted(p.stem for p in Path(folder).glob("*.yaml"))
         raise ParameterError(f"there is no study file {path}{nearest(name, known)}")
-    try:
-        content = yaml.safe_load(_expand(path.read_text(encoding="utf-8"), path))
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend that line") from None
-    except RecursionError:
-        raise ParameterError(f"{path} is nested without end; write it as studies/smoke.yaml is") from None
+    content = _read(path)
     if not isinstance(content, dict):
         raise ParameterError(f"{path} must hold `key: value` lines, as studies/smoke.yaml does")
     try:
@@ -141,18 +137,65 @@ def _check_known(where, name, known):
         raise ParameterError(f"{where} names '{name}'{nearest(name, known)}")
 
 
-def _expand(text, path):
-    """`$NAME` in a study file is an environment variable (DATA, SOUNDS ...), so that no machine's path is written."""
+class _Loader(yaml.SafeLoader):
+    """YAML as a study needs it: no key twice, no aliases (a few lines can stand for billions), 1e-3 a number."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not understood; write the value", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        keys = set()
+        for key, _ in node.value:
+            if key.value in keys:
+                raise yaml.MarkedYAMLError(problem=f"key '{key.value}' stands there twice", problem_mark=key.start_mark)
+            keys.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _read(path):
+    """The content of a study file, `$NAME` in its values replaced; ParameterError names file and line."""
+    if path.stat().st_size > LARGEST:
+        raise ParameterError(
+            f"{path} has {path.stat().st_size:,} bytes, too many for a study file; write it as smoke.yaml is"
+        )
+    try:
+        return _expand(yaml.load(path.read_text(encoding="utf-8"), _Loader), path)  # noqa: S506 (a safe loader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ParameterError(f"{path} is not valid YAML{line}: {error.problem}; mend that line") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend that line") from None
+    except RecursionError:
+        raise ParameterError(f"{path} is nested without end; write it as studies/smoke.yaml is") from None
+
+
+def _expand(content, path):
+    """`$NAME` in a study file's values is an environment variable (DATA, SOUNDS ...): no machine's path is written.
+
+    What it holds is data: it is never read as YAML.
+    """
+    if isinstance(content, dict):
+        return {key: _expand(value, path) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_expand(value, path) for value in content]
+    if not isinstance(content, str):
+        return content
 
     def value(match):
-        if match.group(1) not in os.environ:
-            raise ParameterError(
-                f"{path} needs ${match.group(1)}: run `make reproduce STUDY={path.stem} {match.group(1)}=...`"
-            )
-        return os.environ[match.group(1)]
+        name = match.group(1)
+        if name not in os.environ:
+            raise ParameterError(f"{path} needs ${name}: run `make reproduce STUDY={path.stem} {name}=...`")
+        return os.environ[name]
 
-    body = "\n".join(line.split("#")[0] if line.lstrip().startswith("#") else line for line in text.splitlines())
-    return re.sub(r"\$([A-Z][A-Z0-9_]*)", value, body)
+    return re.sub(r"\$([A-Z][A-Z0-9_]*)", value, content)
 
 
 def family(backbone):
