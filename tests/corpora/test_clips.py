@@ -11,8 +11,7 @@ import soundfile
 
 from corrlib.corpora import AuditError, audit, list_corpus, load_corpus
 from corrlib.corpora.audio import crop_seconds, read_clip
-
-from . import corpora as make
+from tests import layouts as make
 
 COLUMNS = ["clip_id", "path", "start_seconds", "duration_seconds", "corpus", "split"]
 

@@ -10,8 +10,7 @@ from corrlib.corpora import load_corpus
 from corrlib.correspondence import ratings
 from corrlib.correspondence.sentences import clip_embeddings, embed_sentences, without_own
 from corrlib.evaluation.relevance import Relevance, judge_relevance, load_relevance, read_ratings
-
-from . import corpora as make
+from tests import layouts as make
 
 NAMES = ("a.wav", "Zürich é.wav", "c.wav", "d.wav")
 
