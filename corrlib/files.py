@@ -1,14 +1,12 @@
 """Files that hold their old content or their new, never half of it."""
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_IN_WORDS = (  # of numpy, safetensors and torch, which tell it by exceptions of their own
@@ -99,10 +97,27 @@ def _unwritable(error: Exception, path: Path) -> tuple[str, str]:
     if named is None:
         ours = number == errno.EIO
     else:
-        ours = path in (named, *named.parents) or named in (temporary(path), *path.parents)
+        ours = path in (named, *named.parents) or named in (temporary(path), path.with_suffix(".lock"), *path.parents)
     if ours:
         return os.strerror(number), "see that its folder can be written to"
     return "", ""
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Only one process at a time makes `path`; another one that wants it waits here until it is made.
+
+    What a killed process left half-made is removed. NotWritten where the folder cannot be written to.
+    """
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_suffix(".lock"), "w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in path.parent.glob(f".*.part.{path.name}"):
+            left.unlink()
+        yield
 
 
 def reserve(path: str | Path, size: int) -> None:
@@ -115,7 +130,7 @@ def reserve(path: str | Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
 
 
-def read_tensors(path: str | Path) -> "dict[str, torch.Tensor]":
+def read_tensors(path: str | Path) -> dict[str, Any]:
     """{name: tensor} of a finished run's safetensors file, on the CPU; ValueError where it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file  # loads torch, which a plan does without
