@@ -45,10 +45,10 @@ def read_metadata(path: Path) -> pd.DataFrame | None:
     """
     if not path.is_file():
         return None
-    table = read_csv(path, ["file_name"])
+    metadata = read_csv(path, ["file_name"])
     given = {"keywords": "keywords", "sound_id": "freesound_id", "license": "licence", "manufacturer": "author"}
-    table = table.rename(columns={"file_name": "key", **given})
-    return table[["key", *(c for c in given.values() if c in table)]]
+    metadata = metadata.rename(columns={"file_name": "key", **given})
+    return metadata[["key", *(column for column in given.values() if column in metadata)]]
 
 
 def list_soundscapes(folder: Path, split: str, audio: bool = True) -> Corpus:

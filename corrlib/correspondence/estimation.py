@@ -93,8 +93,9 @@ def member_similarities(
     _check_members(clip_embeddings, caption_embeddings)
     similarities = torch.stack(
         [
-            floating(clips[clip_rows], "clip_embeddings") @ floating(captions[caption_rows], "caption_embeddings").T
-            for clips, captions in zip(clip_embeddings, caption_embeddings, strict=True)
+            floating(of_clips[clip_rows], "clip_embeddings")
+            @ floating(of_captions[caption_rows], "caption_embeddings").T
+            for of_clips, of_captions in zip(clip_embeddings, caption_embeddings, strict=True)
         ]
     )
     refuse_not_finite(similarities, "the members' embeddings")
@@ -131,11 +132,11 @@ def _check_members(clip_embeddings: Members, caption_embeddings: Members) -> Non
         rows = [shape[0] for shape in shapes]
         if len(set(rows)) > 1:
             raise ValueError(f"the members' {kind} embeddings have {rows} rows; all must be of the same corpus")
-    for member, (clips, captions) in enumerate(zip(clip_embeddings, caption_embeddings, strict=True)):
-        if clips.shape[1] != captions.shape[1]:
+    for member, (of_clips, of_captions) in enumerate(zip(clip_embeddings, caption_embeddings, strict=True)):
+        if of_clips.shape[1] != of_captions.shape[1]:
             raise ValueError(
-                f"member {member} has clip embeddings of size {clips.shape[1]} but caption embeddings of "
-                f"size {captions.shape[1]}; both must be of one model"
+                f"member {member} has clip embeddings of size {of_clips.shape[1]} but caption embeddings of "
+                f"size {of_captions.shape[1]}; both must be of one model"
             )
 
 
@@ -161,13 +162,13 @@ def top_correspondences(
     refuse_count(k, len(clip_embeddings[0]), "clips")
     if block < 1:
         raise ValueError(f"block is {block}; it must be 1 or more")
-    firsts = [full_precision(floating(clips[:1], "clip_embeddings")) for clips in clip_embeddings]
+    firsts = [full_precision(floating(member[:1], "clip_embeddings")) for member in clip_embeddings]
     scales = _shares(weights, firsts) / temperature
     probabilities, clip_rows = [], []
     for start in range(0, max(1, len(caption_embeddings[0])), block):
         scaled = [
-            scale * full_precision(floating(captions[start : start + block], "caption_embeddings"))
-            for scale, captions in zip(scales, caption_embeddings, strict=True)
+            scale * full_precision(floating(member[start : start + block], "caption_embeddings"))
+            for scale, member in zip(scales, caption_embeddings, strict=True)
         ]
         # the mean of inner products is the inner product of the members side by side
         probability, rows = _top_of_block(clip_embeddings, torch.cat(scaled, 1), k, block)
@@ -177,14 +178,19 @@ def top_correspondences(
 
 
 def _top_of_block(
-    clip_embeddings: Members, captions: torch.Tensor, k: int, block: int
+    clip_embeddings: Members, scaled_captions: torch.Tensor, k: int, block: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(probability (C, k), clip row (C, k)) of captions (C, sum of E_m) that are scaled to give logits."""
-    best, best_rows = captions.new_empty(len(captions), 0), torch.empty(len(captions), 0, dtype=torch.long)
-    logsum = captions.new_full((len(captions),), -torch.inf)
+    """(probability (C, k), clip row (C, k)) of scaled_captions (C, sum of E_m), whose inner products
+    with clips are logits.
+    """
+    captions = len(scaled_captions)
+    best, best_rows = scaled_captions.new_empty(captions, 0), torch.empty(captions, 0, dtype=torch.long)
+    logsum = scaled_captions.new_full((captions,), -torch.inf)
     for start in range(0, len(clip_embeddings[0]), block):
-        parts = [full_precision(floating(clips[start : start + block], "clip_embeddings")) for clips in clip_embeddings]
-        logits = captions @ torch.cat(parts, 1).T
+        parts = [
+            full_precision(floating(member[start : start + block], "clip_embeddings")) for member in clip_embeddings
+        ]
+        logits = scaled_captions @ torch.cat(parts, 1).T
         refuse_not_finite(logits, "clip_embeddings or caption_embeddings")
         logsum = torch.logaddexp(logsum, logits.logsumexp(1))
         rows = torch.arange(start, start + logits.shape[1]).expand(len(logits), -1)
