@@ -1,61 +1,141 @@
 """Files that hold their old content or their new, never half of it, and digests of what they hold."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-FULL_DISK = ("os error 27", "os error 28", "no space", "inline_container", "iostream error")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_IN_WORDS = (  # of numpy, safetensors and torch, which tell it by exceptions of their own
+    "no space",
+    "not enough free space",
+    "requested and",
+    "os error 27",
+    "os error 28",
+    "inline_container",
+    "iostream error",
+)
 
 
-def write_atomically(path, content):
-    """Write text or bytes so that `path` holds the old content or the new, never half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content if isinstance(content, bytes) else content.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _not_written(path, error.strerror) from None
+class NotWritten(OSError):
+    """A file could not be written, said in one sentence with what to do."""
 
 
-def replace_with(path, writer):
+def write_atomically(path: str | Path, content: str | bytes) -> None:
+    """Write text (as UTF-8) or bytes so that `path` holds the old content or the new, never half of it.
+
+    Its folder is made where it is missing. NotWritten as in `writing`.
+    """
+    with replacing(path) as part:
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def replace_with(path: str | Path, writer: Callable[[Path], object]) -> None:
     """As `write_atomically`, for content that `writer(temporary path)` writes by itself (safetensors, figures)."""
+    with replacing(path) as part:
+        writer(part)
+
+
+@contextmanager
+def replacing(path: str | Path, otherwise: str = "") -> Iterator[Path]:
+    """Gives a temporary path beside `path`, of the same suffix; what is written there takes `path`'s place at the end.
+
+    Where the block raises, `path` is as it was and nothing is left behind. otherwise: see `writing`.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
+    part = temporary(path)
+    with writing(path, otherwise, ": what was there before is intact"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())  # a renamed file must not be empty after a power cut
+            os.replace(part, path)
+        finally:
+            if part.exists():  # asked first: where its folder is a file, unlinking fails with an error of its own
+                part.unlink()
+
+
+def temporary(path: Path) -> Path:
+    """Where this process writes what will be `path`; a folder's `.*.part*` are of processes that were killed."""
+    return path.with_name(f".{os.getpid()}.part.{path.name}")
+
+
+@contextmanager
+def writing(path: str | Path, otherwise: str = "", comfort: str = "") -> Iterator[None]:
+    """One sentence where the block cannot write `path` (a file, or a folder of many): NotWritten says what to do.
+
+    Errors about other files, such as one that is read meanwhile, pass as they are. otherwise: what else would help,
+    as in "set cache_audio to false". comfort: how the sentence ends.
+    """
     try:
-        writer(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())  # a renamed file must not be empty after a power cut
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _not_written(path, error.strerror or error) from None
-    except Exception as error:  # safetensors and torch report a full disk as exceptions of their own
-        temporary.unlink(missing_ok=True)
-        if not any(sign in str(error).lower() for sign in FULL_DISK):
+        yield
+    except NotWritten:
+        raise
+    except Exception as error:
+        reason, mend = _unwritable(error, Path(path))
+        if not reason:
             raise
-        raise _not_written(path, "the disk took only part of it") from None
+        mends = ", or ".join(filter(None, [mend, otherwise]))
+        raise NotWritten(
+            f"could not write {path} ({reason}); {mends} and run the same command again{comfort}"
+        ) from None
 
 
-def _not_written(path, reason):
-    return OSError(
-        f"could not write {path} ({reason}); free some space and run the same command again: what was there "
-        "before is intact"
-    )
+def _unwritable(error: Exception, path: Path) -> tuple[str, str]:
+    """(why `path` cannot be written, the mend) as an error tells it; empty where it is about something else."""
+    number, name = getattr(error, "errno", None), getattr(error, "filename", None)
+    if number in FULL:
+        return os.strerror(number), "free some space"
+    if number is None:
+        full = any(words in str(error).lower() for words in FULL_IN_WORDS)
+        return ("the disk took only part of it", "free some space") if full else ("", "")
+    named = Path(os.fsdecode(name)) if isinstance(name, str | bytes | os.PathLike) else None
+    if named is None:
+        ours = number == errno.EIO
+    else:
+        ours = path in (named, *named.parents) or named in (temporary(path), path.with_suffix(".lock"), *path.parents)
+    if ours:
+        return os.strerror(number), "see that its folder can be written to"
+    return "", ""
 
 
-def read_tensors(path):
-    """{name: tensor} of a finished run's safetensors file; ValueError where it is damaged."""
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Only one process at a time makes `path`; another one that wants it waits here until it is made.
+
+    What a killed process left half-made is removed. NotWritten where the folder cannot be written to.
+    """
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_suffix(".lock"), "w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in path.parent.glob(f".*.part.{path.name}"):
+            left.unlink()
+        yield
+
+
+def reserve(path: str | Path, size: int) -> None:
+    """Take `size` bytes on disk for a file now: a memory map that runs out of room kills the process without a word.
+
+    OSError where there is no such room, NotWritten within `replacing`.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def read_tensors(path: str | Path) -> dict[str, Any]:
+    """{name: tensor} of a finished run's safetensors file, on the CPU; ValueError where it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file  # loads torch, which a plan does without
 
@@ -114,34 +194,29 @@ def digest_folder(folder: str | Path) -> str:
     folder = Path(folder)
     paths = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
     digests = digest_files(paths, memory_of(folder))
-    return (
-        digest([[p.relative_to(folder).as_posix(), d] for p, d in zip(paths, digests, strict=True)])
-        if any(digests)
-        else ""
-    )
+    if not any(digests):
+        return ""
+    return digest([[p.relative_to(folder).as_posix(), d] for p, d in zip(paths, digests, strict=True)])
 
 
-def derived(path: str | Path, make: Callable[[Path], None]) -> Path:
+def derived(path: str | Path, make: Callable[[Path], object], otherwise: str = "") -> Path:
     """The file at `path`, which `make(temporary path)` writes where it is missing or damaged (which is said).
 
     Its name must tell all that it is derived from. Its digest is kept beside it and checked once a process. Of several
-    processes one makes it, and the others wait.
+    processes one makes it, and the others wait. otherwise: see `writing`.
     """
     path = Path(path)
     record = path.with_name(f"{path.name}.digest")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_name(f"{path.name}.lock"), "w")
-    except OSError as error:
-        raise _not_written(path, error.strerror) from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.is_file() and record.is_file():
-            if _checked.get(path) == _state(str(path)) or digest_file(path) == record.read_text():
+    with locked(path):
+        if path.exists() and record.is_file():
+            if path.is_file() and (
+                _checked.get(path) == _state(str(path)) or digest_file(path).encode() == record.read_bytes()
+            ):
                 _checked[path] = _state(str(path))
                 return path
             print(f"{path} is damaged; it is made again", flush=True)
-        replace_with(path, make)
+        with replacing(path, otherwise) as part:
+            make(part)
         write_atomically(record, digest_file(path))
         _checked[path] = _state(str(path))
     return path

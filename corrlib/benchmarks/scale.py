@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from corrlib.benchmarks.measure import in_turns, installed, memory, seconds
-from corrlib.correspondence.estimate import estimate, member_similarities, top_correspondences
+from corrlib.correspondence import estimate, member_similarities, top_correspondences
 from corrlib.evaluation.embeddings import StoredEmbeddings
 from corrlib.evaluation.search import FaissIndex, nearest, recall
 from corrlib.study.memory import peak_bytes

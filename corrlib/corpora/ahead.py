@@ -1,33 +1,41 @@
 """Audio of the next batches, read by threads while the current one is computed."""
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from corrlib.corpora.batches import AudioSource, LogMels, Waveforms
 
 AHEAD = 2  # batches
+Key = TypeVar("Key")
+Loaded = list[Waveforms | LogMels]
 
 
-def load_ahead(audio, requests, workers):
+def load_ahead(
+    audio: AudioSource, requests: Iterable[tuple[Key, Iterable[Iterable[Any]]]], workers: int
+) -> Iterator[tuple[Key, Loaded]]:
     """Yield (key, loaded parts) for every request (key, parts), in order; what is yielded does not depend on `workers`.
 
-    audio: WaveformAudio or LogMelAudio; a part is a list of its places. workers: threads (decoding and resampling
-    release Python's lock); 0: read when asked. An error of a thread is raised where its batch is due.
+    A part is a list of the audio's `places`; loaded, it is what its `collate` gives. workers: threads (decoding and
+    resampling release Python's lock); 0: read when asked. An error of a thread is raised where its batch is due.
     """
     if not workers:
         for key, parts in requests:
             yield key, [audio.collate([audio.read(place) for place in part]) for part in parts]
         return
-    pool, waiting = ThreadPoolExecutor(workers, "read"), deque()
+    pool = ThreadPoolExecutor(workers, "read")
+    waiting: deque[tuple[Key, list[list[Future]]]] = deque()
     try:
         for key, parts in requests:
             waiting.append((key, [[pool.submit(audio.read, place) for place in part] for part in parts]))
             if len(waiting) > AHEAD:
-                yield _due(audio, waiting)
+                yield _due(audio, *waiting.popleft())
         while waiting:
-            yield _due(audio, waiting)
+            yield _due(audio, *waiting.popleft())
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _due(audio, waiting):
-    key, parts = waiting.popleft()
+def _due(audio: AudioSource, key: Key, parts: list[list[Future]]) -> tuple[Key, Loaded]:
     return key, [audio.collate([piece.result() for piece in part]) for part in parts]

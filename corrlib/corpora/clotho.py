@@ -4,48 +4,53 @@ Drossos, Lipping and Virtanen, ICASSP 2020: development 3,839, validation 1,045,
 five captions each; `clotho_metadata_<split>.csv` (Latin-1 in some releases) gives FreeSound id, keywords, licence.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
-from corrlib.corpora.corpus import build
+from corrlib.corpora.corpus import Corpus, build
 from corrlib.corpora.tables import Folder, NoAudio, need, read_csv, refuse, refuse_empty_captions
 
 SPLITS = ("development", "validation", "evaluation")
 EXPECTED = {"development": 3839, "validation": 1045, "evaluation": 1045}
 
 
-def list_clotho(folder, split, audio=True, name="clotho"):
+def list_clotho(folder: Path, split: str, audio: bool = True, name: str = "clotho") -> Corpus:
     """Corpus of all clips that the captions table names; see `list_corpus`."""
     need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
     csv = folder / f"clotho_captions_{split}.csv"
-    table = read_csv(csv, ["file_name", *(f"caption_{i}" for i in range(1, 6))])
-    refuse(csv, table["file_name"][table["file_name"].duplicated()], "lists the file '{}' more than once")
-    columns = [c for c in table.columns if c.startswith("caption_")]
-    captions = table.melt("file_name", columns, value_name="text", ignore_index=False).sort_index(kind="stable")
+    caption_table = read_csv(csv, ["file_name", *(f"caption_{i}" for i in range(1, 6))])
+    names = caption_table["file_name"]
+    refuse(csv, names[names.duplicated()], "lists the file '{}' more than once")
+    columns = [c for c in caption_table.columns if c.startswith("caption_")]
+    captions = caption_table.melt("file_name", columns, value_name="text", ignore_index=False).sort_index(kind="stable")
     captions = captions.rename(columns={"file_name": "key"})[["key", "text"]].reset_index(drop=True)
     refuse_empty_captions(csv, captions["key"], captions["text"])
-    found = Folder(folder / split) if audio else NoAudio()
+    audio_files = Folder(folder / split) if audio else NoAudio()
     files = pd.DataFrame(
         {
-            "key": table["file_name"],
-            "path": [found.find(n) for n in table["file_name"]],
+            "key": caption_table["file_name"],
+            "path": [audio_files.find(name) for name in caption_table["file_name"]],
             "start_seconds": 0.0,
             "duration_seconds": np.nan,
         }
     )
-    return build(name, split, files, captions, _metadata(folder / f"clotho_metadata_{split}.csv"))
+    return build(name, split, files, captions, read_metadata(folder / f"clotho_metadata_{split}.csv"))
 
 
-def _metadata(path):
-    """keywords, freesound_id, licence by file name; empty where the table is not there."""
+def read_metadata(path: Path) -> pd.DataFrame | None:
+    """Table `key` (file name), and of `keywords, freesound_id, licence, author` what is given; None where there is no
+    file.
+    """
     if not path.is_file():
         return None
-    table = read_csv(path, ["file_name"])
+    metadata = read_csv(path, ["file_name"])
     given = {"keywords": "keywords", "sound_id": "freesound_id", "license": "licence", "manufacturer": "author"}
-    table = table.rename(columns={"file_name": "key", **given})
-    return table[["key", *(c for c in given.values() if c in table)]]
+    metadata = metadata.rename(columns={"file_name": "key", **given})
+    return metadata[["key", *(column for column in given.values() if column in metadata)]]
 
 
-def list_soundscapes(folder, split, audio=True):
+def list_soundscapes(folder: Path, split: str, audio: bool = True) -> Corpus:
     """The built-in corpus: ClothoV2's layout, with a pretraining split."""
     return list_clotho(folder, split, audio, "soundscapes")

@@ -1,81 +1,48 @@
 """Decoded audio kept on disk: one flat file of 16-bit samples at one rate, made once for a split of a corpus."""
 
-import fcntl
-import hashlib
-import json
-import os
 from pathlib import Path
 
 import numpy as np
 
+from corrlib import SOURCES
 from corrlib.corpora.audio import read_clip
-from corrlib.files import write_atomically
+from corrlib.corpora.corpus import Corpus
+from corrlib.files import derived, digest
 
 
 class DecodedAudio:
-    """All clips of a split as int16 in `folder`; made where it is missing, and made again (said aloud) where stale.
+    """All clips of a split as int16 in `folder`, and behind them where each ends; made where it is missing or damaged.
 
-    It is stale when a clip's file has another size or time of change, or the clips or the rate are others.
+    The file is named after the bytes of the clips, their parts that are used, the rate and the code that decodes.
+    NotWritten where the disk does not take it; errors of the clips are those of `read_clip`.
     """
 
-    def __init__(self, corpus, rate_hz, folder):
+    def __init__(self, corpus: Corpus, rate_hz: int, folder: str | Path) -> None:
         self.rate_hz = rate_hz
-        first = corpus.clips.iloc[0]
-        self.path = Path(folder) / f"decoded-{first['corpus']}-{first['split']}-{rate_hz}.i16"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path.with_suffix(".lock"), "w") as lock:  # two runs want the same cache: one makes it
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            state = _state(corpus, rate_hz)
-            record = self._record()
-            if record is None or record["state"] != state:
-                if record is not None:
-                    print(f"{self.path} is stale: the clips have changed; they are decoded again", flush=True)
-                record = self._write(corpus, state)
-        self.stops = np.array(record["stops"])
-        self.samples = np.memmap(self.path, np.int16, "r")
+        first, durations = corpus.clips.iloc[0], corpus.clips["duration_seconds"].tolist()
+        key = [corpus.fingerprint(Path(folder).parent), durations, rate_hz, SOURCES["corpora/audio.py"]]
+        name = f"decoded-{first['corpus']}-{first['split']}-{rate_hz}-{digest(key)[:16]}.i16"
+        self.path = Path(folder) / name
+        derived(self.path, lambda part: self._write(part, corpus), "set cache_audio to false")
+        behind = 8 * len(corpus.clips)
+        with open(self.path, "rb") as file:
+            file.seek(-behind, 2)
+            self.stops = np.frombuffer(file.read(), np.int64)
+        self.samples = np.memmap(self.path, np.int16, "r", shape=(int(self.stops[-1]),))
 
-    def _record(self):
-        path = self.path.with_suffix(".json")
-        if not path.is_file() or not self.path.is_file():
-            return None
-        record = json.loads(path.read_text())
-        whole = self.path.stat().st_size == 2 * (record["stops"] or [0])[-1]
-        return record if whole else {"state": "cut short"}
+    def _write(self, part: Path, corpus: Corpus) -> None:
+        stops, total = [], 0
+        with open(part, "wb") as file:
+            for path, start_seconds, duration_seconds in corpus.files():
+                waveform = read_clip(path, start_seconds, duration_seconds, self.rate_hz)
+                file.write((np.clip(waveform, -1, 1) * 32767).round().astype(np.int16).tobytes())
+                total += len(waveform)
+                stops.append(total)
+            file.write(np.array(stops, np.int64).tobytes())
 
-    def _write(self, corpus, state):
-        self.path.with_suffix(".json").unlink(missing_ok=True)
-        stops, total, part = [], 0, self.path.with_suffix(f".{os.getpid()}.part")
-        try:
-            with open(part, "wb") as file:
-                for row in corpus.clips.itertuples():
-                    waveform = read_clip(row.path, row.start_seconds, row.duration_seconds, self.rate_hz)
-                    file.write((np.clip(waveform, -1, 1) * 32767).round().astype(np.int16).tobytes())
-                    total += len(waveform)
-                    stops.append(total)
-            os.replace(part, self.path)
-        except OSError as error:
-            raise OSError(
-                f"could not write {self.path} ({error.strerror or error}); free some space, or set cache_audio to false"
-            ) from None
-        finally:
-            part.unlink(missing_ok=True)
-        record = {"state": state, "stops": stops}
-        write_atomically(self.path.with_suffix(".json"), json.dumps(record))
-        return record
-
-    def read(self, clip, offset_seconds=0.0, seconds=None):
-        """float32 waveform (samples,) of a clip (row number), or of a part of it."""
-        start, stop = (int(self.stops[clip - 1]) if clip else 0), int(self.stops[clip])
+    def read(self, clip_row: int, offset_seconds: float = 0.0, duration_seconds: float | None = None) -> np.ndarray:
+        """float32 waveform (samples,) of a clip (row number), or of a part of it; None: to its end."""
+        start, stop = (int(self.stops[clip_row - 1]) if clip_row else 0), int(self.stops[clip_row])
         first = min(start + round(offset_seconds * self.rate_hz), stop)
-        last = stop if seconds is None else min(stop, first + round(seconds * self.rate_hz))
+        last = stop if duration_seconds is None else min(stop, first + round(duration_seconds * self.rate_hz))
         return self.samples[first:last].astype(np.float32) / 32767
-
-
-def _state(corpus, rate_hz):
-    digest = hashlib.sha256(str(rate_hz).encode())
-    for row in corpus.clips.itertuples():
-        stat = os.stat(row.path)
-        digest.update(
-            f"{row.clip_id}\t{row.start_seconds}\t{row.duration_seconds}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode()
-        )
-    return digest.hexdigest()

@@ -1,13 +1,14 @@
 """Corpora by name, alone or merged: list what their tables name, audit it, leave out what leaks."""
 
 import difflib
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from corrlib.corpora import audiocaps, clotho, folder, leaks, wavcaps
-from corrlib.corpora.audit import audit
-from corrlib.corpora.corpus import merge
+from corrlib.corpora.auditing import audit
+from corrlib.corpora.corpus import Corpus, merge
 
-CORPORA = {
+CORPORA: dict[str, tuple[Callable[[Path, str, bool], Corpus], tuple[str, ...]]] = {  # name: how to list it, splits
     "clotho": (clotho.list_clotho, clotho.SPLITS),
     "audiocaps": (audiocaps.list_audiocaps, audiocaps.SPLITS),
     "wavcaps": (wavcaps.list_wavcaps, wavcaps.SPLITS),
@@ -16,7 +17,7 @@ CORPORA = {
 }
 
 
-def load_corpus(name, folder, split, tolerance=0.0):
+def load_corpus(name: str, folder: str | Path, split: str, tolerance: float = 0.0) -> Corpus:
     """A split of corpus `name` (`clotho`, `clotho+audiocaps+wavcaps`, ...) in `folder`, audited.
 
     The folder of a corpus is `folder`/<its name> if there is one, else `folder`. Of merged corpora, training
@@ -27,7 +28,7 @@ def load_corpus(name, folder, split, tolerance=0.0):
     return audit(list_corpus(name, folder, split), tolerance, cache=Path(folder) / "cache")[0]
 
 
-def list_corpus(name, folder, split, audio=True):
+def list_corpus(name: str, folder: str | Path, split: str, audio: bool = True) -> Corpus:
     """As `load_corpus`, without opening the audio: `path` is "" where a file is missing, durations are unknown.
 
     audio=False: the tables alone, for a corpus whose audio is not at hand; every `path` is "".
@@ -44,7 +45,7 @@ def list_corpus(name, folder, split, audio=True):
     return merge(list(listed.values())) if len(listed) > 1 else listed[names[0]]
 
 
-def check_name(name):
+def check_name(name: str) -> list[str]:
     """['clotho', 'wavcaps'] of 'clotho+wavcaps'; ValueError with the nearest right name."""
     names = name.split("+")
     for one in names:
@@ -55,17 +56,17 @@ def check_name(name):
     return names
 
 
-def splits_of(name):
+def splits_of(name: str) -> tuple[str, ...]:
     """The splits of a corpus, or of the first of merged ones."""
     return CORPORA[check_name(name)[0]][1]
 
 
-def folder_of(folder, name, merged=False):
+def folder_of(folder: str | Path, name: str, merged: bool = False) -> Path:
     """`folder`/name if it exists, else `folder` (of merged corpora always the former)."""
     below = Path(folder) / name
     return below if merged or below.is_dir() else Path(folder)
 
 
-def _nearest(word, known):
+def _nearest(word: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"

@@ -1,19 +1,24 @@
 """The splits of a run's corpus, each opened once: tables, items, audio, and the truth where it is known."""
 
-import fcntl
 import re
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from corrlib import soundscapes
-from corrlib.corpora.batches import Items, LogMelAudio, WaveformAudio
+from corrlib.corpora.batches import AudioSource, Items, LogMelAudio, LogMelBackbone, WaveformAudio
+from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.decoded import DecodedAudio
 from corrlib.corpora.load import load_corpus
 from corrlib.corpora.parts import swap_captions, take
+from corrlib.files import locked
+
+Rows = np.ndarray | list[int] | slice
 
 
-def open_corpora(parameters):
+def open_corpora(parameters: Any) -> "Corpora":
     """The Corpora of a run, ready to be read: its threads are set, and the built-in corpus is composed where it is
     missing.
 
@@ -26,69 +31,83 @@ def open_corpora(parameters):
     return Corpora(parameters)
 
 
+class Part(NamedTuple):
+    """What is used of a split: row numbers, in the whole split, of its clips and of its captions' texts; None: all, in
+    order.
+    """
+
+    corpus: Corpus
+    clip_rows: np.ndarray | None
+    text_rows: np.ndarray | None
+
+
 class Corpora:
     """The splits of a run's corpus. Of the training split as much as `development_share` says, with `swapped_captions`.
 
     Every method takes the name of a split, and what it gives is made once.
+
+    parameters: see `open_corpora`. Errors are those of `load_corpus`.
     """
 
-    def __init__(self, parameters):
+    def __init__(self, parameters: Any) -> None:
         self.name, self.folder, self.parameters = parameters.corpus, parameters.data, parameters
-        self._whole, self._parts, self._items, self._truths = {}, {}, {}, {}
+        self._whole: dict[str, Corpus] = {}
+        self._parts: dict[str, Part] = {}
+        self._items: dict[str, Items] = {}
+        self._truths: dict[str, np.ndarray | None] = {}
 
-    def whole(self, split):
+    def whole(self, split: str) -> Corpus:
         """The Corpus of a split as it lies on disk."""
         if split not in self._whole:
             self._whole[split] = load_corpus(self.name, self.folder, split, self.parameters.tolerance)
         return self._whole[split]
 
-    def corpus(self, split):
+    def corpus(self, split: str) -> Corpus:
         """The Corpus of a split as it is used."""
-        return self._part(split)[0]
+        return self._part(split).corpus
 
-    def fingerprint(self, split):
+    def fingerprint(self, split: str) -> str:
         """Short hash of a split as it is used: ids, captions and the bytes of audio."""
         return self.corpus(split).fingerprint(self.folder)
 
-    def items(self, split):
+    def items(self, split: str) -> Items:
         """The Items of a split as it is used."""
         if split not in self._items:
             self._items[split] = Items(self.corpus(split))
         return self._items[split]
 
-    def truth(self, split):
+    def truth(self, split: str) -> np.ndarray | None:
         """True correspondence float32 (clips, captions) of a split, or None where nobody knows it."""
         if split not in self._truths:
             known = self.name == "soundscapes"
             self._truths[split] = self.truth_of(split, slice(None), slice(None)) if known else None
         return self._truths[split]
 
-    def truth_of(self, split, clip_rows, caption_rows):
+    def truth_of(self, split: str, clip_rows: Rows, caption_rows: Rows) -> np.ndarray:
         """True correspondence float32 of some clips and captions (row numbers of `corpus(split)`)."""
-        _, rows, texts = self._part(split)
+        part = self._part(split)
         return soundscapes.load_truth(
             self.folder,
             split,
-            clip_rows if rows is None else rows[clip_rows],
-            caption_rows if texts is None else texts[caption_rows],
+            clip_rows if part.clip_rows is None else part.clip_rows[clip_rows],
+            caption_rows if part.text_rows is None else part.text_rows[caption_rows],
         )
 
-    def audio(self, split, backbone):
+    def audio(self, split: str, backbone: LogMelBackbone) -> AudioSource:
         """What gives a batch its audio: cached log-mels or decoded waveforms, as the parameters say."""
         cache = Path(self.folder) / "cache"
         if self.parameters.cache_log_mel:
-            return LogMelAudio(self.whole(split), backbone, cache, rows=self._part(split)[1])
+            return LogMelAudio(self.whole(split), backbone, cache, clip_rows=self._part(split).clip_rows)
         rate_hz = backbone.sample_rate_hz
         store = DecodedAudio(self.corpus(split), rate_hz, cache) if self.parameters.cache_audio else None
         return WaveformAudio(self.corpus(split), rate_hz, self.parameters.clip_seconds, store)
 
-    def _part(self, split):
-        """(corpus, rows of its clips in the whole split, rows of its captions' texts there; None: all, in order)."""
+    def _part(self, split: str) -> Part:
         if split not in self._parts:
             self._parts[split] = self._take(split)
         return self._parts[split]
 
-    def _take(self, split):
+    def _take(self, split: str) -> Part:
         corpus, clip_rows, text_rows = self.whole(split), None, None
         share, swapped = (getattr(self.parameters, name, None) for name in ("development_share", "swapped_captions"))
         if split == "development" and share and share < 1:
@@ -96,17 +115,15 @@ class Corpora:
         if split == "development" and swapped:
             corpus, places = swap_captions(corpus, swapped, self.parameters.seed)
             text_rows = places if text_rows is None else text_rows[places]
-        return corpus, clip_rows, text_rows
+        return Part(corpus, clip_rows, text_rows)
 
 
-def _compose_default(folder):
+def _compose_default(data: str) -> None:
     """Compose the built-in corpus of a seed where its default folder holds none yet."""
-    default, folder = re.fullmatch(r"data/builtin/seed-(\d+)", str(folder)), Path(folder)
+    default, folder = re.fullmatch(r"data/builtin/seed-(\d+)", data), Path(data)
     if not default or (folder / "corpus.json").is_file():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".lock"), "w") as lock:  # two notebooks want it: one composes
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder):  # two notebooks want it: one composes
         if not (folder / "corpus.json").is_file():
             print(f"composing the built-in corpus in {folder} (about a minute, once)", flush=True)
             soundscapes.write_corpus(folder, int(default.group(1)))

@@ -3,6 +3,7 @@
 import html
 import os
 import unicodedata
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,55 +13,56 @@ import pandas as pd
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".opus", ".m4a")
 
 
-def need(path, what, mend):
+def need(path: str | Path, what: str, mend: str) -> Path:
     """The path, or FileNotFoundError that says what is missing and the mend."""
     if not Path(path).exists():
         raise FileNotFoundError(f"{what} {path} does not exist; {mend}")
     return Path(path)
 
 
-def read_csv(path, columns):
+def read_csv(path: str | Path, columns: Collection[str]) -> pd.DataFrame:
     """A CSV as text, UTF-8 or else Latin-1, with at least `columns`; ValueError names file, line or column."""
     need(path, "table", "put the corpus there or set `data` to its folder")
     if not Path(path).stat().st_size:
         raise ValueError(f"{path} is empty; restore the published file")
     try:
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         except UnicodeDecodeError:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="latin-1")
+            rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="latin-1")
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(
             f"{path} is not a well-formed CSV ({shown(str(error).strip().splitlines()[-1])}); mend that line"
         ) from None
     for column in columns:
-        if column not in table:
+        if column not in rows:
             raise ValueError(
-                f"{path} has no column '{column}', only {shown(', '.join(table.columns))}; rename the column"
+                f"{path} has no column '{column}', only {shown(', '.join(rows.columns))}; rename the column"
             )
-    if table.empty:
+    if rows.empty:
         raise ValueError(f"{path} lists no clips; restore the published file")
-    return table
+    return rows
 
 
-def shown(name):
+def shown(name: object) -> str:
     """A name from a stranger's table as it may stand in a message: one line, not endless."""
     text = " ".join(str(name).split())
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def refuse(path, culprits, sentence):
+def refuse(path: str | Path, culprits: pd.Series, sentence: str) -> None:
     """ValueError about the first of `culprits` (a Series), if there is any."""
     if len(culprits):
         more = f" (and {len(culprits) - 1} more)" if len(culprits) > 1 else ""
         raise ValueError(f"{path} {sentence.format(shown(culprits.iloc[0]))}{more}; restore the file or mend that line")
 
 
-def refuse_empty_captions(path, keys, texts):
+def refuse_empty_captions(path: str | Path, keys: pd.Series, texts: pd.Series) -> None:
+    """ValueError about the first clip (by `keys`) that has a caption of nothing but blanks."""
     refuse(path, keys[texts.str.strip() == ""], "has an empty caption of '{}'")
 
 
-def plain(name):
+def plain(name: str) -> str:
     """What is left of a file name when HTML entities, case, Unicode composition and trailing dots are set aside."""
     name = unicodedata.normalize("NFC", html.unescape(name)).casefold().strip()
     stem, dot, suffix = name.rpartition(".")
@@ -70,40 +72,41 @@ def plain(name):
 class Folder:
     """The audio files of one folder (not its subfolders), found by the names that tables give them."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path) -> None:
         self.folder = need(folder, "audio folder", "put the corpus there or set `data` to its folder")
         with os.scandir(self.folder) as entries:  # no question to the disk for each of 400,000 files
-            self.names = {e.name: e.is_symlink() for e in entries if e.is_file()}
+            self.names = {entry.name: entry.is_symlink() for entry in entries if entry.is_file()}  # whether a link
         self._text = str(self.folder)
 
     @cached_property
-    def by_stem(self):
+    def by_stem(self) -> dict[str, str]:
         """{name without suffix: name of the audio file}, "" where several share it."""
-        found = {}
+        names: dict[str, str] = {}
         for name in self._audio():
             stem = name[: name.rindex(".")]
-            found[stem] = "" if stem in found else name
-        return found
+            names[stem] = "" if stem in names else name
+        return names
 
     @cached_property
-    def by_plain(self):
+    def by_plain(self) -> dict[str, list[str]]:
         """{plain name: names}; only needed for names that are not there as the tables write them."""
-        found = {}
+        names: dict[str, list[str]] = {}
         for name in sorted(self.names):
-            found.setdefault(plain(name), []).append(name)
-        return found
+            names.setdefault(plain(name), []).append(name)
+        return names
 
     @cached_property
-    def by_plain_stem(self):
-        found = {}
+    def by_plain_stem(self) -> dict[str, list[str]]:
+        """As `by_plain`, of audio files, without their suffix."""
+        names: dict[str, list[str]] = {}
         for name in sorted(self._audio()):
-            found.setdefault(plain(name).rpartition(".")[0], []).append(name)
-        return found
+            names.setdefault(plain(name).rpartition(".")[0], []).append(name)
+        return names
 
-    def _audio(self):
+    def _audio(self) -> Iterator[str]:
         return (name for name in self.names if name.lower().endswith(AUDIO_SUFFIXES))
 
-    def find(self, name):
+    def find(self, name: str) -> str:
         """Path of the file that a table calls `name`, or "".
 
         ValueError where the name leaves the folder or is unclear.
@@ -120,7 +123,7 @@ class Folder:
                 return self._inside(self._only(name, self.by_plain[wanted]))
         return ""
 
-    def find_stem(self, *stems):
+    def find_stem(self, *stems: str) -> str:
         """Path of the file whose name without suffix is one of `stems`, or ""."""
         for stem in stems:
             if name := self.by_stem.get(stem):
@@ -130,16 +133,17 @@ class Folder:
                     return self._inside(self._only(stem, self.by_plain_stem[wanted]))
         return ""
 
-    def _only(self, name, found):
-        exact = [f for f in found if f.rpartition(".")[0] == name]
-        if len(found) > 1 and len(exact) != 1:
+    def _only(self, name: str, files: list[str]) -> str:
+        """The one file of several that is meant; ValueError where that is unclear."""
+        exact = [file for file in files if file.rpartition(".")[0] == name]
+        if len(files) > 1 and len(exact) != 1:
             raise ValueError(
-                f"{self.folder} holds {len(found)} files for '{shown(name)}': "
-                f"{', '.join(map(shown, found[:3]))}; keep one of them"
+                f"{self.folder} holds {len(files)} files for '{shown(name)}': "
+                f"{', '.join(map(shown, files[:3]))}; keep one of them"
             )
-        return exact[0] if len(found) > 1 else found[0]
+        return exact[0] if len(files) > 1 else files[0]
 
-    def _inside(self, name):
+    def _inside(self, name: str) -> str:
         if not self.names[name]:
             return f"{self._text}/{name}"
         path = self.folder / name
@@ -151,7 +155,10 @@ class Folder:
 class NoAudio:
     """In place of a `Folder` where only the text side of a corpus is wanted."""
 
-    def find(self, *names):
+    def find(self, name: str) -> str:
+        """No path: ""."""
         return ""
 
-    find_stem = find
+    def find_stem(self, *stems: str) -> str:
+        """No path: ""."""
+        return ""

@@ -5,11 +5,14 @@ json_files/<source>/*_final.json hold {"data": [{"id", "caption", "duration", ..
 """
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from corrlib.corpora.corpus import build, merge
+from corrlib.corpora.corpus import Corpus, build, merge
 from corrlib.corpora.tables import Folder, NoAudio, need, refuse, refuse_empty_captions
 
 SPLITS = ("development",)
@@ -22,13 +25,13 @@ SOURCES = {
 EXPECTED = {"FreeSound": 262300, "BBC_Sound_Effects": 31201, "SoundBible": 1232, "AudioSet_SL": 108317}
 
 
-def list_wavcaps(folder, split, audio=True):
+def list_wavcaps(folder: Path, split: str, audio: bool = True) -> Corpus:
     """Corpus of all clips that the JSON files name; see `list_corpus`."""
     need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
     return merge([_source(folder, source, split, audio) for source in SOURCES])
 
 
-def _source(folder, source, split, audio):
+def _source(folder: Path, source: str, split: str, audio: bool) -> Corpus:
     path = _first(
         folder,
         f"WavCaps' {SOURCES[source]}",
@@ -44,11 +47,11 @@ def _source(folder, source, split, audio):
         for root in ("", "waveforms/", "audio/", "Zip_files/", "flac/")
         for end in ("_flac", "", "/flac")
     ]
-    found = Folder(_first(folder, f"audio folder of {source}", places)) if audio else NoAudio()
+    audio_files = Folder(_first(folder, f"audio folder of {source}", places)) if audio else NoAudio()
     files = pd.DataFrame(
         {
             "key": key,
-            "path": [found.find_stem(stem) for stem in stems],
+            "path": [audio_files.find_stem(stem) for stem in stems],
             "start_seconds": 0.0,
             "duration_seconds": np.nan,
         }
@@ -57,7 +60,7 @@ def _source(folder, source, split, audio):
     return build("wavcaps", split, files, pd.DataFrame({"key": key, "text": entries["caption"]}), metadata)
 
 
-def _first(folder, what, places):
+def _first(folder: Path, what: str, places: Sequence[str]) -> Path:
     for place in places:
         if (folder / place).exists():
             return folder / place
@@ -66,7 +69,7 @@ def _first(folder, what, places):
     )
 
 
-def _entries(path):
+def _entries(path: Path) -> pd.DataFrame:
     """DataFrame id, caption. Of an entry nothing else is kept in memory: the files tell much more."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_hook=_slim)
@@ -85,6 +88,6 @@ def _entries(path):
     return pd.DataFrame({name: list(map(str, values)) for name, values in columns.items()}, dtype=str)
 
 
-def _slim(entry):
+def _slim(entry: dict) -> dict | tuple[Any, Any]:
     """(id, caption) of an entry; the object that holds them all stays a dict."""
     return entry if "data" in entry else (entry.get("id"), entry.get("caption"))

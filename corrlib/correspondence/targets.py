@@ -1,72 +1,99 @@
 """What a run is trained towards: the only thing in which the two stages differ.
 
 A target is a function of a batch that gives the estimated correspondence of its clips and captions, as
-`corrlib.correspondence.estimate.estimate` does, or None where only the annotated pairs count.
+`corrlib.correspondence.estimate` does, or None where only the annotated pairs count.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 import torch
 
-from corrlib.correspondence.estimate import estimate, member_similarities
+from corrlib.corpora.batches import Batch, Items
+from corrlib.corpora.seeds import derive_seed
+from corrlib.correspondence.estimation import Weights, estimate, member_similarities
 from corrlib.correspondence.weights import choose_weights
+from corrlib.evaluation.embeddings import Embeddings
 from corrlib.study import runs
 
+# batch -> (clip_given_caption, caption_given_clip), each (B, C), or None
+Target = Callable[[Batch], tuple[torch.Tensor, torch.Tensor] | None]
 
-def annotated():
-    """Stage 1, and the control `continued`: annotated pairs only."""
+
+def annotated() -> Target:
+    """Stage 1, and the control `continued`: annotated pairs only (section 2.1)."""
     return lambda batch: None
 
 
-def estimated(teachers, temperature, combine="mean_similarity", weights=None, clip_order=None):
-    """The teachers' estimate, from embeddings computed once: the N x N matrix is never kept.
+def estimated(
+    teachers: Sequence[Embeddings],
+    temperature: float,
+    combine: str = "mean_similarity",
+    weights: Weights | None = None,
+    clip_order: torch.Tensor | None = None,
+) -> Target:
+    """The teachers' estimate (section 2.2), from embeddings computed once: the N x N matrix is never kept.
 
-    teachers: list of (clips (N, E_m), captions (C, E_m)); temperature, combine, weights: see `estimate`.
-    clip_order (N,): row of the teachers' clips to use for each clip; a permutation gives the control `shuffled`.
+    teachers: list of (clip_embeddings (N, E_m), caption_embeddings (C, E_m)) of the training split; temperature,
+    combine, weights: see `estimate`. clip_order (N,): row of the teachers' clips to use for each clip; a permutation
+    gives the control `shuffled`.
     """
-    clips, captions = zip(*teachers, strict=True)
+    clip_embeddings, caption_embeddings = ([pair[side] for pair in teachers] for side in (0, 1))
 
-    def target(batch):
-        rows = batch.clips if clip_order is None else clip_order[batch.clips]
-        members = member_similarities(list(clips), list(captions), rows, batch.captions)
+    def target(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        clip_rows = batch.clip_rows if clip_order is None else clip_order[batch.clip_rows]
+        members = member_similarities(clip_embeddings, caption_embeddings, clip_rows, batch.caption_rows)
         return estimate(members, temperature, combine, weights)
 
     return target
 
 
-def true(truth, temperature):
+def true(truth: np.ndarray | torch.Tensor, temperature: float) -> Target:
     """The true correspondence (N, C) of the built-in corpus as if it were a teacher's similarity."""
-    truth = torch.as_tensor(truth)
-    return lambda batch: estimate(truth[batch.clips][:, batch.captions].float()[None], temperature)
+    similarity = torch.as_tensor(truth)
+    return lambda batch: estimate(
+        similarity[batch.clip_rows][:, batch.caption_rows].float()[None],
+        temperature,
+    )
 
 
-def random_teacher(items, temperature, seed, size=64):
-    """A teacher of random unit embeddings: fixed, confident, and without any knowledge."""
-    generator = torch.Generator().manual_seed(seed)
-    draw = [
-        torch.nn.functional.normalize(torch.randn(n, size, generator=generator), dim=-1)
-        for n in (items.clips, items.captions)
-    ]
-    return estimated([tuple(draw)], temperature)
+def random_teacher(items: Items, temperature: float, seed: int, size: int = 64) -> Target:
+    """A teacher of random unit embeddings of `size`: fixed, confident, and without any knowledge."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "random teacher"))
+    clip_embeddings, caption_embeddings = (
+        torch.nn.functional.normalize(torch.randn(rows, size, generator=generator), dim=-1)
+        for rows in (items.clips, items.captions)
+    )
+    return estimated([(clip_embeddings, caption_embeddings)], temperature)
 
 
-def captions(items, temperature):
+def captions(items: Items, temperature: float) -> Target:
     """Similarity of captions to each clip's captions by a sentence encoder (arXiv 2412.01356): text alone."""
     from corrlib.correspondence.sentences import clip_embeddings, embed_sentences  # not needed by any other target
 
-    own = embed_sentences(items.texts)
-    return estimated([(clip_embeddings(own, items.clip_of_caption, items.clips), own)], temperature)
+    sentences = embed_sentences(items.texts)
+    return estimated([(clip_embeddings(sentences, items.clip_of_caption, items.clips), sentences)], temperature)
 
 
-def uniform():
+def uniform() -> Target:
     """Every caption describes every clip equally well."""
-    return lambda batch: estimate(torch.zeros(1, len(batch.clips), len(batch.captions)), 1.0)
+    return lambda batch: estimate(torch.zeros(1, len(batch.clip_rows), len(batch.caption_rows)), 1.0)
 
 
-def build_target(parameters, items, embeddings_of, truth=None, validation=None):
+def build_target(
+    parameters: Any,
+    items: Items,
+    embeddings_of: Callable[[str], Embeddings],
+    truth: np.ndarray | torch.Tensor | None = None,
+    validation: tuple[Callable[[str], Embeddings], Items] | None = None,
+) -> Target:
     """The target that a stage-2 run's parameters name.
 
-    embeddings_of: function from a teacher's run name to its embeddings (clips (N, E), captions (C, E)) of the
-    training split; validation: the same of the validation split, and its Items, for weights that are chosen there.
-    ValueError where the truth is asked for and not known. No teacher is ever skipped.
+    parameters: StageTwoParameters; items: of the training split, whose N clips and C captions count.
+    embeddings_of: function from a teacher's run name to its embeddings (clip_embeddings (N, E), caption_embeddings
+    (C, E)) of the training split; truth (N, C); validation: the same function of the validation split, and its Items,
+    for weights that are chosen there. ValueError where the truth is asked for and not known. No teacher is skipped.
     """
     kind, temperature = parameters.target, parameters.target_temperature or parameters.temperature
     if kind == "annotated":
@@ -82,21 +109,23 @@ def build_target(parameters, items, embeddings_of, truth=None, validation=None):
     if kind == "captions":
         return captions(items, temperature)
     names = [parameters.student] if kind == "self" else (parameters.teachers or [parameters.student])
-    weights, combine, order = None, parameters.combine, None
+    weights, combine, clip_order = None, parameters.combine, None
     if combine == "best":
-        weights = [best_validation_score(parameters.study, n) for n in names]
+        weights = [best_validation_score(parameters.study, name) for name in names]
     elif combine == "chosen_weights":
         if validation is None:
             raise ValueError("combine 'chosen_weights' needs a validation split to choose them on")
-        found, held_out = validation
-        chosen = choose_weights([found(n) for n in names], held_out.clip_of_caption)
-        print("weights chosen on validation: " + ", ".join(f"{n} {w:.2f}" for n, w in zip(names, chosen, strict=True)))
-        weights, combine = chosen, "mean_similarity"
+        held_out_embeddings_of, held_out = validation
+        weights = choose_weights([held_out_embeddings_of(name) for name in names], held_out.clip_of_caption)
+        shares = [f"{name} {weight:.2f}" for name, weight in zip(names, weights, strict=True)]
+        print(f"weights chosen on validation: {', '.join(shares)}")
+        combine = "mean_similarity"
     if kind == "shuffled":
-        order = torch.randperm(items.clips, generator=torch.Generator().manual_seed(parameters.seed))
-    return estimated([embeddings_of(name) for name in names], temperature, combine, weights, order)
+        generator = torch.Generator().manual_seed(derive_seed(parameters.seed, "shuffled target"))
+        clip_order = torch.randperm(items.clips, generator=generator)
+    return estimated([embeddings_of(name) for name in names], temperature, combine, weights, clip_order)
 
 
-def best_validation_score(study, run):
+def best_validation_score(study: str, run: str) -> float:
     """Validation mAP@10 of the epoch that a finished run kept."""
     return float(runs.read_table(study, run, "log.csv")["validation mAP@10"].max())

@@ -1,10 +1,14 @@
 """Teachers of a run: their embeddings of its training split, and how near a target comes to the truth."""
 
+from typing import Any
+
 import torch
 
 from corrlib.corpora.batches import Batch
-from corrlib.correspondence.estimate import agreement, probability_mass
-from corrlib.evaluation.embeddings import load_embeddings, read_embeddings, save_embeddings
+from corrlib.corpora.splits import Corpora
+from corrlib.correspondence.quality import agreement, probability_mass
+from corrlib.correspondence.targets import Target
+from corrlib.evaluation.embeddings import Embeddings, load_embeddings, read_embeddings, save_embeddings
 from corrlib.evaluation.evaluate import embed
 from corrlib.files import derived, digest
 from corrlib.models.build import rebuild_encoder
@@ -13,9 +17,13 @@ from corrlib.study.code import closure_fingerprint
 
 EMBEDDING = ("corrlib.evaluation.evaluate", "corrlib.models.build")  # the code that stored embeddings depend on
 
+QUALITY_CLIPS = 256  # training clips, with all their captions, on which a target is compared with the truth
 
-def teacher_embeddings(study, name, corpora):
-    """A teacher's embeddings of this run's training split (clips (N, E), captions (C, E)).
+
+def teacher_embeddings(study: str, name: str, corpora: Corpora) -> Embeddings:
+    """A teacher's embeddings of this run's training split (clip_embeddings (N, E), caption_embeddings (C, E)).
+
+    study, name: of the teacher's run.
 
     Stored ones where the teacher is a stage-1 model trained on the same split; else (stage 1 on merged corpora, stage 2
     on one; a student as teacher) they are computed once and kept in the teacher's folder, under a name that tells the
@@ -38,21 +46,20 @@ def teacher_embeddings(study, name, corpora):
     return read_embeddings(derived(path, embed_and_save), "development")
 
 
-def target_quality(target, corpora, w_sup, w_dist, clips=256):
+def target_quality(target: Target, corpora: Corpora, w_sup: float, w_dist: float) -> dict[str, Any]:
     """How near a target comes to the truth of the built-in corpus, on some training clips and all their captions.
 
     The target of the whole loss: annotated pairs and estimate, mixed by their weights. Returns `probability_mass` and
-    what `agreement` says of the pairs that are not annotated (see corrlib.correspondence.estimate).
+    what `agreement` says of the pairs that are not annotated (see corrlib.correspondence.quality).
     """
     items = corpora.items("development")
-    chosen = torch.randperm(items.clips, generator=torch.Generator().manual_seed(0))[:clips].sort().values
-    captions = torch.isin(items.clip_of_caption, chosen).nonzero()[:, 0]
-    batch = Batch(chosen, captions, items.annotated(chosen, captions))
+    clip_rows = torch.randperm(items.clips, generator=torch.Generator().manual_seed(0))[:QUALITY_CLIPS].sort().values
+    caption_rows = torch.isin(items.clip_of_caption, clip_rows).nonzero()[:, 0]
+    batch = Batch(clip_rows, caption_rows, items.annotated(clip_rows, caption_rows))
     mixed = w_sup * batch.annotated / batch.annotated.sum(0)
     estimated = target(batch)
     if estimated is not None:
         mixed = mixed + w_dist * estimated[0]
-    truth = corpora.truth_of("development", chosen.numpy(), captions.numpy())
+    truth = corpora.truth_of("development", clip_rows.numpy(), caption_rows.numpy())
     mixed = (mixed / mixed.sum(0)).numpy()
-    found = agreement(mixed, truth, batch.annotated)
-    return found | probability_mass(mixed, truth, batch.annotated)
+    return agreement(mixed, truth, batch.annotated) | probability_mass(mixed, truth, batch.annotated)

@@ -1,34 +1,46 @@
 """Embeddings of finished runs on disk: written once, read whole or block by block."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from corrlib.files import read_tensors, replace_with
 from corrlib.study import runs
 
+Embeddings = tuple[torch.Tensor, torch.Tensor]  # clip_embeddings (N, E), caption_embeddings (C, E), of unit length
 
-def save_embeddings(path, embeddings):
-    """`{split: (clips, captions)}` -> a safetensors file."""
+
+def save_embeddings(path: str | Path, embeddings: Mapping[str, Embeddings]) -> None:
+    """{split: (clip_embeddings (N, E), caption_embeddings (C, E))} -> a safetensors file.
+
+    Its tensors are named `<split>/clips` and `<split>/captions`. NotWritten where the disk does not take it.
+    """
     flat = {
-        f"{split}/{kind}": t.contiguous()
+        f"{split}/{kind}": tensor.contiguous()
         for split, pair in embeddings.items()
-        for kind, t in zip(("clips", "captions"), pair, strict=True)
+        for kind, tensor in zip(("clips", "captions"), pair, strict=True)
     }
     replace_with(path, lambda part: save_file(flat, part))
 
 
-def load_embeddings(study, run, split):
-    """(clips (N, E), captions (C, E)) of a finished run; ValueError says which splits there are."""
+def load_embeddings(study: str, run: str, split: str) -> Embeddings:
+    """(clip_embeddings (N, E), caption_embeddings (C, E)) of a finished run, float32 on the CPU.
+
+    ValueError says which splits there are, or that the file is damaged.
+    """
     return read_embeddings(runs.artefact(study, run, "embeddings.safetensors"), split)
 
 
-def read_embeddings(path, split):
-    """(clips (N, E), captions (C, E)) of a split from what `save_embeddings` wrote; ValueError says which there are."""
-    found = read_tensors(path)
-    if f"{split}/clips" not in found:
-        known = sorted({k.split("/")[0] for k in found})
+def read_embeddings(path: str | Path, split: str) -> Embeddings:
+    """The embeddings of a split from a file of `save_embeddings`; ValueError says which splits there are."""
+    tensors = read_tensors(path)
+    if f"{split}/clips" not in tensors:
+        known = sorted({name.split("/")[0] for name in tensors})
         raise ValueError(f"{path} holds no embeddings of split '{split}', only of {known}")
-    return found[f"{split}/clips"], found[f"{split}/captions"]
+    return tensors[f"{split}/clips"], tensors[f"{split}/captions"]
 
 
 class StoredEmbeddings:
@@ -38,26 +50,27 @@ class StoredEmbeddings:
     file holds instead of `name`, `<split>/clips` or `<split>/captions`.
     """
 
-    def __init__(self, path, name):
+    def __init__(self, path: str | Path, name: str) -> None:
         self.path, self.name = path, name
         with safe_open(path, "pt") as file:
             if name not in file.keys():
                 raise KeyError(f"{path} holds no '{name}', only {sorted(file.keys())}")
-            self.shape = tuple(file.get_slice(name).get_shape())
+            self.shape: tuple[int, ...] = tuple(file.get_slice(name).get_shape())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.shape[0]
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
+        """Bytes of all rows, as they would be in memory."""
         return len(self) * self[:1].nbytes
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice) -> torch.Tensor:
         with safe_open(self.path, "pt") as file:  # opened anew: pages of a kept map would count as memory
             return file.get_slice(self.name)[rows].clone()
 
 
-def stored_embeddings(study, run, split):
-    """As `load_embeddings`, but read block by block: (clips, captions), each a StoredEmbeddings."""
+def stored_embeddings(study: str, run: str, split: str) -> tuple[StoredEmbeddings, StoredEmbeddings]:
+    """As `load_embeddings`, but read block by block."""
     path = runs.artefact(study, run, "embeddings.safetensors")
     return StoredEmbeddings(path, f"{split}/clips"), StoredEmbeddings(path, f"{split}/captions")

@@ -11,65 +11,74 @@ The seeds themselves are not resampled: an interval is about other clips, not ab
 is about other seeds, and about other clips where every seed has its own corpus.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import scipy  # its parts are loaded when first used: most runs need none
+from numpy.typing import ArrayLike
 
 AT_ONCE = 1000  # resamples in memory together
+BySeed = np.ndarray | Sequence  # (queries,), (seeds, queries), or one array (queries,) a seed
+Strata = list[tuple[np.ndarray, np.ndarray]]  # of each seed: sum and number of values of each clip (clips,), float64
 
 
-def _by_seed(x):
+def _by_seed(values: BySeed) -> list[np.ndarray]:
     """A list with one array (queries,) a seed."""
-    if isinstance(x, (list, tuple)) and len(x) and np.ndim(x[0]) == 1:
-        return [np.asarray(part) for part in x]
-    return list(np.atleast_2d(np.asarray(x)))
+    if isinstance(values, (list, tuple)) and len(values) and np.ndim(values[0]) == 1:
+        return [np.asarray(part) for part in values]
+    return list(np.atleast_2d(np.asarray(values)))
 
 
-def _strata(values, groups, same_clips):
-    """[(sum of values, number of values) of each clip] for each seed: arrays (clips,), float64."""
-    values, groups = [v.astype(np.float64) for v in _by_seed(values)], _by_seed(groups)
-    groups = groups * len(values) if len(groups) == 1 else groups  # all seeds share them
-    if [len(v) for v in values] != [len(g) for g in groups]:
-        raise ValueError(
-            f"{[len(v) for v in values]} values but {[len(g) for g in groups]} groups (by seed); "
-            "name the clip of every value"
-        )
-    if not all(np.isfinite(v).all() for v in values):
+def _strata(values: BySeed, groups: BySeed, same_clips: bool) -> Strata:
+    """Sum and number of the values of each clip, for each seed."""
+    measures, clips = [part.astype(np.float64) for part in _by_seed(values)], _by_seed(groups)
+    clips = clips * len(measures) if len(clips) == 1 else clips  # all seeds share them
+    numbers, named = [len(part) for part in measures], [len(part) for part in clips]
+    if numbers != named:
+        raise ValueError(f"{numbers} values but {named} groups (by seed); name the clip of every value")
+    if not all(np.isfinite(part).all() for part in measures):
         raise ValueError("values hold one that is not finite; every query needs a number")
     if same_clips:
-        if any(len(g) != len(groups[0]) or (g != groups[0]).any() for g in groups):
+        if any(len(part) != len(clips[0]) or (part != clips[0]).any() for part in clips):
             raise ValueError("same_clips needs the same clips in the same order for every seed; these differ")
-        values, groups = [np.mean(values, axis=0)], groups[:1]
-    strata = [_sums(v, g) for v, g in zip(values, groups, strict=True)]
+        measures, clips = [np.mean(measures, axis=0)], clips[:1]
+    strata = [_sums(part, names) for part, names in zip(measures, clips, strict=True)]
     if min(len(total) for total, _ in strata) < 2:
         raise ValueError("there is only one clip (group); an interval or a test needs at least two")
     return strata
 
 
-def _sums(values, groups):
+def _sums(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     codes, _ = pd.factorize(groups)
     return np.bincount(codes, weights=values), np.bincount(codes).astype(np.float64)
 
 
-def _observed(strata):
+def _observed(strata: Strata) -> float:
+    """Mean over seeds of the mean over queries."""
     return float(np.mean([total.sum() / count.sum() for total, count in strata]))
 
 
-def _difference(a, b):
+def _difference(a: BySeed, b: BySeed) -> list[np.ndarray]:
     """a - b, seed by seed; both must be of the same queries."""
-    a, b = _by_seed(a), _by_seed(b)
-    if [len(x) for x in a] != [len(y) for y in b]:
+    firsts, seconds = _by_seed(a), _by_seed(b)
+    numbers = [len(first) for first in firsts], [len(second) for second in seconds]
+    if numbers[0] != numbers[1]:
         raise ValueError(
-            f"paired values differ in number ({[len(x) for x in a]} and {[len(y) for y in b]} by seed); "
-            "both must be of the same queries"
+            f"paired values differ in number ({numbers[0]} and {numbers[1]} by seed); both must be of the same queries"
         )
-    return [x.astype(np.float64) - y for x, y in zip(a, b, strict=True)]
+    return [first.astype(np.float64) - second for first, second in zip(firsts, seconds, strict=True)]
 
 
-def bootstrap_means(values, groups, resamples=2000, seed=0, same_clips=False):
-    """(resamples,) means with clips drawn with replacement, each bringing all its queries."""
+def bootstrap_means(
+    values: BySeed, groups: BySeed, resamples: int = 2000, seed: int = 0, same_clips: bool = False
+) -> np.ndarray:
+    """(resamples,) means with clips drawn with replacement, each bringing all its queries.
+
+    values, groups, same_clips: see the top of this file. ValueError where they do not go together, a value is not
+    finite, or there is only one clip; so in every function here.
+    """
     strata = _strata(values, groups, same_clips)
     drawn = _times_drawn(tuple(len(total) for total, _ in strata), resamples, seed)
     means = [
@@ -80,7 +89,7 @@ def bootstrap_means(values, groups, resamples=2000, seed=0, same_clips=False):
 
 
 @lru_cache(maxsize=2)  # a study asks for the same draws again and again, for each measure and comparison
-def _times_drawn(sizes, resamples, seed):
+def _times_drawn(sizes: tuple[int, ...], resamples: int, seed: int) -> list[list[np.ndarray]]:
     """For each stratum parts (resamples, clips): how often each clip is drawn."""
     rng = np.random.default_rng(seed)
     return [
@@ -90,29 +99,49 @@ def _times_drawn(sizes, resamples, seed):
 
 
 @lru_cache(maxsize=2)
-def _signs(sizes, resamples, seed):
+def _signs(sizes: tuple[int, ...], resamples: int, seed: int) -> list[list[np.ndarray]]:
     """For each stratum parts (resamples, clips) of -1 and 1."""
     rng = np.random.default_rng(seed)
     return [[2 * rng.integers(0, 2, (size, clips), np.int8) - 1 for size in _parts(resamples)] for clips in sizes]
 
 
-def _parts(resamples):
+def _parts(resamples: int) -> list[int]:
+    """So many resamples, in numbers that fit into memory together."""
     return [min(AT_ONCE, resamples - start) for start in range(0, resamples, AT_ONCE)]
 
 
-def bootstrap_interval(values, groups, resamples=2000, seed=0, level=0.95, same_clips=False):
-    """(mean, low, high): percentile bootstrap over clips (Efron 1979)."""
+def bootstrap_interval(
+    values: BySeed,
+    groups: BySeed,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    same_clips: bool = False,
+) -> tuple[float, float, float]:
+    """(mean, low, high): percentile bootstrap over clips (Efron 1979). Arguments as in `bootstrap_means`."""
     means = bootstrap_means(values, groups, resamples, seed, same_clips)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return _observed(_strata(values, groups, same_clips)), float(low), float(high)
 
 
-def paired_difference(a, b, groups, resamples=2000, seed=0, level=0.95, same_clips=False):
-    """(mean of a - b, low, high) over the same queries, by bootstrap over clips."""
+def paired_difference(
+    a: BySeed,
+    b: BySeed,
+    groups: BySeed,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    same_clips: bool = False,
+) -> tuple[float, float, float]:
+    """(mean of a - b, low, high) over the same queries, by bootstrap over clips. ValueError where the queries of a and
+    b differ in number.
+    """
     return bootstrap_interval(_difference(a, b), groups, resamples, seed, level, same_clips)
 
 
-def randomisation_test(a, b, groups, resamples=10_000, seed=0, same_clips=False):
+def randomisation_test(
+    a: BySeed, b: BySeed, groups: BySeed, resamples: int = 10_000, seed: int = 0, same_clips: bool = False
+) -> float:
     """Two-sided p value of mean(a - b): a and b of a clip, with all its queries, change places at random (Fisher).
 
     The observed order counts as one of the resamples, so p is never 0 and at least 1 / (resamples + 1).
@@ -128,21 +157,24 @@ def randomisation_test(a, b, groups, resamples=10_000, seed=0, same_clips=False)
     return float((1 + more.sum()) / (1 + resamples))
 
 
-def interval_over_seeds(means, level=0.95):
+def interval_over_seeds(means: Sequence[float] | np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """(low, high) of the mean of one value a seed, by Student's t with seeds - 1 degrees of freedom; nan for one seed.
 
     Each seed is taken as a repetition of all that it draws: initialisation and order of training, and the corpus where
     it has its own. So this covers another course of training, of which an interval over clips knows nothing.
     """
-    means = np.asarray(means, np.float64)
-    if len(means) < 2:
+    values = np.asarray(means, np.float64)
+    if len(values) < 2:
         return np.nan, np.nan
-    half = scipy.stats.t.ppf((1 + level) / 2, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
-    return float(means.mean() - half), float(means.mean() + half)
+    half = scipy.stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
 
 
-def holm(p_values):
-    """p values adjusted for several comparisons (Holm 1979), in the order given; reject where below the level."""
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """p values adjusted for several comparisons (Holm 1979), in the order given; reject where below the level.
+
+    ValueError where one is outside [0, 1].
+    """
     p = np.asarray(p_values, np.float64)
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p values must lie in [0, 1]; got {p.tolist()}")

@@ -12,48 +12,52 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scipy  # its parts are loaded when first used: most runs need none
+import torch
 
+from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.tables import need, plain, read_csv, shown
+from corrlib.evaluation.checks import real_numbers
 from corrlib.evaluation.metrics import per_query
 
 
 @dataclass(frozen=True)
 class Relevance:
-    """texts: the queries; relevance (clips, queries) float32 in [0, 1], NaN where a pair was not judged.
+    """What is relevant for some queries among the clips of a corpus.
 
-    groups (clips, queries): how a pair was chosen (graded only), else None.
+    kind: `multi-positive` or `graded`; texts: the queries; relevance (clips, queries) float32 in [0, 1], NaN where a
+    pair was not judged; groups (clips, queries): how a pair was chosen (graded only), else None.
     """
 
     kind: str
-    texts: list
+    texts: list[str]
     relevance: np.ndarray
     groups: np.ndarray | None = None
 
 
-def load_relevance(path, corpus):
+def load_relevance(path: str | Path, corpus: Corpus) -> Relevance:
     """The Relevance in `path` for the clips of `corpus`: a CSV (multi-positive) or a folder (graded)."""
     path = need(path, "relevance data", "set `relevance` to the CSV or the folder")
     return load_graded(path, corpus) if path.is_dir() else load_multi_positive(path, corpus)
 
 
-def load_multi_positive(path, corpus):
+def load_multi_positive(path: str | Path, corpus: Corpus) -> Relevance:
     """Relevance 1 of each listed clip of a query, else 0; ValueError names an unknown clip or an empty list."""
-    table = read_csv(path, ["query", "audio_filenames"])
+    queries = read_csv(path, ["query", "audio_filenames"])
     row_of = _rows(corpus)
-    relevance = np.zeros((len(corpus.clips), len(table)), np.float32)
-    for column, (query, names) in enumerate(zip(table["query"], table["audio_filenames"], strict=True)):
+    relevance = np.zeros((len(corpus.clips), len(queries)), np.float32)
+    for column, (query, names) in enumerate(zip(queries["query"], queries["audio_filenames"], strict=True)):
         wanted = _names(path, query, names)
-        unknown = [n for n in wanted if plain(n) not in row_of]
+        unknown = [name for name in wanted if plain(name) not in row_of]
         if unknown or not wanted:
             what = f"'{shown(unknown[0])}', which is no clip of this split" if unknown else "no clip"
             raise ValueError(
                 f"{path} gives the query '{shown(query)}' {what}; mend that line or choose the right split"
             )
-        relevance[[row_of[plain(n)] for n in wanted], column] = 1
-    return Relevance("multi-positive", table["query"].tolist(), relevance)
+        relevance[[row_of[plain(name)] for name in wanted], column] = 1
+    return Relevance("multi-positive", queries["query"].tolist(), relevance)
 
 
-def _names(path, query, text):
+def _names(path: str | Path, query: str, text: str) -> list[str]:
     if not text.strip().startswith("["):
         return [name.strip() for name in text.split(";") if name.strip()]
     try:
@@ -67,11 +71,12 @@ def _names(path, query, text):
     return names
 
 
-def _rows(corpus):
+def _rows(corpus: Corpus) -> dict[str, int]:
+    """{plain file name: clip row}."""
     return {plain(clip_id.split("/", 2)[-1]): row for row, clip_id in enumerate(corpus.clips["clip_id"])}
 
 
-def read_ratings(folder, split):
+def read_ratings(folder: str | Path, split: str) -> pd.DataFrame:
     """Table `query, text, clip, group, rating, own` of a split: rating 0 to 100, clip a file name, own: annotated pair.
 
     group: TP (the query's own clip), C15 (clips with captions alike), TN (a random clip).
@@ -80,44 +85,44 @@ def read_ratings(folder, split):
     ratings = read_csv(folder / "relevance_data" / f"{split}_relevances.csv", ["tid", "fid", "fid_group", "rating"])
     texts = read_csv(folder / "text_data" / f"{split}_text.csv", ["tid", "fid", "text"])
     clips = read_csv(folder / "audio_metadata" / f"{split}_audio_metadata.csv", ["fid", "file_name"])
-    table = ratings.merge(texts[["tid", "text"]], on="tid", how="left")
-    table = table.merge(clips[["fid", "file_name"]], on="fid", how="left")
-    lost = table[table["text"].isna() | table["file_name"].isna()]
+    pairs = ratings.merge(texts[["tid", "text"]], on="tid", how="left")
+    pairs = pairs.merge(clips[["fid", "file_name"]], on="fid", how="left")
+    lost = pairs[pairs["text"].isna() | pairs["file_name"].isna()]
     if len(lost):
         raise ValueError(
             f"{folder} rates the query '{lost['tid'].iloc[0]}' with the clip '{lost['fid'].iloc[0]}', but one "
             "of the two is in no table; restore the published folder"
         )
-    values = pd.to_numeric(table["rating"], errors="coerce")
+    values = pd.to_numeric(pairs["rating"], errors="coerce")
     if not values.between(0, 100).all():
-        wrong = table["rating"][~values.between(0, 100)].iloc[0]
+        wrong = pairs["rating"][~values.between(0, 100)].iloc[0]
         raise ValueError(f"{folder} holds the rating '{wrong}'; ratings are numbers from 0 to 100")
     return pd.DataFrame(
         {
-            "query": table["tid"],
-            "text": table["text"],
-            "clip": table["file_name"],
-            "group": table["fid_group"],
+            "query": pairs["tid"],
+            "text": pairs["text"],
+            "clip": pairs["file_name"],
+            "group": pairs["fid_group"],
             "rating": values,
-            "own": table["fid_group"] == "TP",
+            "own": pairs["fid_group"] == "TP",
         }
     )
 
 
-def read_captions(folder, split):
+def read_captions(folder: str | Path, split: str) -> pd.DataFrame:
     """Table `query, clip, text` of all ClothoV2 captions that the graded data ship: the text side alone."""
     folder = Path(folder) / "data" if (Path(folder) / "data").is_dir() else Path(folder)
     texts = read_csv(folder / "text_data" / f"{split}_text.csv", ["tid", "fid", "text"])
     clips = read_csv(folder / "audio_metadata" / f"{split}_audio_metadata.csv", ["fid", "file_name"])
-    table = texts.merge(clips[["fid", "file_name"]], on="fid")
-    return table.rename(columns={"tid": "query", "file_name": "clip"})[["query", "clip", "text"]]
+    captions = texts.merge(clips[["fid", "file_name"]], on="fid")
+    return captions.rename(columns={"tid": "query", "file_name": "clip"})[["query", "clip", "text"]]
 
 
-def load_graded(folder, corpus):
+def load_graded(folder: str | Path, corpus: Corpus) -> Relevance:
     """Relevance rating / 100 of the rated pairs, NaN for the others; ValueError names a clip that the corpus lacks."""
-    table = read_ratings(folder, corpus.clips["split"].iloc[0])
-    row_of, queries = _rows(corpus), table.drop_duplicates("query")
-    unknown = [clip for clip in table["clip"] if plain(clip) not in row_of]
+    pairs = read_ratings(folder, corpus.clips["split"].iloc[0])
+    row_of, queries = _rows(corpus), pairs.drop_duplicates("query")
+    unknown = [clip for clip in pairs["clip"] if plain(clip) not in row_of]
     if unknown:
         raise ValueError(
             f"{folder} rates '{shown(unknown[0])}', which is no clip of this split; choose the corpus clotho"
@@ -125,20 +130,21 @@ def load_graded(folder, corpus):
     column_of = {query: column for column, query in enumerate(queries["query"])}
     relevance = np.full((len(corpus.clips), len(queries)), np.nan, np.float32)
     groups = np.full(relevance.shape, "", object)
-    at = [row_of[plain(c)] for c in table["clip"]], [column_of[q] for q in table["query"]]
-    relevance[at], groups[at] = table["rating"] / 100, table["group"]
+    at = [row_of[plain(clip)] for clip in pairs["clip"]], [column_of[query] for query in pairs["query"]]
+    relevance[at], groups[at] = pairs["rating"] / 100, pairs["group"]
     return Relevance("graded", queries["text"].tolist(), relevance, groups)
 
 
-def judge_relevance(similarity, relevance):
+def judge_relevance(similarity: torch.Tensor | np.ndarray, relevance: Relevance) -> pd.DataFrame:
     """One row a query. Multi-positive: as `metrics.per_query`. Graded: nDCG@10 and Spearman's rank correlation among
-    the rated clips only, for nothing is known of the others. similarity (clips, queries)."""
+    the rated clips only, for nothing is known of the others. similarity (clips, queries), finite (ValueError).
+    """
     if relevance.kind == "multi-positive":
         return per_query(similarity, relevance.relevance)
-    rows = []
+    rows, scores = [], real_numbers(similarity, "similarity").numpy()
     for column in range(relevance.relevance.shape[1]):
         rated = np.isfinite(relevance.relevance[:, column])
-        truth, guess = relevance.relevance[rated, column], np.asarray(similarity)[rated, column]
+        truth, guess = relevance.relevance[rated, column], scores[rated, column]
         rows.append(
             {
                 "rated": int(rated.sum()),
@@ -149,8 +155,8 @@ def judge_relevance(similarity, relevance):
     return pd.DataFrame(rows)
 
 
-def rank_correlation(guess, truth):
-    """Spearman's; 0 where either does not vary."""
+def rank_correlation(guess: np.ndarray | pd.Series, truth: np.ndarray | pd.Series) -> float:
+    """Spearman's, of two arrays (n,); 0 where either does not vary."""
     if np.ptp(guess) == 0 or np.ptp(truth) == 0:
         return 0.0
     return float(scipy.stats.spearmanr(guess, truth).statistic)

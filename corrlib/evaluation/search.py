@@ -2,63 +2,76 @@
 
 import torch
 
+from corrlib.evaluation.checks import floating, real_numbers, refuse_count, refuse_not_finite
+
 BLOCK = 65536
 
 
-def nearest(queries, embeddings, k, block=BLOCK):
+def nearest(
+    queries: torch.Tensor, embeddings: torch.Tensor, k: int, block: int = BLOCK
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Exact search by inner product: (similarity (Q, k), row (Q, k)), best first.
 
-    queries (Q, E), embeddings (N, E), of unit length. No more than Q x (block + k) similarities exist at a time.
+    queries (Q, E), embeddings (N, E), of unit length; similarities are in the queries' precision, on their device. No
+    more than Q x (block + k) similarities exist at a time. ValueError where sizes differ, k is not from 1 to N, or
+    queries or embeddings hold what is not finite.
     """
-    if not 1 <= k <= len(embeddings):
-        raise ValueError(f"k is {k}; of {len(embeddings)} embeddings it must be from 1 to {len(embeddings)}")
-    best, where = (
-        queries.new_empty(len(queries), 0),
-        torch.empty(len(queries), 0, dtype=torch.long, device=queries.device),
-    )
+    if queries.ndim != 2 or embeddings.ndim != 2 or queries.shape[1] != embeddings.shape[1]:
+        raise ValueError(
+            f"queries are {tuple(queries.shape)} and embeddings {tuple(embeddings.shape)}; "
+            "they must be (queries, size) and (rows, size)"
+        )
+    refuse_count(k, len(embeddings), "embeddings")
+    asked = real_numbers(queries, "queries")
+    best, best_rows = asked.new_empty(len(asked), 0), torch.empty(len(asked), 0, dtype=torch.long, device=asked.device)
     for start in range(0, len(embeddings), block):
-        part = embeddings[start : start + block]
-        similarity = queries @ part.T
-        best, order = torch.cat([best, similarity], 1).topk(min(k, best.shape[1] + len(part)), dim=1)
-        rows = torch.arange(start, start + len(part), device=queries.device).expand(len(queries), -1)
-        where = torch.cat([where, rows], 1).gather(1, order)
-    return best, where
+        similarity = asked @ floating(embeddings[start : start + block], "embeddings").to(asked).T
+        refuse_not_finite(similarity, "embeddings")
+        rows = torch.arange(start, start + similarity.shape[1], device=asked.device).expand(len(asked), -1)
+        everything = torch.cat([best, similarity], 1)
+        best, order = everything.topk(min(k, everything.shape[1]), dim=1)
+        best_rows = torch.cat([best_rows, rows], 1).gather(1, order)
+    return best, best_rows
 
 
 class FaissIndex:
-    """Approximate search: embeddings grouped into `lists` by k-means, of which a query looks into `probes`.
+    """Approximate search: embeddings (N, E), float32 of unit length, grouped into `lists` by k-means, of which a query
+    looks into `probes`.
 
-    More probes find more and take longer; as many as lists is exact. ImportError says how to get faiss.
+    More probes find more and take longer; as many as lists is exact. ImportError says how to get faiss; ValueError
+    where embeddings hold what is not finite.
     """
 
-    def __init__(self, embeddings, lists=None, probes=16):
+    def __init__(self, embeddings: torch.Tensor, lists: int | None = None, probes: int = 16) -> None:
         try:
             import faiss
         except ImportError:
             raise ImportError(
                 "faiss is not installed; `pip install faiss-cpu`, or use evaluation.search.nearest"
             ) from None
-        rows, size = embeddings.shape
+        numbers = real_numbers(embeddings, "embeddings").float().numpy()
+        rows, size = numbers.shape
         self.lists = lists or max(1, min(rows // 39, int(4 * rows**0.5)))  # faiss wants 39 rows a list to learn from
         self.index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, self.lists, faiss.METRIC_INNER_PRODUCT)
-        self.index.train(embeddings.numpy())
-        self.index.add(embeddings.numpy())
+        self.index.train(numbers)
+        self.index.add(numbers)
         self.probes = probes
 
     @property
-    def probes(self):
+    def probes(self) -> int:
+        """Lists that a query looks into, at most all of them."""
         return self.index.nprobe
 
     @probes.setter
-    def probes(self, number):
+    def probes(self, number: int) -> None:
         self.index.nprobe = min(number, self.lists)
 
-    def nearest(self, queries, k):
-        """As `nearest`; where fewer than k were found, the last rows are -1."""
-        similarity, row = self.index.search(queries.numpy(), k)
+    def nearest(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `nearest`, of queries (Q, E); where fewer than k were found, the last rows are -1."""
+        similarity, row = self.index.search(real_numbers(queries, "queries").float().numpy(), k)
         return torch.from_numpy(similarity), torch.from_numpy(row)
 
 
-def recall(found, exact):
+def recall(found: torch.Tensor, exact: torch.Tensor) -> float:
     """Share of the exact rows (Q, k) that are among the found ones (Q, k)."""
     return float((exact[:, :, None] == found[:, None, :]).any(2).float().mean())

@@ -6,7 +6,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from corrlib.correspondence.estimate import agreement, ensemble_similarity, estimate, top_correspondences
+from corrlib.correspondence import ensemble_similarity, estimate, top_correspondences
+from corrlib.correspondence.quality import agreement
 from corrlib.evaluation.embeddings import load_embeddings, stored_embeddings
 from corrlib.evaluation.evaluate import annotated_relevance
 from corrlib.evaluation.metrics import per_query

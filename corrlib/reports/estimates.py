@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from corrlib.correspondence.estimate import agreement, calibration, ensemble_similarity, estimate
+from corrlib.correspondence import ensemble_similarity, estimate
+from corrlib.correspondence.quality import agreement, calibration
 from corrlib.correspondence.targets import best_validation_score
 from corrlib.evaluation.embeddings import load_embeddings
 from corrlib.study import runs

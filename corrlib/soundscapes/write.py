@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import multiprocessing
-import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from corrlib.files import write_atomically, writing
 from corrlib.soundscapes.captions import write_captions
 from corrlib.soundscapes.grains import SPLITS, open_grains
 from corrlib.soundscapes.mix import mix
@@ -45,7 +45,8 @@ def write_corpus(
     sizes: {split: number of clips}, SIZES where None. sounds: "synthetic" or a folder of labelled recordings (see
     `recordings`), of which `leave_out` names the labels not to use, or is "too few". ambiguity in [0, 1]: how little
     the captions tell. Returns the dict in corpus.json. The same arguments give the same bytes with any number of
-    `workers`. ValueError where an argument is out of range or the folder holds a corpus of other parameters.
+    `workers`. ValueError where an argument is out of range or the folder holds a corpus of other parameters;
+    NotWritten where the disk does not take it.
     """
     folder, sizes = Path(folder), SIZES if sizes is None else sizes
     _check(seed, sizes, rate_hz, scene_seconds, ambiguity, workers)
@@ -62,11 +63,18 @@ def write_corpus(
     found = _finished(folder, wanted)
     if found is not None:
         return found
+    with writing(folder):
+        return _compose(folder, table, wanted, workers)
+
+
+def _compose(folder, table, wanted, workers):
+    """Write the corpus that corpus.json will say was `wanted`; table: its recordings, None for synthetic sounds."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "corpus.json").unlink(missing_ok=True)
+    for left in (folder / "corpus.json", *folder.glob(".*.part*")):  # parts: of a process that was killed
+        left.unlink(missing_ok=True)
     scenes, truths, classes = {}, {}, {}
     for split in SPLITS:
-        grains = open_grains(table, seed, split, rate_hz, scene_seconds)
+        grains = open_grains(table, wanted["seed"], split, wanted["rate_hz"], wanted["scene_seconds"])
         scenes[split] = _describe(grains.classes, split, wanted)
         classes = {c.name: {"role": c.role, "attributes": list(c.attributes)} for c in grains.classes.values()}
         _render(folder, split, scenes[split], grains, wanted, workers)
@@ -76,7 +84,9 @@ def write_corpus(
         truths[f"{split}_claims"] = np.array([len(c) for c in claims], np.uint8)
     _save_compressed(folder / "true_correspondences.npz", truths)
     (folder / "scenes.json").write_text(json.dumps(scenes))
-    return _finish(folder, wanted | {"classes": classes, "fingerprint": _fingerprint(folder)})
+    content = wanted | {"classes": classes, "fingerprint": _fingerprint(folder)}
+    write_atomically(folder / "corpus.json", json.dumps(content, indent=1))
+    return content
 
 
 def _check(seed, sizes, rate_hz, scene_seconds, ambiguity, workers):
@@ -188,10 +198,3 @@ def _fingerprint(folder):
     for path in sorted(p for split in SPLITS for p in (folder / split).iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _finish(folder, content):
-    part = folder / ".corpus.json.part"
-    part.write_text(json.dumps(content, indent=1))
-    os.replace(part, folder / "corpus.json")
-    return content

@@ -26,7 +26,7 @@ def symmetric_cross_entropy(similarity, clip_given_caption, caption_given_clip, 
       + 1/2 mean over clips i of     - sum_j caption_given_clip[i, j] log softmax_j(similarity[i, j] / temperature)
 
     similarity (clips, captions); the targets have its shape and sum to 1 over clips and captions respectively,
-    as `corrlib.correspondence.estimate.estimate` returns them.
+    as `corrlib.correspondence.estimate` returns them.
     """
     _check(similarity, clip_given_caption, "clip_given_caption", temperature)
     _check(similarity, caption_given_clip, "caption_given_clip", temperature)
@@ -82,7 +82,7 @@ def stage_loss(
 
     L_dist is the distillation loss of `teacher_similarity`, or, for an ensemble that is not combined by its mean
     similarity, the cross-entropy against `estimated`, the two distributions of
-    `corrlib.correspondence.estimate.estimate` (which hold their temperature already). A term of weight 0 is not
+    `corrlib.correspondence.estimate` (which hold their temperature already). A term of weight 0 is not
     computed.
     """
     if w_dist and (teacher_similarity is None) == (estimated is None):

@@ -104,7 +104,7 @@ class Trainer:
         crops = torch.Generator().manual_seed(p.draw_seed() * 104729 + self.epoch)
         longest = p.clip_seconds if p.like_lengths else None
         for batch in epoch_batches(self.items, p.batch_clips, p.captions_per_clip, p.draw_seed(), self.epoch, longest):
-            own = distributed.share(self.audio.places(batch.clips, crops))
+            own = distributed.share(self.audio.places(batch.clip_rows, crops))
             size = p.part_clips or len(own)
             yield batch, [own[i : i + size] for i in range(0, len(own), size)]
 
@@ -125,7 +125,7 @@ class Trainer:
     def _add_gradient(self, batch, audio_parts, step, together):
         p = self.parameters
         clips = self._in_parts([(self.encoder.embed_batch, part) for part in audio_parts])
-        own = distributed.share([self.tokens[i] for i in batch.captions.tolist()])
+        own = distributed.share([self.tokens[i] for i in batch.caption_rows.tolist()])
         size = -(-len(own) // len(audio_parts))
         captions = self._in_parts([(self.encoder.embed_tokens, own[i : i + size]) for i in range(0, len(own), size)])
         similarity = distributed.gather(clips.embed()) @ distributed.gather(captions.embed()).T
@@ -174,7 +174,7 @@ class Trainer:
             raise self._diverged(f"the gradient's norm is {norm.item()}", step, batch)
 
     def _diverged(self, what, step, batch):
-        clips = ", ".join(self.items.clip_ids[row] for row in batch.clips[:8].tolist())
+        clips = ", ".join(self.items.clip_ids[row] for row in batch.clip_rows[:8].tolist())
         last = next(iter(self.run.checkpoints() if self.run else []), "none yet")
         return DivergenceError(
             f"{what} at step {step} (epoch {self.epoch + 1}), first clips of the batch "

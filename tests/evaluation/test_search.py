@@ -43,3 +43,36 @@ def test_faiss_finds_more_with_more_probes_and_all_with_all():
         found.append(recall(row, exact[1]))
     assert found[0] < found[1] < found[2] == 1.0
     torch.testing.assert_close(similarity, exact[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("block", [2, 1000])
+def test_what_is_not_finite_is_refused(value, block):
+    queries, embeddings = unit(3), unit(7)
+    for place, name in ((queries, "queries"), (embeddings, "embeddings")):
+        kept = place[2, 5].item()
+        place[2, 5] = value
+        with pytest.raises(ValueError, match=f"{name} holds a value that is not finite"):
+            nearest(queries, embeddings, 2, block)
+        place[2, 5] = kept
+    nearest(queries, embeddings, 2, block)
+
+
+def test_whole_numbers_and_other_precisions_are_numbers_and_other_kinds_are_refused():
+    queries, embeddings = torch.eye(3, 4, dtype=torch.int8), torch.eye(4, dtype=torch.float64)
+    similarity, row = nearest(queries, embeddings, 1)
+    assert (
+        similarity.dtype == torch.float32 and similarity[:, 0].tolist() == [1, 1, 1] and row[:, 0].tolist() == [0, 1, 2]
+    )
+    for wrong, kind in ((queries.bool(), "booleans"), (queries.to(torch.complex64), "complex numbers")):
+        with pytest.raises(ValueError, match=f"queries holds {kind}"):
+            nearest(wrong, embeddings, 1)
+        with pytest.raises(ValueError, match=f"embeddings holds {kind}"):
+            nearest(queries, wrong, 1)
+    with pytest.raises(ValueError, match="they must be \\(queries, size\\) and \\(rows, size\\)"):
+        nearest(queries, unit(5, size=5), 1)
+
+
+def test_large_numbers_whose_sum_overflows_are_finite():
+    large = torch.full((300, 2), 3e38)
+    assert nearest(torch.tensor([[1.0, 0.0]]), large, 1)[0].item() == pytest.approx(3e38)

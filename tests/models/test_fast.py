@@ -166,7 +166,8 @@ def test_batch_statistics_are_counted_once():
     with torch.no_grad():
         for rows in (range(4), range(4, 8)):
             batch, _ = next(load_ahead(trainer.audio, trainer._requests(), 0))
-            trainer.encoder.embed_batch(trainer.audio.collate([trainer.audio.read(int(batch.clips[i])) for i in rows]))
+            pieces = [trainer.audio.read(int(batch.clip_rows[i])) for i in rows]
+            trainer.encoder.embed_batch(trainer.audio.collate(pieces))
     for name, buffer in trainer.encoder.named_buffers():
         torch.testing.assert_close(found[name], buffer)
 

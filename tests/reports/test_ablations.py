@@ -12,7 +12,7 @@ from corrlib import figures as plots
 from corrlib import soundscapes
 from corrlib.corpora import list_corpus
 from corrlib.corpora.batches import Items
-from corrlib.correspondence.estimate import probability_mass
+from corrlib.correspondence.quality import probability_mass
 from corrlib.correspondence.targets import annotated, random_teacher, true, uniform
 from corrlib.correspondence.teachers import target_quality
 from corrlib.reports import ablations

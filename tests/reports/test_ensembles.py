@@ -62,7 +62,7 @@ def test_chosen_weights_are_those_of_the_target(members):
     )
     held_out = type("I", (), {"clip_of_caption": owner})
     target = build_target(parameters, held_out, runs_of.get, validation=(runs_of.get, held_out))
-    batch = type("B", (), {"clips": torch.arange(20), "captions": torch.arange(60)})
+    batch = type("B", (), {"clip_rows": torch.arange(20), "caption_rows": torch.arange(60)})
     weights = choose_weights(list(pairs.values()), owner)
     total = sum(float(w) * (clips @ captions.T) for w, (clips, captions) in zip(weights, pairs.values(), strict=True))
     torch.testing.assert_close(target(batch)[0], (total / 0.05).softmax(0), atol=1e-5, rtol=1e-4)

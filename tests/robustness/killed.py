@@ -70,7 +70,7 @@ def _train(p):
 
 def _estimate(run, path):
     """The most probable clips of every training caption, written as teachers' estimates are."""
-    from corrlib.correspondence.estimate import top_correspondences
+    from corrlib.correspondence import top_correspondences
     from corrlib.evaluation.embeddings import load_embeddings, save_embeddings
 
     clips, captions = load_embeddings("tiny", run, "development")

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from corrlib.corpora import load_corpus
 from corrlib.corpora.audio import read_clip
-from corrlib.corpora.audit import probe
+from corrlib.corpora.auditing import probe
 from corrlib.evaluation.relevance import load_relevance
 from corrlib.explore import words
 from corrlib.study.parameters import KINDS, ParameterError, check, from_notebook

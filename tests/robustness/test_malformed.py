@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from corrlib import soundscapes
 from corrlib.corpora import load_corpus
 from corrlib.corpora.audio import read_clip
-from corrlib.corpora.audit import probe
+from corrlib.corpora.auditing import probe
 from corrlib.models.text import load_text_encoder
 from corrlib.study import runs
 from corrlib.study.parameters import KINDS, ParameterError, from_notebook

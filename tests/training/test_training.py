@@ -295,7 +295,7 @@ def test_every_target_is_a_distribution_over_the_batch(data, student, target):
     torch.testing.assert_close(by_clip.sum(0), torch.ones(40))
     torch.testing.assert_close(by_caption.sum(1), torch.ones(8))
     if target == "true":  # of clips equally true, each gets the same
-        truth = torch.as_tensor(corpora.truth("development"))[batch.clips][:, batch.captions]
+        truth = torch.as_tensor(corpora.truth("development"))[batch.clip_rows][:, batch.caption_rows]
         torch.testing.assert_close(by_clip, (truth / parameters.temperature).softmax(0))
     if target == "uniform":
         torch.testing.assert_close(by_clip, torch.full((8, 40), 1 / 8))
@@ -312,8 +312,8 @@ def test_stage_two_at_its_own_estimate_starts_at_the_least_loss(data, student):
     batch = next(epoch_batches(items, 8, 5, 1, 0))
     target = target_of(parameters, corpora)(batch)
     audio = corpora.audio("development", encoder.backbone)
-    clips = encoder.embed_batch(audio.collate(audio.places(batch.clips)))
-    captions = encoder.embed_captions([items.texts[i] for i in batch.captions])
+    clips = encoder.embed_batch(audio.collate(audio.places(batch.clip_rows)))
+    captions = encoder.embed_captions([items.texts[i] for i in batch.caption_rows])
     loss = stage_loss(clips @ captions.T, batch.annotated, 0.05, estimated=target, w_sup=0, w_dist=1)
     entropy = sum(-(t * t.log()).sum(axis).mean() / 2 for axis, t in enumerate(target))
     assert loss.item() == pytest.approx(entropy.item(), rel=1e-4)

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,15 @@ import pandas as pd
 import soundfile
 
 from corrlib.corpora import audiocaps, clotho, wavcaps
+from corrlib.corpora.corpus import Corpus
+from corrlib.files import NotWritten, replacing
 
 PROBLEMS = ("missing", "unreadable", "zero-length", "duplicated")
 MANY = 500  # files from which on what was found is kept on disk, for the next time
 KEY = ["path", "size", "changed"]
 LONGEST_SECONDS = 48 * 3600.0
 RATES_HZ = (1000, 768000)  # as corrlib.corpora.audio reads
-EXPECTED = {
+EXPECTED: dict[str, Mapping[str, int]] = {  # published number of clips
     "clotho": clotho.EXPECTED,
     "audiocaps": audiocaps.EXPECTED,
     "wavcaps": {"development": sum(wavcaps.EXPECTED.values())},
@@ -26,7 +29,7 @@ class AuditError(ValueError):
     """More clips cannot be used than the tolerance allows."""
 
 
-def audit(corpus, tolerance=0.0, cache=None):
+def audit(corpus: Corpus, tolerance: float = 0.0, cache: str | Path | None = None) -> tuple[Corpus, pd.DataFrame]:
     """(Corpus of the clips that can be used, with their durations; table of the audit, one row a corpus).
 
     tolerance: the share of a corpus's clips that may be unusable before AuditError is raised. cache: folder for what
@@ -41,23 +44,24 @@ def audit(corpus, tolerance=0.0, cache=None):
     again = clips[["path", "start_seconds"]].duplicated() & (problem == "")
     problem = problem.mask(again, "duplicated")
     excluded = clips.assign(reason=problem)[problem != ""][["clip_id", "path", "reason"]]
-    table = _table(corpus, clips, problem, probed)
+    summary = _summary(corpus, clips, problem, probed)
     _tolerate(clips, excluded, tolerance)
-    return type(corpus)(clips, corpus.captions, corpus.metadata, corpus.excluded).without(excluded), table
+    return Corpus(clips, corpus.captions, corpus.metadata, corpus.excluded).without(excluded), summary
 
 
-def _table(corpus, clips, problem, probed):
+def _summary(corpus: Corpus, clips: pd.DataFrame, problem: pd.Series, probed: pd.DataFrame) -> pd.DataFrame:
+    """The table of `audit`. problem: what is wrong with each clip, "" where nothing is; probed: see `_probe`."""
     rows = []
     leaks = corpus.excluded["clip_id"].str.split("/").str[0].value_counts() if len(corpus.excluded) else {}
-    for (name, split), own in clips.groupby(["corpus", "split"], sort=False):
-        kinds, usable = problem[own.index].value_counts(), own[problem[own.index] == ""]
+    for (name, split), part in clips.groupby(["corpus", "split"], sort=False):
+        kinds, usable = problem[part.index].value_counts(), part[problem[part.index] == ""]
         rates = sorted(set(probed["rate_hz"][usable.index].astype(int)))
         rows.append(
             {
                 "corpus": name,
                 "split": split,
-                "published": EXPECTED.get(name, {}).get(split, ""),
-                "listed": len(own),
+                "published": EXPECTED.get(str(name), {}).get(str(split), ""),
+                "listed": len(part),
                 "found": len(usable),
                 **{kind: int(kinds.get(kind, 0)) for kind in PROBLEMS},
                 "leaks": int(leaks.get(name, 0)),
@@ -68,41 +72,41 @@ def _table(corpus, clips, problem, probed):
     return pd.DataFrame(rows)
 
 
-def _tolerate(clips, excluded, tolerance):
+def _tolerate(clips: pd.DataFrame, excluded: pd.DataFrame, tolerance: float) -> None:
     """AuditError for the first corpus that lacks too many of its clips."""
     names = clips.set_index("clip_id")["corpus"]
-    for name, own in excluded.groupby(names.reindex(excluded["clip_id"]).to_numpy(), sort=False):
+    for name, lost in excluded.groupby(names.reindex(excluded["clip_id"]).to_numpy(), sort=False):
         total = int((clips["corpus"] == name).sum())
-        if len(own) > tolerance * total:
-            first, kinds = own.iloc[0], Counter(own["reason"])
+        if len(lost) > tolerance * total:
+            first, kinds = lost.iloc[0], Counter(lost["reason"])
             what = first["path"] or first["clip_id"]
             raise AuditError(
-                f"{len(own)} of {total} clips of {name} cannot be used ("
+                f"{len(lost)} of {total} clips of {name} cannot be used ("
                 f"{', '.join(f'{n} {kind}' for kind, n in kinds.items())}; first: {what}); restore them, or "
-                f"raise tolerance ({tolerance:g}) to at least {np.ceil(1000 * len(own) / total) / 1000:g}"
+                f"raise tolerance ({tolerance:g}) to at least {np.ceil(1000 * len(lost) / total) / 1000:g}"
             )
 
 
-def _probe(paths, cache):
+def _probe(paths: pd.Series, cache: str | Path | None) -> pd.DataFrame:
     """seconds, rate_hz, problem of each path ("" is missing), from the cache where nothing changed."""
     states = np.array([_state(name) for name in paths.tolist()], np.int64).reshape(-1, 2)
-    table = pd.DataFrame({"path": paths, "size": states[:, 0], "changed": states[:, 1]})
-    found = pd.DataFrame({"seconds": np.nan, "rate_hz": np.nan, "problem": "missing"}, index=paths.index)
-    there, path = table["size"] >= 0, None
+    files = pd.DataFrame({"path": paths, "size": states[:, 0], "changed": states[:, 1]})
+    probed = pd.DataFrame({"seconds": np.nan, "rate_hz": np.nan, "problem": "missing"}, index=paths.index)
+    there, remembered = files["size"] >= 0, None
     if cache is not None and len(paths) > MANY:
-        path = Path(cache) / "probed.csv"
-        known = table.merge(_known(path), how="left", on=KEY).set_axis(paths.index)
+        remembered = Path(cache) / "probed.csv"
+        known = files.merge(_known(remembered), how="left", on=KEY).set_axis(paths.index)
         same = known["problem"].notna() & there
-        found.loc[same] = known.loc[same, list(found.columns)]
+        probed.loc[same] = known.loc[same, list(probed.columns)]
         there &= ~same
-    fresh = [probe(name, size) for name, size in zip(table["path"][there], table["size"][there], strict=True)]
-    found.loc[there] = pd.DataFrame(fresh, columns=found.columns, index=paths.index[there])
-    if path is not None and fresh:
-        _remember(path, pd.concat([table, found], axis=1)[table["size"] >= 0])
-    return found
+    fresh = [probe(name, size) for name, size in zip(files["path"][there], files["size"][there], strict=True)]
+    probed.loc[there] = pd.DataFrame(fresh, columns=probed.columns, index=paths.index[there])
+    if remembered is not None and fresh:
+        _remember(remembered, pd.concat([files, probed], axis=1)[files["size"] >= 0])
+    return probed
 
 
-def _state(name):
+def _state(name: str) -> tuple[int, int]:
     """(size, time of change in ns) of a file, -1 where there is none."""
     try:
         state = os.stat(name)
@@ -111,8 +115,8 @@ def _state(name):
     return state.st_size, state.st_mtime_ns
 
 
-def probe(path, size):
-    """(seconds, rate in Hz, problem) of one audio file, from its header."""
+def probe(path: str | Path, size: int) -> tuple[float, float, str]:
+    """(seconds, rate in Hz, problem or "") of one audio file of `size` bytes, from its header."""
     if not size:
         return np.nan, np.nan, "zero-length"
     try:
@@ -125,11 +129,11 @@ def probe(path, size):
     return (info.duration, info.samplerate, "") if info.frames else (np.nan, np.nan, "zero-length")
 
 
-def _known(path):
+def _known(path: Path) -> pd.DataFrame:
     """What was found before: path, size, changed, seconds, rate_hz, problem; without rows where there is nothing."""
     kinds = {"path": str, "size": np.int64, "changed": np.int64, "seconds": float, "rate_hz": float, "problem": str}
     try:
-        table = pd.concat(
+        rows = pd.concat(
             pd.read_csv(
                 path,
                 dtype=kinds,
@@ -139,17 +143,15 @@ def _known(path):
             ),
             ignore_index=True,
         )
-        return table[list(kinds)].drop_duplicates(KEY)
+        return rows[list(kinds)].drop_duplicates(KEY)
     except (OSError, ValueError, KeyError):
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
 
 
-def _remember(path, found):
+def _remember(path: Path, probed: pd.DataFrame) -> None:
     """Keep what was found, beside what is known of other files; a folder that cannot be written only costs time."""
-    part = path.with_suffix(f".{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pd.concat([found, _known(path)], ignore_index=True).drop_duplicates("path").to_csv(part, index=False)
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
+        with replacing(path) as part:
+            pd.concat([probed, _known(path)], ignore_index=True).drop_duplicates("path").to_csv(part, index=False)
+    except NotWritten:
+        pass

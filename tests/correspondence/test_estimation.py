@@ -3,18 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from corrlib.correspondence.estimate import (
-    COMBINE,
-    agreement,
-    calibration,
-    ensemble_similarity,
-    estimate,
-    member_similarities,
-    top_correspondences,
-)
+from corrlib.correspondence import ensemble_similarity, estimate, member_similarities, top_correspondences
+from corrlib.correspondence.estimation import COMBINE
 from corrlib.evaluation.embeddings import StoredEmbeddings, save_embeddings
 from corrlib.training.losses import distillation_loss, symmetric_cross_entropy
 
@@ -171,88 +163,6 @@ def test_bad_members_name_the_culprit():
         top_correspondences(clips, captions, TAU, 6)
 
 
-def known_truth():
-    rng = np.random.default_rng(2)
-    truth = rng.integers(0, 4, (30, 60)) / 3
-    annotated = np.arange(30)[:, None] == np.arange(60) // 2
-    truth[annotated] = 1
-    return truth, annotated, rng
-
-
-def test_agreement_of_the_truth_with_itself_and_its_reverse():
-    truth, annotated, _ = known_truth()
-    same, reverse = agreement(truth, truth, annotated, bins=10), agreement(-truth, truth, annotated)
-    assert same["rank_correlation"] == pytest.approx(1) and same["average_precision"] == 1
-    assert reverse["rank_correlation"] == pytest.approx(-1) and reverse["average_precision"] < same["chance"]
-    assert same["captions_correlated"] == same["captions_matched"] == 60 and "calibration" not in reverse
-    np.testing.assert_allclose(same["calibration"]["truth"], same["calibration"]["estimated"])
-
-
-def test_agreement_ignores_annotated_pairs_and_scale():
-    truth, annotated, rng = known_truth()
-    guess = truth + rng.normal(0, 0.3, truth.shape)
-    found = agreement(guess, truth, annotated, bins=10)
-    changed = agreement(np.where(annotated, -99, guess), np.where(annotated, 0, truth), annotated, bins=10)
-    scaled = agreement(np.exp(guess), truth, annotated)
-    for name in ("rank_correlation", "average_precision", "chance"):
-        assert found[name] == pytest.approx(changed[name]) == pytest.approx(scaled[name])
-    assert found["calibration"].equals(changed["calibration"])
-    assert found["chance"] < found["average_precision"] < 1 and 0 < found["rank_correlation"] < 1
-
-
-def test_agreement_equals_scipy_and_a_loop():
-    truth, annotated, rng = known_truth()
-    guess = rng.random(truth.shape)
-    keep = ~annotated
-    expected, precisions = [], []
-    for j in range(60):
-        g, t = guess[keep[:, j], j], truth[keep[:, j], j]
-        expected.append(spearmanr(g, t).statistic)
-        hits = [t[i] == 1 for i in sorted(range(len(g)), key=lambda i: -g[i])]
-        precisions.append(np.mean([sum(hits[: n + 1]) / (n + 1) for n, hit in enumerate(hits) if hit]))
-    found = agreement(guess, truth, annotated)
-    assert found["rank_correlation"] == pytest.approx(np.mean(expected))
-    assert found["average_precision"] == pytest.approx(np.mean(precisions))
-
-
-def test_agreement_where_nothing_can_be_said():
-    eye = np.eye(4)
-    found = agreement(np.random.default_rng(0).random((4, 4)), eye, eye)  # only annotated pairs match at all
-    assert np.isnan(found["rank_correlation"]) and np.isnan(found["average_precision"]) and np.isnan(found["chance"])
-    truth, annotated, _ = known_truth()
-    assert agreement(np.zeros_like(truth), truth, annotated)["rank_correlation"] == 0  # an estimate without opinion
-    with pytest.raises(ValueError, match="not finite"):
-        agreement(truth * np.nan, truth, annotated)
-    with pytest.raises(ValueError, match="same \\(clips, captions\\)"):
-        agreement(truth[:, 1:], truth, annotated)
-
-
-def test_calibration_tables():
-    rng = np.random.default_rng(0)
-    guess = rng.random((100, 200))
-    hits = rng.random(guess.shape) < guess  # calibrated by construction
-    table = calibration(guess, hits, bins=20)
-    assert table["pairs"].tolist() == [1000] * 20 and (table["low"] < table["estimated"]).all()
-    np.testing.assert_allclose(table["truth"], table["estimated"], atol=5 * 0.5 / 1000**0.5)
-    edged = calibration(guess, hits, bins=[0, 0.5, 0.9, 1])
-    for row in edged.itertuples():
-        inside = (guess >= row.low) & (guess < row.high)
-        assert row.pairs == inside.sum() and row.truth == pytest.approx(hits[inside].mean())
-        assert row.estimated == pytest.approx(guess[inside].mean())
-    assert edged["pairs"].sum() == guess.size
-
-
-def test_calibration_keeps_equal_estimates_together_and_every_pair():
-    table = calibration(np.array([0, 0, 0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 0, 0, 1, 1, 1]), bins=4)
-    assert table["pairs"].sum() == 8 and table["truth"].tolist() == pytest.approx([1 / 6, 1])
-    on_edge = calibration(np.array([0, 0.5, 0.5, 1]), np.array([0, 1, 1, 1]), bins=[0, 0.5, 1])
-    assert on_edge["pairs"].tolist() == [1, 3]  # a bin holds its lower edge
-    constant = calibration(np.full(5, 0.3), np.arange(5) / 4)
-    assert constant["pairs"].tolist() == [5] and constant["truth"].tolist() == [0.5]
-    with pytest.raises(ValueError, match="widen the edges"):
-        calibration(np.array([0.1, 0.9]), np.array([0, 1]), bins=[0, 0.5])
-
-
 def test_embeddings_on_disk_give_the_same_correspondences(tmp_path):
     draw = torch.Generator().manual_seed(0)
     clips, captions = (
@@ -270,3 +180,81 @@ def test_embeddings_on_disk_give_the_same_correspondences(tmp_path):
         torch.testing.assert_close(ours, expected)
     with pytest.raises(KeyError, match="holds no 'test/clips'"):
         StoredEmbeddings(path, "test/clips")
+
+
+def damaged(tensor, value):
+    tensor = tensor.clone()
+    tensor[1, 2] = value
+    return tensor
+
+
+@pytest.mark.parametrize("combine", COMBINE)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_estimate_refuses_what_is_not_finite(combine, value):
+    members = similarities()
+    members[2, 3, 4] = value
+    with pytest.raises(ValueError, match="teacher_similarities holds a value that is not finite"):
+        estimate(members, TAU, combine, weights=[1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_is_a_finite_number_above_0(temperature):
+    clips, captions = embeddings([4, 7], 5, 6)
+    for call in (
+        lambda: estimate(similarities(), temperature),
+        lambda: estimate(similarities(), temperature, "rank_mean"),
+        lambda: top_correspondences(clips, captions, temperature, 2),
+    ):
+        with pytest.raises(ValueError, match="temperature is .*must be a finite number greater than 0"):
+            call()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("block", [2, 1000])
+def test_embeddings_that_are_not_finite_are_refused(value, block):
+    clips, captions = embeddings([4, 7], 5, 6)
+    for pair in (([clips[0], damaged(clips[1], value)], captions), (clips, [damaged(captions[0], value), captions[1]])):
+        with pytest.raises(ValueError, match="embeddings holds a value that is not finite"):
+            top_correspondences(*pair, TAU, 2, block)
+        with pytest.raises(ValueError, match="embeddings holds a value that is not finite"):
+            ensemble_similarity(*pair, slice(None), slice(None))
+
+
+def test_whole_numbers_are_numbers_and_other_kinds_are_refused():
+    whole = torch.tensor([[[1, 0], [0, 1]], [[1, 1], [0, 1]]])
+    for given in (whole, whole.numpy(), whole.to(torch.int8), whole.tolist(), list(whole)):
+        for found, expected in zip(estimate(given, TAU), estimate(whole.float(), TAU), strict=True):
+            assert torch.equal(found, expected)
+    large = [torch.tensor([[100, 27], [3, 4]], dtype=torch.int8)]  # their products do not fit into int8
+    for found, expected in zip(
+        top_correspondences(large, large, 1e4, 2),
+        top_correspondences([large[0].float()], [large[0].float()], 1e4, 2),
+        strict=True,
+    ):
+        assert torch.equal(found, expected)
+    assert member_similarities(large, large, slice(None), slice(None))[0, 0, 0] == 10729
+    for wrong, kind in ((whole.bool(), "booleans"), (whole.to(torch.complex64), "complex numbers")):
+        with pytest.raises(ValueError, match=f"teacher_similarities holds {kind}"):
+            estimate(wrong, TAU)
+        with pytest.raises(ValueError, match=f"clip_embeddings holds {kind}"):
+            top_correspondences([wrong[0]], [whole[0]], TAU, 1)
+        with pytest.raises(ValueError, match=f"caption_embeddings holds {kind}"):
+            ensemble_similarity([whole[0]], [wrong[0]], [0], [1])
+    with pytest.raises(ValueError, match="teacher_similarities is no array of numbers"):
+        estimate(np.array([[["a"]]]), TAU)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    clips, captions = embeddings([4, 7], 5, 6)
+    with pytest.raises(ValueError, match="none of them 0"):
+        estimate(torch.zeros(2, 0, 3), TAU)
+    with pytest.raises(ValueError, match="member 1 has clip embeddings of size 7 but caption embeddings of size 4"):
+        top_correspondences(clips, [captions[0], captions[0]], TAU, 2)
+    with pytest.raises(ValueError, match="must be \\(clips, size\\)"):
+        ensemble_similarity([clips[0][0]], [captions[0]], [0], [0])
+    with pytest.raises(ValueError, match="block is 0"):
+        top_correspondences(clips, captions, TAU, 2, block=0)
+    with pytest.raises(ValueError, match="weights must be 3 numbers, finite"):
+        estimate(similarities(), TAU, weights=[1.0, float("inf"), 1.0])
+    probability, rows = top_correspondences(clips, [c[:0] for c in captions], TAU, 2)
+    assert probability.shape == rows.shape == (0, 2)

@@ -1,0 +1,126 @@
+"""Writing and reading of files: never half of one, and one sentence where a disk does not take it."""
+
+import errno
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from corrlib.files import NotWritten, read_tensors, replace_with, replacing, write_atomically, writing
+
+
+def raising(error):
+    def writer(path):
+        path.write_text("half")
+        raise error
+
+    return writer
+
+
+@pytest.mark.parametrize("content", ["Grüße\n", b"\0\1"])
+def test_text_and_bytes_in_folders_that_are_made(tmp_path, content):
+    path = tmp_path / "new" / "folder" / "x.bin"
+    write_atomically(path, "old")
+    write_atomically(str(path), content)
+    assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    assert os.listdir(path.parent) == ["x.bin"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError("Not enough free space to write 80 bytes after offset 3"),  # numpy
+        OSError("800 requested and 112 written"),  # numpy
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),  # torch
+    ],
+    ids=str,
+)
+def test_a_full_disk_is_one_sentence_whoever_tells_it(tmp_path, error):
+    path = tmp_path / "x.npy"
+    path.write_text("old")
+    sentence = r"could not write .*x\.npy \(.+\); free some space and run the same command again: what was there"
+    with pytest.raises(NotWritten, match=sentence):
+        replace_with(path, raising(error))
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["x.npy"]
+
+
+COMPOSE = """
+import resource, sys
+from pathlib import Path
+from corrlib import soundscapes
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+sizes = {"pretraining": 4, "development": 70, "validation": 2, "evaluation": 2}
+try:
+    soundscapes.write_corpus(Path(sys.argv[1]), 1, sizes, workers=2)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("most_bytes", [100_000, 1_000_000])
+def test_a_disk_that_is_full_while_a_corpus_is_composed(tmp_path, most_bytes):
+    """A limit on file size stands for a full disk: below that of a clip, and of the grains that numpy writes."""
+    command = [sys.executable, "-c", COMPOSE, str(tmp_path / "corpus"), str(most_bytes)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert not result.returncode, result.stderr
+    assert re.fullmatch(
+        rf"could not write {tmp_path}/corpus \(.+\); free some space and run the same command again\n", result.stdout
+    ), result.stdout
+    assert not (tmp_path / "corpus" / "corpus.json").exists()
+
+
+def test_what_else_would_help_and_nested_blocks(tmp_path):
+    with pytest.raises(NotWritten) as caught, writing(tmp_path):
+        with replacing(tmp_path / "x", "set cache_audio to false"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(caught.value) == (
+        f"could not write {tmp_path / 'x'} (No space left on device); free some space, or set cache_audio to false "
+        "and run the same command again: what was there before is intact"
+    )
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for path in (tmp_path / "file" / "x", tmp_path / "file" / "below" / "x", tmp_path / ("x" * 300)):
+        with pytest.raises(NotWritten, match="could not write .*see that its folder can be written to") as caught:
+            write_atomically(path, "new")
+        assert str(path) in str(caught.value)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("wrong"),
+        FileNotFoundError("audio file a.wav is missing; restore it or exclude its clip"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/elsewhere/a.wav"),
+        KeyboardInterrupt(),
+    ],
+    ids=repr,
+)
+def test_other_errors_pass_and_leave_nothing_behind(tmp_path, error):
+    with pytest.raises(type(error)) as caught:
+        replace_with(tmp_path / "x", raising(error))
+    assert caught.value is error and not os.listdir(tmp_path)
+
+
+def test_numpy_writes_under_the_temporary_name_as_it_is(tmp_path):
+    replace_with(tmp_path / "x.npy", lambda part: np.save(part, np.arange(3)))
+    assert np.load(tmp_path / "x.npy").tolist() == [0, 1, 2] and os.listdir(tmp_path) == ["x.npy"]
+
+
+def test_tensors_come_back_and_damage_is_named(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "x.safetensors"
+    replace_with(path, lambda part: save_file({"a": torch.arange(3)}, part))
+    assert torch.equal(read_tensors(path)["a"], torch.arange(3))
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match="x.safetensors is damaged"):
+        read_tensors(path)
