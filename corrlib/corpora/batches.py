@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from corrlib.corpora.audio import crop_seconds, read_clip
+from corrlib.corpora.seeds import derive_seed
 
 
 @dataclass
@@ -63,7 +64,7 @@ def epoch_batches(items, batch_clips, captions_per_clip, seed, epoch, longest_se
     longest_seconds: the crop; where given, items of like length (of whole seconds) are batched together, shuffled
     among themselves and batch against batch.
     """
-    generator = torch.Generator().manual_seed(seed * 100003 + epoch)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "batches", epoch))
     shuffled = torch.randperm(items.captions, generator=generator)
     by_clip = shuffled[torch.argsort(items.clip_of_caption[shuffled], stable=True)]
     _, counts = torch.unique_consecutive(items.clip_of_caption[by_clip], return_counts=True)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from corrlib.corpora.corpus import Corpus
+from corrlib.corpora.seeds import derive_seed
 
 
 def take(corpus, share, seed):
@@ -13,7 +14,7 @@ def take(corpus, share, seed):
     count = round(share * len(corpus.clips))
     if not count:
         raise ValueError(f"development_share {share:g} of {len(corpus.clips)} clips is no clip; choose a greater share")
-    rows = np.sort(np.random.default_rng([seed, 1]).permutation(len(corpus.clips))[:count])
+    rows = np.sort(np.random.default_rng(derive_seed(seed, "development share")).permutation(len(corpus.clips))[:count])
     clips = corpus.clips.iloc[rows].reset_index(drop=True)
     kept = corpus.captions["clip_id"].isin(clips["clip_id"]).to_numpy()
     metadata = corpus.metadata[corpus.metadata["clip_id"].isin(clips["clip_id"])].reset_index(drop=True)
@@ -27,7 +28,7 @@ def swap_captions(corpus, share, seed):
     Clips are paired off at random and two of a pair exchange captions, so that no text is lost or comes twice, and none
     stays with its clip. What cannot be paired stays as it is.
     """
-    rng = np.random.default_rng([seed, 2])
+    rng = np.random.default_rng(derive_seed(seed, "swapped captions"))
     own = corpus.captions["clip_id"].to_numpy()
     texts, order = np.arange(len(own)), rng.permutation(len(own))
     waiting = list(order[: round(share * len(own))])
