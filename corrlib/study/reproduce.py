@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from corrlib.study import runs
+from corrlib.study import runs, warm
 from corrlib.study.parameters import ParameterError, nearest
 from corrlib.study.plan import plan_runs
 from corrlib.study.study_file import load_study
@@ -44,10 +44,10 @@ class Prefixed:
         self.stream.flush()
 
 
-def execute(study, run, kernel=None):
+def execute(study, run, forked=False):
     """Run one planned notebook through papermill; its executed copy is kept in the run's folder either way.
 
-    kernel: a corrlib.study.kernels.ForkedKernel that waits for it; a new process, where there is none.
+    forked: whether its kernel is forked, too (see corrlib.study.warm); else it is a new process.
     """
     # jsonschema would build a grammar of URIs for a format check that notebooks do not use: two seconds a run
     sys.modules.setdefault("rfc3987_syntax", None)  # pyrefly: ignore[no-matching-overload]
@@ -58,10 +58,10 @@ def execute(study, run, kernel=None):
     folder = runs.root() / study / run
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(HEADLESS)
-    if kernel:
-        from corrlib.study.kernels import use
+    if forked:
+        from corrlib.study.kernels import fork_kernels
 
-        use(kernel)
+        fork_kernels()
     started = time.time()
     print(f"[{run}] starts ({plan.notebook})", flush=True)
     try:
@@ -130,23 +130,13 @@ def needed(plans, wanted):
 
 @contextmanager
 def warm_start(wanted):
-    """The environment in which runs find a process to fork from (see corrlib.study.warm); it ends with this one."""
-    if not wanted or os.name != "posix":
+    """The environment in which Snakemake's jobs find a process to fork runs from (see corrlib.study.warm)."""
+    if not wanted or not warm.can_fork():
         yield dict(os.environ)
         return
-    with tempfile.TemporaryDirectory(prefix="corrlib-") as folder:
-        address = f"{folder}/warm"
-        server = subprocess.Popen(
-            [sys.executable, "-m", "corrlib.study.warm", "--serve", address],
-            stdin=subprocess.PIPE,
-            env={**os.environ, **HEADLESS},
-        )
-        while not os.path.exists(address) and server.poll() is None:
-            time.sleep(0.02)
-        try:
-            yield {**os.environ, "CORRLIB_WARM": address}
-        finally:
-            server.communicate()  # closes its standard input, at which it ends
+    os.environ.update({**HEADLESS, **warm.ENVIRONMENT})  # the fork server's, and so its runs'
+    with warm.listening() as address:
+        yield {**os.environ, "CORRLIB_WARM": address}
 
 
 def profiles():
