@@ -1,100 +1,75 @@
-"""A Jupyter kernel forked from this process, so that it has everything imported when it starts."""
+"""Jupyter kernels of multiprocessing's fork server, which have everything imported (see corrlib.study.warm)."""
 
-import json
+import multiprocessing
 import os
-import signal
-import sys
-import time
+import threading
 from importlib.metadata import EntryPoint
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 
-class ForkedKernel:
-    """A child of this process that waits to become a Jupyter kernel; looks like a subprocess.Popen.
-
-    To be made before papermill opens sockets and event loops, which do not survive a fork.
-    """
+class ForkedKernel(ForkServerProcess):
+    """A process that serves as a kernel, with what jupyter_client asks of a subprocess.Popen."""
 
     stdin = stdout = stderr = None
 
-    def __init__(self):
-        reading, self._writing = os.pipe()
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            _become_kernel(reading)
-        os.close(reading)
+    def __init__(self, arguments: list[str], environment: dict[str, str], folder: str) -> None:
+        super().__init__(name="kernel")
+        self.arguments, self.environment, self.folder = arguments, environment, folder
 
-    def launch(self, arguments, environment, folder):
-        """Become a kernel with these command line arguments."""
-        with os.fdopen(self._writing, "w") as pipe:
-            json.dump({"arguments": arguments, "environment": environment, "folder": str(folder)}, pipe)
+    def run(self) -> None:
+        """Serve as a kernel with these command line arguments, until it is shut down or its run has ended."""
+        from ipykernel.kernelapp import IPKernelApp
 
-    def poll(self):
+        os.setsid()  # Ctrl-C goes to the run, which shuts its kernel down
+        threading.Thread(target=_end_with_the_run, daemon=True).start()
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.chdir(self.folder)
+        # the fork server, which it is not to outlive either
+        IPKernelApp.launch_instance(self.arguments, parent_handle=os.getppid())
+
+    def poll(self) -> int | None:
         """Exit status, None while it lives."""
-        if self.returncode is None:
-            found, status = os.waitpid(self.pid, os.WNOHANG)
-            if found:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
+        return self.exitcode
 
-    def wait(self):
-        while self.poll() is None:
-            time.sleep(0.05)
-        return self.returncode
+    def wait(self) -> int | None:
+        """Exit status, once it has ended."""
+        self.join()
+        return self.exitcode
 
-    def send_signal(self, number):
-        if self.poll() is None:
+    def send_signal(self, number: int) -> None:
+        """As os.kill; nothing where it has ended."""
+        if self.pid is not None and self.exitcode is None:
             os.kill(self.pid, number)
 
-    def kill(self):
-        self.send_signal(signal.SIGKILL)
 
-    def terminate(self):
-        self.send_signal(signal.SIGTERM)
-
-
-def _become_kernel(reading):
-    """Wait for `launch` in the child, then serve as a kernel; never returns."""
-    status = 1
-    try:
-        os.closerange(3, reading)  # the parent's sockets and pipes end with the parent
-        os.closerange(reading + 1, 1024)
-        with os.fdopen(reading) as pipe:
-            message = pipe.read()
-        if message:  # empty where the run ended before it needed a kernel
-            request = json.loads(message)
-            os.setsid()  # Ctrl-C goes to the run, which shuts its kernel down
-            os.environ.clear()
-            os.environ.update(request["environment"])
-            os.chdir(request["folder"])
-            sys.argv = ["ipykernel_launcher.py", *request["arguments"]]
-            from ipykernel.kernelapp import IPKernelApp
-
-            IPKernelApp.launch_instance(sys.argv[1:], parent_handle=os.getppid())
-            status = 0
-    finally:
-        os._exit(status)
+def _end_with_the_run() -> None:
+    """A run that is killed cannot shut its kernel down."""
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+        os._exit(1)
 
 
 class ForkedProvisioner(LocalProvisioner):
-    """Starts a kernel by telling the waiting process to become one."""
+    """Starts kernels by the fork server from which this process descends."""
 
-    waiting: ForkedKernel
-
-    async def launch_kernel(self, cmd, **kwargs):
-        folder = kwargs.get("cwd") or Path.cwd()
-        self.waiting.launch(cmd[cmd.index("-f") :], dict(kwargs["env"]), folder)
-        self.process, self.pid = self.waiting, self.waiting.pid  # pyrefly: ignore[bad-override-mutable-attribute]
-        self.pgid, self.cwd = None, folder
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Start the kernel that `cmd` describes; returns how it is reached."""
+        self.cwd = str(kwargs.get("cwd") or Path.cwd())
+        kernel = ForkedKernel(cmd[cmd.index("-f") :], dict(kwargs["env"]), self.cwd)
+        kernel.start()
+        self.process, self.pid = kernel, kernel.pid  # pyrefly: ignore[bad-override-mutable-attribute]
         return self.connection_info
 
 
-def use(kernel):
-    """Let the notebook that this process executes next run in `kernel`, a ForkedKernel."""
-    ForkedProvisioner.waiting = kernel
+def fork_kernels() -> None:
+    """From now on, notebooks that this process executes get a ForkedKernel each."""
     factory = KernelProvisionerFactory.instance()
     factory.provisioners["forked"] = EntryPoint("forked", f"{__name__}:ForkedProvisioner", factory.GROUP_NAME)
     factory.default_provisioner_name = "forked"

@@ -7,14 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from corrlib.study import code, identity, runs
+from corrlib.study import code, identity, runs, warm
 from corrlib.study.parameters import ParameterError, nearest
 from corrlib.study.plan import Plan, plan_runs
 from corrlib.study.study_file import load_study
@@ -30,7 +29,6 @@ HEADLESS = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
 }
-LONGEST_SOCKET = 90  # characters of a kernel's socket's path; systems allow some 104
 TAKEN = ("data", "stage1", "stage2", "estimate")  # kinds of runs that a study takes over from its base
 SHOWN = 8  # reasons for which finished runs are made again, before the rest is only counted
 
@@ -52,11 +50,11 @@ class Prefixed:
         self.stream.flush()
 
 
-def execute(study: str, run: str, kernel: object = None) -> int:
+def execute(study: str, run: str, forked: bool = False) -> int:
     """Run one planned notebook through papermill, unless the run is what its plan wants; returns an exit status.
 
-    The executed copy is kept in the run's folder either way. kernel: a corrlib.study.kernels.ForkedKernel that waits
-    for it; a new process, where there is none.
+    The executed copy is kept in the run's folder either way. forked: whether its kernel is forked, too (see
+    corrlib.study.warm); else it is a new process.
     """
     plans = plan_runs(study)
     plan = plans[run]
@@ -71,14 +69,14 @@ def execute(study: str, run: str, kernel: object = None) -> int:
     folder = runs.root() / study / run
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.update({**HEADLESS, runs.PLANNED: f"{study}/{run}"})
-    if kernel:
-        from corrlib.study.kernels import use
+    if forked:
+        from corrlib.study.kernels import fork_kernels
 
-        use(kernel)
+        fork_kernels()
     started = time.time()
     print(f"[{run}] starts ({plan.notebook})", flush=True)
     try:
-        with sockets() as folder_of_sockets:
+        with warm.socket_folder() as sockets:
             papermill.execute_notebook(
                 plan.notebook,
                 folder / "notebook.ipynb",
@@ -88,7 +86,7 @@ def execute(study: str, run: str, kernel: object = None) -> int:
                 kernel_name="python3",
                 stdout_file=Prefixed(run, sys.stdout),
                 cwd=".",
-                config=Config(KernelManager={"transport": "ipc", "ip": f"{folder_of_sockets}/kernel"}),
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
             )
     except papermill.PapermillExecutionError as error:
         print(f"[{run}] failed: {error.ename}: {error.evalue}", flush=True)
@@ -110,14 +108,6 @@ def _take_back(folder: Path, since: float) -> None:
     path = folder / "manifest.json"
     if path.is_file() and path.stat().st_mtime >= since:
         path.unlink()
-
-
-@contextmanager
-def sockets() -> Iterator[str]:
-    """A folder for the sockets of a kernel: files, no ports to clash. Where TMPDIR is too long for one, a short one."""
-    own = None if len(tempfile.gettempdir()) < LONGEST_SOCKET - 30 else "/tmp"
-    with tempfile.TemporaryDirectory(prefix="corrlib-", dir=own) as folder:
-        yield folder
 
 
 def adopt(study: str, plans: dict[str, Plan], studies: str = "studies") -> list[str]:
@@ -177,23 +167,13 @@ def only_one(study: str) -> Iterator[None]:
 
 @contextmanager
 def warm_start(wanted: bool) -> Iterator[dict[str, str]]:
-    """The environment in which runs find a process to fork from (see corrlib.study.warm); it ends with this one."""
-    if not wanted or os.name != "posix":
+    """The environment in which Snakemake's jobs find a process to fork runs from (see corrlib.study.warm)."""
+    if not wanted or not warm.can_fork():
         yield dict(os.environ)
         return
-    with sockets() as folder:
-        address = f"{folder}/warm"
-        server = subprocess.Popen(
-            [sys.executable, "-m", "corrlib.study.warm", "--serve", address],
-            stdin=subprocess.PIPE,
-            env={**os.environ, **HEADLESS},
-        )
-        while not os.path.exists(address) and server.poll() is None:
-            time.sleep(0.02)
-        try:
-            yield {**os.environ, "CORRLIB_WARM": address}
-        finally:
-            server.communicate()  # closes its standard input, at which it ends
+    os.environ.update({**HEADLESS, **warm.ENVIRONMENT})  # the fork server's, and so its runs'
+    with warm.listening() as address:
+        yield {**os.environ, "CORRLIB_WARM": address}
 
 
 def profiles() -> dict[str, str]:

@@ -1,18 +1,33 @@
-"""Runs without a cold start: one process that has imported everything forks a child, and its kernel, for every run.
+"""Runs without a cold start: each, and its kernel, is forked from one process that has imported everything.
 
-`python -m corrlib.study.warm STUDY RUN` is what the Snakefile calls. Where CORRLIB_WARM names the socket of such a
-process (`reproduce` starts one) the run happens in its child; else, as on another node of a cluster, in this process.
+Importing takes seven seconds of a core for a run and its kernel: the smoke study's 30 runs took 83 CPU seconds where
+they were forked, and 303 where they were not (means of two, in turns, on a busy machine of two cores). Of the built-in
+study's 44 runs that is a fifth of the time on two cores.
+
+The process is multiprocessing's fork server. It forks for those alone that descend from the process that asked for it,
+and Snakemake's jobs do not; so `reproduce` listens at a socket and asks on their behalf. The Snakefile calls
+`python -m corrlib.study.warm STUDY RUN`. Where CORRLIB_WARM names no such socket, as on another node of a cluster, this
+does the run by itself.
 """
 
 import json
+import multiprocessing
 import os
-import select
 import socket
+import socketserver
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
 
-PRELOADED = (
-    "corrlib.study.reproduce",
+# A forked process can use CUDA only if its parent never asked the driver anything; the fork server only imports, and
+# what asks on import asks NVML. The backend that puts figures into notebooks is named here, but not imported: it looks
+# for its kernel when it is.
+ENVIRONMENT = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+PRELOADED = [  # without corrlib.study.reproduce, which forked processes run again as their parent's main module
+    "corrlib.study.plan",
     "papermill",
     "scipy.stats",
     "scipy.signal",
@@ -27,102 +42,77 @@ PRELOADED = (
     "corrlib.reports.surveys",
     "corrlib.reports.ensembles",
     "corrlib.training.stages",
-)
-# A forked process can use CUDA only if its parent never asked the driver anything. The backend that puts figures into
-# notebooks is named here, but not imported: it looks for its kernel when it is.
-ENVIRONMENT = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+]
+LONGEST_FOLDER = 60  # characters: a socket's path has at most 107, on some systems 103
 
 
-def serve(address):
-    """Fork a child for every request at the Unix socket `address`, until standard input is closed."""
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(address)
-        listening.listen(128)  # requests wait while this imports
-        os.environ.update(ENVIRONMENT)
-        for name in PRELOADED:
-            __import__(name)
-        while True:
-            ready, _, _ = select.select([listening, sys.stdin], [], [])
-            if sys.stdin in ready:
-                return
-            connection, _ = listening.accept()
-            if os.fork() == 0:
-                listening.close()
-                _run_and_exit(connection)
-            connection.close()
-            _reap()
+def can_fork() -> bool:
+    """Whether runs may be forked: on macOS its libraries do not survive it, and elsewhere there is no fork at all."""
+    return sys.platform == "linux"
 
 
-def _run_and_exit(connection):
-    """The requested run, in a forked child, with the requester's standard output and error; never returns."""
-    status = 1
-    try:
-        from corrlib.study.kernels import ForkedKernel
-        from corrlib.study.reproduce import execute
-
-        asked = _receive(connection)
-        os.environ.clear()
-        os.environ.update({**asked["environment"], **ENVIRONMENT})
-        os.chdir(asked["folder"])
-        kernel = ForkedKernel()
-        threading.Thread(target=_end_with, args=(connection, kernel), daemon=True).start()
-        status = execute(asked["study"], asked["run"], kernel)
-        sys.stdout.flush()
-        connection.sendall(str(status).encode())
-    except BaseException as error:  # a child must never return into the server's loop
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    finally:
-        os._exit(status)
+@contextmanager
+def socket_folder() -> Iterator[str]:
+    """A folder for sockets, which are files here, so that no ports clash: a short one where TMPDIR is too long for them."""
+    folder = tempfile.gettempdir()
+    short = "/tmp" if len(folder) > LONGEST_FOLDER and os.path.isdir("/tmp") else folder
+    with tempfile.TemporaryDirectory(prefix="corrlib-", dir=short) as sockets:
+        yield sockets
 
 
-def _receive(connection):
-    """A request; this process's output becomes the requester's."""
-    message, streams, _, _ = socket.recv_fds(connection, 1 << 16, 2)
-    while not message.endswith(b"\n"):
-        message += connection.recv(1 << 16)
-    for number, stream in enumerate(streams, start=1):
-        os.dup2(stream, number)
-        os.close(stream)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return json.loads(message)
+@contextmanager
+def listening() -> Iterator[str]:
+    """The address of a Unix socket at which `ask` has runs done, by this process's fork server.
+
+    Environment and working folder of the runs are those that this process has when the first one is asked for.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    with socket_folder() as folder, _Server(f"{folder}/warm", _Request) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"{folder}/warm"
+        finally:
+            server.shutdown()
 
 
-def _end_with(connection, kernel):
-    """End this run when its requester is gone (killed or interrupted)."""
-    if connection.recv(1) == b"":
-        kernel.kill()
-        os._exit(1)
+class _Server(socketserver.ThreadingUnixStreamServer):
+    request_queue_size = 128
 
 
-def _reap():
-    """Collect children that have ended."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
+class _Request(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        """A forked run for as long as its requester is there, and the exit status of it."""
+        study, run = json.loads(self.rfile.readline())
+        process = multiprocessing.get_context("forkserver").Process(target=_run_and_exit, args=(study, run), name=run)
+        process.start()
+        if self.connection in wait([process.sentinel, self.connection]):  # closed: killed or interrupted
+            process.kill()
+        process.join()
+        if process.exitcode is not None and process.exitcode >= 0:
+            self.wfile.write(str(process.exitcode).encode())
 
 
-def ask(address, study, run):
-    """Have a run done by the process at `address`; its exit status, or None where nobody answers."""
+def _run_and_exit(study: str, run: str) -> None:
+    """What a forked process does."""
+    from corrlib.study.reproduce import execute  # which imports this file
+
+    sys.exit(execute(study, run, forked=True))
+
+
+def ask(address: str, study: str, run: str) -> int | None:
+    """Have a run done by the process that listens at `address`; its exit status, or None where nobody answers."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(address)
         except OSError:
             return None
-        message = {"study": study, "run": run, "environment": dict(os.environ), "folder": os.getcwd()}
-        text = json.dumps(message).encode() + b"\n"
-        sent = socket.send_fds(connection, [text], [1, 2])
-        connection.sendall(text[sent:])
+        connection.sendall(json.dumps([study, run]).encode() + b"\n")
         answer = connection.recv(16)
         return int(answer) if answer else 1
 
 
-def main():
-    if sys.argv[1] == "--serve":
-        return serve(sys.argv[2])
+def main() -> int:
+    """The run that the command line names; returns an exit status."""
     study, run = sys.argv[1:3]
     address = os.environ.get("CORRLIB_WARM")
     status = ask(address, study, run) if address else None

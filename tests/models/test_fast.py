@@ -24,7 +24,6 @@ from corrlib.models.build import build_encoder, rebuild_encoder
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.gradient_cache import Parts
 from corrlib.models.text import TINY, TextEncoder, train_tokenizer
-from corrlib.models.transformer import Block, _NormLinear, norm_linear
 from corrlib.study import runs
 from corrlib.study.parameters import StageOneParameters, StageTwoParameters, check
 from corrlib.training import stages
@@ -204,47 +203,6 @@ def test_checkpointed_activations_take_less_memory():
         return sum(t.nbytes for t in seen.values())
 
     assert kept(checkpoint_activations=True) < 0.5 * kept()
-
-
-def _norm_and_linear(bias, kind=torch.float64):
-    torch.manual_seed(3)
-    norm, linear = torch.nn.LayerNorm(6, eps=1e-6).to(kind), torch.nn.Linear(6, 5, bias=bias).to(kind)
-    torch.nn.init.normal_(norm.weight)
-    torch.nn.init.normal_(norm.bias)
-    return norm, linear, torch.randn(2, 3, 6, dtype=kind, requires_grad=True)
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_norm_that_is_not_kept_has_the_same_gradient(bias):
-    norm, linear, x = _norm_and_linear(bias)
-    inputs = (x, norm.weight, norm.bias, norm.eps, linear.weight, linear.bias)
-    assert torch.equal(norm_linear(norm, linear, x), linear(norm(x)))
-    assert torch.autograd.gradcheck(lambda *i: _NormLinear.apply(*i), inputs)
-
-
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-def test_a_norm_that_is_not_kept_is_the_same_under_autocast(half):
-    norm, linear, x = _norm_and_linear(True, torch.float32)
-    weights = [x, *norm.parameters(), *linear.parameters()]
-    found = []
-    for way in (lambda: norm_linear(norm, linear, x), lambda: linear(norm(x))):
-        with torch.autocast("cpu", half):
-            y = way()
-        assert y.dtype == half
-        found.append([y.float(), *torch.autograd.grad(y.float().square().sum(), weights)])
-    for ours, usual in zip(*found, strict=True):
-        assert ours.dtype == torch.float32
-        torch.testing.assert_close(ours, usual, rtol=0.02, atol=0.02)
-
-
-def test_a_transformer_block_keeps_neither_of_its_norms():
-    block, x = Block(8, 2), torch.randn(2, 5, 8)
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        block(x)
-    normed = [block.norm1(x), block.norm2(x + block.attn(x, block.norm1))]
-    like = [k.reshape(x.shape) for k in kept if k.numel() == x.numel()]
-    assert like and not any(torch.allclose(k, n) for k in like for n in normed)
 
 
 def test_accumulated_batches_average_their_gradients():

@@ -1,6 +1,4 @@
-"""Runs forked from a process that has everything imported: the same as cold ones, and ended when nobody waits for
-them.
-"""
+"""Runs that are forked from a process with everything imported: the same as cold ones, and ended when nobody waits."""
 
 import json
 import os
@@ -15,65 +13,91 @@ import pytest
 from corrlib.study import runs, warm
 from corrlib.study.reproduce import HEADLESS
 
+pytestmark = pytest.mark.skipif(not warm.can_fork(), reason="runs are forked on Linux alone")
+# a fork server of its own, as a process has but one, with this environment
+LISTEN = """
+import sys
+from corrlib.study import warm
+if __name__ == "__main__":
+    with warm.listening() as address:
+        print(address, flush=True)
+        sys.stdin.read()
+"""
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """(address, process) of a warm process."""
-    address = str(tmp_path_factory.mktemp("w") / "warm")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "corrlib.study.warm", "--serve", address],
-        stdin=subprocess.PIPE,
-        env={**os.environ, **HEADLESS},
-    )
-    while not os.path.exists(address):
-        assert process.poll() is None
-        time.sleep(0.02)
-    yield address, process
-    process.communicate()
-    assert process.returncode == 0  # it ends when its standard input is closed
+    """(address, process that listens there, its output)."""
+    folder = tmp_path_factory.mktemp("warm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CORRLIB_RUNS", str(folder / "runs"))
+        patch.setenv("CORRLIB_DATA", str(folder / "data"))
+        (folder / "listen.py").write_text(LISTEN)
+        with open(folder / "output", "w") as output:
+            process = subprocess.Popen(
+                [sys.executable, str(folder / "listen.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                text=True,
+                env={**os.environ, **HEADLESS, **warm.ENVIRONMENT, "PYTHONPATH": os.getcwd()},
+            )
+            yield process.stdout.readline().strip(), process
+            process.stdin.close()
+            assert process.wait(20) == 0  # and nothing of it is left
+            assert not descendants(process.pid)
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("CORRLIB_DATA", str(tmp_path / "data"))
+def descendants(process):
+    """Numbers of the living processes that descend from one, itself left out."""
+    found = []
+    for number in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            state, parent = Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == process and state != "Z":
+            found += [number, *descendants(number)]
+    return found
 
 
-def children(process):
-    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+def notebooks_in(process):
+    """How many of its descendants execute notebooks or are their kernels: all but the fork server and its helper."""
+    return len(descendants(process)) - 2
 
 
-def test_a_run_with_its_figures(server, capfd):
+def test_a_run_with_its_figures(server):
     assert warm.ask(server[0], "smoke", "data-seed1") == 0
-    assert runs.is_finished("smoke", "data-seed1") and "[data-seed1] done in" in capfd.readouterr().out
+    assert runs.is_finished("smoke", "data-seed1")
     notebook = json.loads((runs.root() / "smoke" / "data-seed1" / "notebook.ipynb").read_text())
     assert sum("image/png" in out.get("data", {}) for cell in notebook["cells"] for out in cell.get("outputs", [])) >= 3
 
 
-def test_a_failed_run_is_no_success(server, capfd):
-    assert warm.ask(server[0], "smoke", "stage1-mn_tiny-seed1") == 1  # its corpus was never composed
-    assert "[stage1-mn_tiny-seed1] failed" in capfd.readouterr().out
+def test_a_failed_run_is_no_success(server):
+    assert warm.ask(server[0], "smoke", "results") == 1  # nothing that it compares was run
+    assert not runs.is_finished("smoke", "results")
 
 
-def test_an_unknown_run_is_no_success(server, capfd):
-    assert warm.ask(server[0], "smoke", "nothing") == 1 and "nothing" in capfd.readouterr().err
+def test_an_unknown_run_is_no_success(server):
+    assert warm.ask(server[0], "smoke", "nothing") == 1
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are looked up in /proc")
-def test_a_run_ends_with_its_requester(server):
+def test_a_run_ends_with_its_requester_and_its_kernel_with_it(server):
+    before = notebooks_in(server[1].pid)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(server[0])
-        asked = {"study": "smoke", "run": "data-seed1", "environment": dict(os.environ), "folder": os.getcwd()}
-        socket.send_fds(connection, [json.dumps(asked).encode() + b"\n"], [1, 2])
-        time.sleep(1)
-        assert children(server[1])
-    for _ in range(100):
-        if not [c for c in children(server[1]) if "Z" not in Path(f"/proc/{c}/stat").read_text().split(")")[1][:3]]:
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail("the run goes on though nobody waits for it")
-    assert not runs.is_finished("smoke", "data-seed1")
+        connection.sendall(json.dumps(["smoke", "stage1-mn_tiny-seed1"]).encode() + b"\n")
+        wait_until(lambda: notebooks_in(server[1].pid) == before + 2)
+    wait_until(lambda: notebooks_in(server[1].pid) == before)
+    assert not runs.is_finished("smoke", "stage1-mn_tiny-seed1")
+
+
+def wait_until(met):
+    for _ in range(300):
+        if met():
+            return
+        time.sleep(0.05)
+    pytest.fail("not within fifteen seconds")
 
 
 def test_nobody_answers(tmp_path):
