@@ -21,4 +21,4 @@ rule run:
     priority: lambda wildcards: URGENCY[wildcards.run]
     threads: 1
     resources: gpu=lambda wildcards: int(PLANS[wildcards.run].kind in ("stage1", "stage2"))
-    shell: "{sys.executable} -m corrlib.study.warm {STUDY} {wildcards.run}"
+    shell: "{sys.executable:q} -m corrlib.study.warm {STUDY:q} {wildcards.run:q}"

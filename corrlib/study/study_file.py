@@ -72,7 +72,7 @@ def load_study(name, folder="studies"):
         known = sorted(p.stem for p in Path(folder).glob("*.yaml"))
         raise ParameterError(f"there is no study file {path}{nearest(name, known)}")
     try:
-        content = yaml.safe_load(_expand(path.read_text(encoding="utf-8"), path))
+        content = yaml.load(path.read_text(encoding="utf-8"), _loader(path))
     except yaml.YAMLError as error:
         raise ParameterError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend that line") from None
     except RecursionError:
@@ -141,8 +141,12 @@ def _check_known(where, name, known):
         raise ParameterError(f"{where} names '{name}'{nearest(name, known)}")
 
 
-def _expand(text, path):
-    """`$NAME` in a study file is an environment variable (DATA, SOUNDS ...), so that no machine's path is written."""
+def _loader(path):
+    """A safe YAML loader: `$NAME` in a study file is an environment variable (DATA, SOUNDS ...), so that no machine's
+    path is written.
+
+    It is put into values that were read, not into YAML's text: a path may hold ` #` or a colon.
+    """
 
     def value(match):
         if match.group(1) not in os.environ:
@@ -151,8 +155,14 @@ def _expand(text, path):
             )
         return os.environ[match.group(1)]
 
-    body = "\n".join(line.split("#")[0] if line.lstrip().startswith("#") else line for line in text.splitlines())
-    return re.sub(r"\$([A-Z][A-Z0-9_]*)", value, body)
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def text(loader, node):
+        return re.sub(r"\$([A-Z][A-Z0-9_]*)", value, loader.construct_scalar(node))
+
+    Loader.add_constructor("tag:yaml.org,2002:str", text)
+    return Loader
 
 
 def family(backbone):
