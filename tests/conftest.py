@@ -49,6 +49,19 @@ def in_repository():
     runs.enter_repository()
 
 
+SIZES = {"pretraining": 16, "development": 24, "validation": 12, "evaluation": 12}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Folder of a composed corpus of SIZES: the least on which training can be shown."""
+    from corrlib import soundscapes
+
+    folder = tmp_path_factory.mktemp("data")
+    soundscapes.write_corpus(folder, seed=1, sizes=SIZES, ambiguity=0.5, workers=1)
+    return str(folder)
+
+
 def reproduce(environment, *words):
     command = [sys.executable, "-m", "corrlib.study.reproduce", "smoke", "--cores", "2", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
