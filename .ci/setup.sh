@@ -11,28 +11,40 @@ if [ "$stamp" -nt pyproject.toml ] && [ "$stamp" -nt constraints.txt ] && [ -x "
     exit 0
 fi
 
-if [ ! -x "$python" ] || ! "$python" -m pip --version >/dev/null 2>&1; then
+say_and_stop() {
+    echo "$*" >&2
+    exit 1
+}
+
+makes_environments() { # a name may be there and lead nowhere, as pyenv's do, or lack venv, as Debian's do
+    "$1" -c 'import ensurepip, venv' 2>/dev/null
+}
+
+why_not() {
+    if makes_environments "$1"; then "$1" .ci/python_fits.py || true; else echo "$1 is not there, or has no venv."; fi
+}
+
+if ! "$python" -m pip --version >/dev/null 2>&1; then
+    [ "$environment" = .venv ] || say_and_stop "$environment has no Python with pip: run conda install python=3.11 pip, or" \
+        "conda deactivate, after which .venv is used"
     chosen=
-    for candidate in ${PYTHON_FOR_VENV:+"$PYTHON_FOR_VENV"} python3.11 python3.12 python3.13 python3.14 python3; do
-        # a name may be there and lead nowhere, as pyenv's do, or lack what makes a venv, as Debian's may
-        if "$candidate" -c 'import ensurepip, venv' 2>/dev/null && "$candidate" .ci/python_fits.py >/dev/null; then
+    set -- python3.11 python3.12 python3.13 python3.14 python3
+    [ -z "${PYTHON_FOR_VENV:-}" ] || set -- "$PYTHON_FOR_VENV"
+    for candidate in "$@"; do
+        if makes_environments "$candidate" && "$candidate" .ci/python_fits.py >/dev/null; then
             chosen=$candidate
             break
-        elif [ "$candidate" = "${PYTHON_FOR_VENV:-}" ]; then
-            echo "PYTHON_FOR_VENV=$candidate is no Python with venv that fits: $("$candidate" .ci/python_fits.py 2>&1 || true)" >&2
-            exit 1
         fi
     done
-    if [ -z "$chosen" ]; then
-        echo "no Python with venv was found that fits: $(python3 .ci/python_fits.py 2>&1 || true) Install Python 3.11" \
-            "(on Debian and Ubuntu: python3.11 and python3.11-venv), or name one: make PYTHON_FOR_VENV=/path/to/python3.12" >&2
-        exit 1
-    fi
+    [ -n "$chosen" ] || say_and_stop "no Python was found that fits: $(why_not "${PYTHON_FOR_VENV:-python3}") Install" \
+        "Python 3.11 with venv, or name one: make PYTHON_FOR_VENV=/path/to/python3.12"
     echo "making $environment with $("$chosen" --version)"
     "$chosen" -m venv --clear "$environment"
 fi
 
-"$python" .ci/python_fits.py >&2
+reason=$("$python" .ci/python_fits.py) || say_and_stop "$environment cannot be used: $reason Remove it, or make it with" \
+    "another Python"
+[ -z "$reason" ] || echo "$reason"
 version=$("$python" -c 'import sys; print("Python %d.%d" % sys.version_info[:2])')
 exact=
 if [ "$version" = "$(sed -n '1s/^# \(Python [0-9.]*\):.*/\1/p' constraints.txt)" ]; then

@@ -184,7 +184,7 @@ def test_another_python_takes_what_the_resolver_finds(checkout):
 
 def test_what_must_be_compiled_is_said_before_pip_starts(checkout):
     result = set_up(checkout, {"python3": 14})
-    assert result.returncode == 0 and "Python 3.14 has no wheel of immutables" in result.stderr
+    assert result.returncode == 0 and "Python 3.14 has no wheel of immutables" in result.stdout.split("pip:")[0]
 
 
 @pytest.mark.parametrize("version, word", [(10, "old"), (15, "new")])
@@ -195,15 +195,39 @@ def test_no_python_that_fits(checkout, version, word):
     assert "make PYTHON_FOR_VENV=" in result.stderr
 
 
+def test_no_python_that_makes_environments(checkout):
+    result = set_up(checkout, {"python3": None})
+    assert result.returncode == 1 and "python3 is not there, or has no venv" in result.stderr
+
+
 def test_a_python_can_be_chosen(checkout):
-    result = set_up(checkout, {"python3.11": 11, "other": 12}, PYTHON_FOR_VENV="other")
+    other = checkout.parent / "programs" / "other"  # below a path with a blank
+    result = set_up(checkout, {"python3.11": 11, "other": 12}, PYTHON_FOR_VENV=str(other))
     assert "making .venv with Python 3.12.1" in result.stdout
 
 
 def test_a_chosen_python_that_does_not_fit_is_named(checkout):
     result = set_up(checkout, {"python3.11": 11, "other": 10}, PYTHON_FOR_VENV="other")
-    assert result.returncode == 1 and "PYTHON_FOR_VENV=other" in result.stderr and "3.10.1 is too old" in result.stderr
+    assert result.returncode == 1 and "3.10.1 is too old" in result.stderr and "make PYTHON_FOR_VENV=" in result.stderr
     assert not (checkout / ".venv").exists()
+
+
+def test_an_environment_of_another_python_is_named_and_left_alone(checkout):
+    python_that_is(checkout.parent, "python", 10)
+    shutil.move(checkout.parent / "python", checkout / ".venv" / "bin" / "python")
+    os.utime(checkout / ".venv" / ".corrlib-installed", (0, 0))
+    result = make(checkout, "pages")
+    assert result.returncode and ".venv cannot be used: Python 3.10.1 is too old" in result.stderr
+    assert (checkout / ".venv" / ".corrlib-test-installed").exists()
+
+
+def test_a_conda_environment_without_pip_is_left_alone(checkout, tmp_path):
+    """An environment that `make` did not make is never made anew."""
+    (tmp_path / "conda").mkdir()
+    (tmp_path / "conda" / "precious").touch()
+    result = make(checkout, "pages", CONDA_PREFIX=str(tmp_path / "conda"), CONDA_DEFAULT_ENV="mine")
+    assert result.returncode and "conda install python=3.11 pip" in result.stderr
+    assert [path.name for path in (tmp_path / "conda").iterdir()] == ["precious"]
 
 
 def test_constraints_name_no_machine_and_fit_what_is_declared():
