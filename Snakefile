@@ -1,4 +1,4 @@
-# A study as a graph: one job a run, each a notebook executed by papermill (see corrlib/study/study_file.py for the plan).
+# A study as a graph: one job a run, each a notebook executed by papermill (see corrlib/study/plan.py).
 import json
 import sys
 from corrlib.study import runs
