@@ -1,74 +1,72 @@
-# make reproduce [STUDY=builtin] [ONLY=run] [DATA=folder] [PROFILE=slurm] | make test | make lab
-# make verify [STUDY=builtin] | make fuzz | make benchmark          each does all of its own set-up
+# `make` prints what there is. Every target does all of its own set-up, in .venv or in the active conda environment.
+# What the command line gives (STUDY=... ONLY=... DATA=...) is data: it is taken as it stands, `$` and all, and reaches
+# commands through the environment, where no shell reads it.
 STUDY ?= builtin
-CORES ?= $(shell nproc 2>/dev/null || echo 2)
-ifneq ($(CONDA_PREFIX),)
-ENV := $(CONDA_PREFIX)
-else
-ENV := .venv
+ifndef CORES
+CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 endif
-PYTHON := $(ENV)/bin/python
-STAMP := $(ENV)/.corrlib-installed
-TESTS := $(ENV)/.corrlib-tests-installed
-BENCHMARK := $(ENV)/.corrlib-benchmark-installed
-CLUSTER := $(ENV)/.corrlib-cluster-installed
-# pip compiles on one core, and the packages' tests, too
-INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile --editable
-COMPILE := -m compileall -qq -j 0 -x '/tests/' $(ENV)/lib
-ifneq ($(DATA),)
-export DATA
+ENVIRONMENT := .venv
+ifdef CONDA_PREFIX
+ifneq ($(value CONDA_DEFAULT_ENV),base)
+ENVIRONMENT := $(value CONDA_PREFIX)
 endif
-ifneq ($(SOUNDS),)
-export SOUNDS
 endif
+GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS PYTHON_FOR_VENV
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+# a study file may ask whether DATA is there at all: what is empty is not handed on
+$(foreach name,$(GIVEN),$(if $(value $(name)),$(eval export $(name)),$(eval unexport $(name))))
+export ENVIRONMENT
 export PYTHONUNBUFFERED = 1
+PYTHON = "$$ENVIRONMENT/bin/python"
 
-reproduce: $(if $(PROFILE),$(CLUSTER),$(STAMP))
-	$(PYTHON) -m corrlib.study.reproduce $(STUDY) --cores $(CORES) $(if $(ONLY),--only $(ONLY)) $(if $(PROFILE),--profile $(PROFILE))
+help: ## print this
+	@echo "make TARGET [NAME=value ...]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@echo "STUDY is the name of a file in studies/ (builtin), ONLY some of its runs, CORES how many at a time, PROFILE one of"
+	@echo "studies/profiles (a cluster), DATA and SOUNDS the folders that a study file asks for."
 
-test: $(TESTS)
+reproduce: ## run a study, from nothing to its tables and figures [STUDY= ONLY= CORES= PROFILE= DATA= SOUNDS=]
+	@sh .ci/setup.sh $(if $(value PROFILE),cluster)
+	set -f; $(PYTHON) -m corrlib.study.reproduce --cores "$$CORES" $${PROFILE:+--profile "$$PROFILE"} $${ONLY:+--only} $$ONLY -- "$$STUDY"
+
+publish: ## copy a finished study's tables and figures into figures/ and render the pages [STUDY= REPLACE=1]
+	@sh .ci/setup.sh
+	$(PYTHON) -m corrlib.study.publish $${REPLACE:+--replace} -- "$$STUDY"
+	$(PYTHON) -m corrlib.reports.pages
+
+pages: ## render the numbers in README.md and docs/ from figures/
+	@sh .ci/setup.sh
+	$(PYTHON) -m corrlib.reports.pages
+
+verify: ## compute a study once more, from nothing, and hold it against its published results [STUDY= CORES=]
+	@sh .ci/setup.sh
+	$(PYTHON) -m corrlib.study.verify --cores "$$CORES" -- "$$STUDY"
+
+lab: ## open JupyterLab on the notebooks
+	@sh .ci/setup.sh
+	-@$(PYTHON) -m jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
+	$(PYTHON) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
+
+test: ## lint, check formatting and types, run the tests
+	@sh .ci/setup.sh test
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pyrefly check --summary=none
 	$(PYTHON) -m pytest --numprocesses auto --maxprocesses 8 --no-loadscope-reorder
 
-# a study once more from nothing, held against its committed results.csv
-verify: $(STAMP)
-	$(PYTHON) -m corrlib.study.verify $(STUDY) --cores $(CORES)
+test-full: ## run what `make test` leaves out: published sizes, a quarter of an hour and up to 16 GB
+	@sh .ci/setup.sh test
+	$(PYTHON) -m pytest -m full_size -rP
 
-# the fuzzers with new inputs, again and again until ten minutes are over or one finds something
-fuzz: $(TESTS)
+fuzz: ## run the fuzzers on new inputs until ten minutes are over or one finds something
+	@sh .ci/setup.sh test
 	end=$$(($$(date +%s) + 600)); while [ $$(date +%s) -lt $$end ]; do \
 	FUZZ_EXAMPLES=300 $(PYTHON) -m pytest tests/robustness/test_fuzz.py || exit 1; done
 
-# every part of the work beside what one would pick instead, on this machine: figures/benchmark/
-benchmark: $(BENCHMARK)
+benchmark: ## time every part of the work beside what one would pick instead, into figures/benchmark/
+	@sh .ci/setup.sh benchmark
 	mkdir -p runs
 	$(PYTHON) -m papermill notebooks/90_benchmark.ipynb runs/benchmark.ipynb --cwd .
 
-lab: $(STAMP)
-	-$(PYTHON) -m jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
-	$(PYTHON) -m jupyterlab notebooks
-
-$(PYTHON):
-	python3.11 -m venv $(ENV) || python3 -m venv $(ENV)
-
-$(STAMP): pyproject.toml | $(PYTHON)
-	$(PYTHON) $(INSTALL) .
-	-$(PYTHON) $(COMPILE)
-	touch $(STAMP)
-
-$(TESTS): pyproject.toml | $(PYTHON)
-	$(PYTHON) $(INSTALL) '.[test]'
-	-$(PYTHON) $(COMPILE)
-	touch $(STAMP) $(TESTS)
-
-$(BENCHMARK): pyproject.toml | $(PYTHON)
-	$(PYTHON) $(INSTALL) '.[benchmark]'
-	touch $(STAMP) $(BENCHMARK)
-
-$(CLUSTER): pyproject.toml | $(PYTHON)
-	$(PYTHON) $(INSTALL) '.[cluster]'
-	touch $(STAMP) $(CLUSTER)
-
-.PHONY: reproduce test fuzz verify benchmark lab
+.DEFAULT_GOAL := help
+.PHONY: help reproduce publish pages verify lab test test-full fuzz benchmark

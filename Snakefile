@@ -21,5 +21,4 @@ rule run:
     priority: lambda wildcards: URGENCY[wildcards.run]
     threads: 1
     resources: gpu=lambda wildcards: int(PLANS[wildcards.run].kind in ("stage1", "stage2"))
-    params: python=sys.executable, study=STUDY
-    shell: "{params.python:q} -m corrlib.study.warm {params.study:q} {wildcards.run:q}"
+    shell: "{sys.executable:q} -m corrlib.study.warm {STUDY:q} {wildcards.run:q}"

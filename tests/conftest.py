@@ -14,17 +14,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
 
+def asks_for_the_study(path):
+    """Whether a file's tests ask for the fixture `study` below, and not for one of their own of that name."""
+    text = path.read_text(encoding="utf-8")
+    return bool(re.search(r"def test\w+\(.*\bstudy\b", text)) and not re.search(r"^def study\(", text, re.M)
+
+
 class ByFile(LoadFileScheduling):
     """For several workers: a file's tests stay together, as do all files with tests of the finished study.
 
     xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2.
     """
 
-    study = {
-        p.name
-        for p in Path(__file__).parent.rglob("test_*.py")
-        if re.search(r"def test\w+\(.*\bstudy\b", p.read_text(encoding="utf-8"))
-    }
+    study = {path.name for path in Path(__file__).parent.rglob("test_*.py") if asks_for_the_study(path)}
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
@@ -47,6 +49,19 @@ def in_repository():
     from corrlib.study import runs
 
     runs.enter_repository()
+
+
+SIZES = {"pretraining": 16, "development": 24, "validation": 12, "evaluation": 12}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Folder of a composed corpus of SIZES: the least on which training can be shown."""
+    from corrlib import soundscapes
+
+    folder = tmp_path_factory.mktemp("data")
+    soundscapes.write_corpus(folder, seed=1, sizes=SIZES, ambiguity=0.5, workers=1)
+    return str(folder)
 
 
 def reproduce(environment, *words):

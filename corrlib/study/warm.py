@@ -53,7 +53,7 @@ def can_fork() -> bool:
 
 @contextmanager
 def socket_folder() -> Iterator[str]:
-    """A folder for sockets, which are files here, so that no ports clash: a short one where TMPDIR is too long for them."""
+    """A folder for sockets (files here, so that no ports clash): a short one where TMPDIR is too long for them."""
     folder = tempfile.gettempdir()
     short = "/tmp" if len(folder) > LONGEST_FOLDER and os.path.isdir("/tmp") else folder
     with tempfile.TemporaryDirectory(prefix="corrlib-", dir=short) as sockets:

@@ -12,7 +12,6 @@ import torch
 import torch.multiprocessing as multiprocessing
 from transformers import RobertaConfig, RobertaModel
 
-from corrlib import soundscapes
 from corrlib.corpora import load_corpus
 from corrlib.corpora.ahead import load_ahead
 from corrlib.corpora.batches import Items, LogMels, WaveformAudio
@@ -268,16 +267,6 @@ def test_shares_neither_repeat_nor_drop(monkeypatch, rows, processes):
     assert sum(shares, []) == list(range(rows)) and max(map(len, shares)) - min(map(len, shares)) <= 1
     with pytest.raises(ValueError, match="raise batch_clips, or lower processes"):
         distributed.share(list(range(processes - 1)))
-
-
-SIZES = {"pretraining": 16, "development": 24, "validation": 12, "evaluation": 12}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    soundscapes.write_corpus(folder, seed=1, sizes=SIZES, ambiguity=0.5, workers=1)
-    return str(folder)
 
 
 def trained(data, run, **changes):

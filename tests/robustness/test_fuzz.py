@@ -28,7 +28,7 @@ from corrlib.explore import words
 from corrlib.study.parameters import KINDS, ParameterError, check, from_notebook
 from corrlib.study.plan import plan_runs
 from tests import layouts as make
-from tests.robustness.test_malformed import flac, wav
+from tests.hostile import flac, wav
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 0))
 QUICK = settings(

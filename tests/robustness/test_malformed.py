@@ -10,7 +10,6 @@ import struct
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from safetensors.torch import save_file
 
@@ -23,28 +22,7 @@ from corrlib.study import runs
 from corrlib.study.parameters import KINDS, ParameterError, from_notebook
 from corrlib.study.plan import plan_runs
 from tests import layouts as make
-
-
-def wav(channels=1, rate=16000, bits=16, data=bytes(3200), size=None, kind=1, align=None):
-    """A RIFF file whose header says what it likes."""
-    align = channels * bits // 8 if align is None else align
-    header = struct.pack("<HHIIHH", kind, channels, rate, rate * align % 2**32, align % 2**16, bits)
-    size = len(data) if size is None else size
-    body = b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", size) + data
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-def flac(samples):
-    """A second of silence in FLAC that claims another number of samples: a decompression bomb."""
-    import io
-
-    file = io.BytesIO()
-    soundfile.write(file, np.zeros(16000, np.float32), 16000, format="FLAC")
-    content = bytearray(file.getvalue())
-    stated = int.from_bytes(content[18:26], "big") >> 36 << 36 | samples
-    content[18:26] = stated.to_bytes(8, "big")
-    return bytes(content)
-
+from tests.hostile import Booby, flac, wav
 
 BAD_AUDIO = {
     "nothing": b"",
@@ -190,16 +168,6 @@ def test_bad_parameters_are_named(values):
     with pytest.raises(ParameterError, match=next(iter(values))) as caught:
         from_notebook(KINDS["stage1"], values)
     assert "\n" not in str(caught.value)
-
-
-class Booby:
-    """Unpickling it makes a folder."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize(

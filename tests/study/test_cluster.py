@@ -37,14 +37,20 @@ def test_the_slurm_profile_plans_every_run(tmp_path):
     assert planned
 
 
-@pytest.mark.full_size  # half a minute of waiting for a job
-def test_a_run_that_is_submitted_as_a_job_finishes(tmp_path):
+SUBMITTED = pytest.param(False, marks=pytest.mark.full_size, id="submitted")  # half a minute of waiting for a job
+
+
+@pytest.mark.parametrize("planned", [True, SUBMITTED])
+def test_a_run_that_is_submitted_as_a_job_finishes(tmp_path, planned):
     pytest.importorskip("snakemake_executor_plugin_cluster_generic")
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster" / "config.yaml").write_text(GENERIC)
-    result = study(tmp_path, "--profile", str(tmp_path / "cluster"), "--only", "data-seed1")
+    arguments = ["--profile", str(tmp_path / "cluster"), "--only", "data-seed1", *["--dry-run"][:planned]]
+    result = study(tmp_path, *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert (tmp_path / "runs" / "smoke" / "data-seed1" / "manifest.json").is_file()
+    assert "study 'smoke': 1 runs, 0 finished" in result.stdout
+    assert not planned or "data-seed1" in result.stdout + result.stderr
+    assert (tmp_path / "runs" / "smoke" / "data-seed1" / "manifest.json").is_file() is not planned
 
 
 def test_an_unknown_profile_is_named():

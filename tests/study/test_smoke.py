@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from corrlib.figures import colour
 from tests.conftest import reproduce
+from tests.pictures import drawn
 
 FILES = (
     "manifest.json",
@@ -39,8 +41,18 @@ def test_results_hold_every_backbone_and_setting(study):
     for backbone in ("passt_tiny", "atst_tiny", "mn_tiny"):
         assert set(table[table["backbone"] == backbone]["setting"]) >= {"stage1", "continued", "self", "ensemble"}
     assert ((table["low"] <= table["mean"]) & (table["mean"] <= table["high"])).all()
+
+
+def test_every_panel_draws_every_backbone(study):
+    table = pd.read_csv(study[0] / "figures" / "results.csv")
+    settings = table[table["metric"] == "annotated mAP@10"].groupby("backbone")["setting"].nunique()
     for name in ("results", "differences", "learning_curves"):
-        assert (study[0] / "figures" / f"{name}.png").stat().st_size > 5000
+        panels = drawn(study[0] / "figures" / f"{name}.svg")
+        assert panels and (study[0] / "figures" / f"{name}.png").is_file()
+        for backbone in ("passt_tiny", "atst_tiny", "mn_tiny"):
+            assert all(panel[colour(backbone).lower()] > 0 for panel in panels), (name, backbone)
+            if name == "results":  # a dot a setting, at the least
+                assert all(panel[colour(backbone).lower()] >= settings[backbone] for panel in panels)
 
 
 def test_ablations_compare_every_point_with_the_control(study):
@@ -71,7 +83,9 @@ def test_ablations_compare_every_point_with_the_control(study):
         "ablation_scale",
         "when_it_helps",
     ):
-        assert (study[0] / "figures" / f"{name}.png").stat().st_size > 5000
+        panels = drawn(study[0] / "figures" / f"{name}.svg")
+        assert panels and all(panels), f"{name} has {panels.count({})} blank axes"
+        assert len(pd.read_csv(study[0] / "figures" / f"{name}.csv"))
 
 
 def test_other_tasks_judge_every_run(study):

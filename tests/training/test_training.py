@@ -20,16 +20,10 @@ from corrlib.study import runs
 from corrlib.study.parameters import StageOneParameters, StageTwoParameters, check
 from corrlib.training import checkpoints, stages
 from corrlib.training.trainer import DivergenceError, Trainer, learning_rate_at
+from tests.conftest import SIZES
+from tests.hostile import Booby
 
-SIZES = {"pretraining": 16, "development": 24, "validation": 12, "evaluation": 12}
 SHORT = {"epochs": 3, "batch_clips": 8, "captions_per_clip": 5, "pretraining_epochs": 1, "backbone": "atst_tiny"}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    soundscapes.write_corpus(folder, seed=1, sizes=SIZES, ambiguity=0.5, workers=1)
-    return str(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -165,16 +159,6 @@ def test_a_pickle_in_the_place_of_a_checkpoint_never_runs(data, monkeypatch, tmp
     with pytest.raises(ValueError, match="is no checkpoint of this program; delete it"):
         finish(*stage_one(data))
     assert not (tmp_path / "executed").exists()
-
-
-class Booby:
-    """Unpickling it makes a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def test_a_run_folder_has_one_writer(data):
