@@ -25,6 +25,7 @@ from corrlib.figures.style import (
 
 ENSEMBLE = "stage1 ensemble"  # the setting of the stage-1 models' mean, which is drawn as a line
 MAIN = ("annotated mAP@10", "true mAP@10", "true nDCG@10")
+WIDEST = 10.2  # inches of panels side by side; more stand below each other
 DESTROYED = -0.05  # a difference below it would hide all others
 Looks = dict[str, tuple[str, str, str]]  # {backbone: (colour, marker, label)}
 
@@ -43,8 +44,9 @@ def results(table: pd.DataFrame, ceilings: Mapping[str, float]) -> Figure:
     width = _panel_width(settings, look)
     together = table[table["setting"] == ENSEMBLE].set_index("metric")["mean"]
     labels = [label for _, _, label in look.values()] + ["stage-1 ensemble itself"] * bool(len(together))
-    figure, axes = panels(1, len(metrics), (width, 2.9), legend_labels=labels)
-    for axis, metric in zip(axes[0], metrics, strict=True):
+    shape = (1, len(metrics)) if width * len(metrics) < WIDEST else (len(metrics), 1)
+    figure, axes = panels(*shape, (width, 2.9), legend_labels=labels)
+    for axis, metric in zip(axes.flat, metrics, strict=True):
         _dots(axis, settings_of_backbones[settings_of_backbones["metric"] == metric], look, settings)
         if metric in together:
             axis.axhline(100 * together[metric], color="#333333", lw=1, ls="--", zorder=0)

@@ -11,6 +11,9 @@ from corrlib.figures.style import POOLED, family, looks, setting_order
 
 MAIN = ("annotated mAP@10", "true mAP@10")
 VALUE, CHANGE = "percent", "points against continued"
+NOTE = (
+    "Percent, and percentage points against continued, with 95 % intervals over clips; *: it leaves zero on one side."
+)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +71,7 @@ def styled(table: pd.DataFrame, caption: str = "") -> Styler:
         table.style.apply(lambda row: [line if first[row.name] else ""] * len(row), axis=1)
         .apply_index(lambda level: [line if first[key] else "" for key in table.index], axis=0)
         .map(lambda text: "font-weight: bold" if str(text).endswith("*") else "")
-        .set_properties(**{"text-align": "right", "white-space": "nowrap"})
+        .set_properties(**{"text-align": "right", "white-space": "nowrap" if table.shape[1] <= 4 else "normal"})
         .set_table_styles([{"selector": "th", "props": "text-align: left; vertical-align: top"}])
         .set_caption(caption)
         .format(escape="html")

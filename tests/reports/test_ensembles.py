@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from corrlib.corpora.batches import Items
 from corrlib.correspondence.targets import build_target
+from corrlib.correspondence.weights import choose_weights
 from corrlib.evaluation.embeddings import save_embeddings
 from corrlib.evaluation.metrics import per_query
 from corrlib.reports import ensembles
@@ -38,7 +39,7 @@ def score(pairs, weights, owner):
 
 def test_chosen_weights_leave_noise_out_and_are_no_worse_than_any_member(members):
     pairs, owner = list(members[0].values()), members[1]
-    weights = ensembles.choose_weights(pairs, owner)
+    weights = choose_weights(pairs, owner)
     assert weights.sum() == pytest.approx(1) and weights[0] > weights[2]
     assert all(score(pairs, weights, owner) >= score(pairs, alone, owner) - 1e-9 for alone in np.eye(3))
 
@@ -62,7 +63,7 @@ def test_chosen_weights_are_those_of_the_target(members):
     held_out = type("I", (), {"clip_of_caption": owner})
     target = build_target(parameters, held_out, runs_of.get, validation=(runs_of.get, held_out))
     batch = type("B", (), {"clips": torch.arange(20), "captions": torch.arange(60)})
-    weights = ensembles.choose_weights(list(pairs.values()), owner)
+    weights = choose_weights(list(pairs.values()), owner)
     total = sum(float(w) * (clips @ captions.T) for w, (clips, captions) in zip(weights, pairs.values(), strict=True))
     torch.testing.assert_close(target(batch)[0], (total / 0.05).softmax(0), atol=1e-5, rtol=1e-4)
 
