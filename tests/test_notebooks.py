@@ -51,7 +51,7 @@ class TestNotebook:
     def test_cells_are_thin(self, path):
         for cell in nbformat.read(path, 4).cells:
             if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
-                assert len(cell.source.splitlines()) <= 25
+                assert len(cell.source.splitlines()) <= 15
 
 
 def test_every_notebook_has_a_model():

@@ -1,192 +1,233 @@
 """Figures that compare runs: settings, paired differences, the oracle's ceiling, learning curves."""
 
-import matplotlib.pyplot as plt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from corrlib.figures.style import legend, looks, say, seeds_text, setting_order, use_style
+from corrlib.figures.style import (
+    legend,
+    looks,
+    name_ticks,
+    panel_title,
+    panels,
+    say,
+    seeds_text,
+    setting_order,
+    text_inches,
+    ticks_width,
+)
+
+ENSEMBLE = "stage1 ensemble"  # the setting of the stage-1 models' mean, which is drawn as a line
+MAIN = ("annotated mAP@10", "true mAP@10", "true nDCG@10")
+WIDEST = 10.2  # inches of panels side by side; more stand below each other
+DESTROYED = -0.05  # a difference below it would hide all others
+Looks = dict[str, tuple[str, str, str]]  # {backbone: (colour, marker, label)}
 
 
-def results(table, ceilings):
+def results(table: pd.DataFrame, ceilings: Mapping[str, float]) -> Figure:
     """Each setting's measures with intervals, by backbone, annotated and true side by side.
 
-    table: rows of results.csv; ceilings: {metric: what an oracle reaches}.
+    table: rows of results.csv; ceilings: {metric: what an oracle reaches}. Settings that destroy retrieval are named in
+    the caption, as the differences of all others would vanish beside them.
     """
-    use_style()
-    metrics = [m for m in ("annotated mAP@10", "true mAP@10", "true nDCG@10") if m in set(table["metric"])]
-    own = table[table["setting"] != "stage1 ensemble"]
-    look, settings = looks(own["backbone"]), setting_order(own["setting"])
-    width = max(3.2, 0.75 * len(settings))
-    figure, axes = plt.subplots(
-        1, len(metrics), figsize=(1.6 + max(4, width * len(metrics)), 3.7), layout="constrained", squeeze=False
-    )
-    for axis, metric in zip(axes[0], metrics, strict=True):
-        _dots(axis, own[own["metric"] == metric], look, settings)
-        together = table[(table["setting"] == "stage1 ensemble") & (table["metric"] == metric)]
-        if len(together):
-            axis.axhline(
-                100 * together["mean"].iloc[0], color="#333333", lw=1, ls="--", label="stage-1 ensemble itself"
-            )
+    metrics = [metric for metric in MAIN if metric in set(table["metric"])]
+    settings_of_backbones = table[table["setting"] != ENSEMBLE]
+    lost = _lost(settings_of_backbones[settings_of_backbones["metric"] == metrics[0]])
+    settings_of_backbones = settings_of_backbones[~settings_of_backbones["setting"].isin(list(lost))]
+    look, settings = looks(settings_of_backbones["backbone"]), setting_order(settings_of_backbones["setting"])
+    width = _panel_width(settings, look)
+    together = table[table["setting"] == ENSEMBLE].set_index("metric")["mean"]
+    labels = [label for _, _, label in look.values()] + ["stage-1 ensemble itself"] * bool(len(together))
+    shape = (1, len(metrics)) if width * len(metrics) < WIDEST else (len(metrics), 1)
+    figure, axes = panels(*shape, (width, 2.9), legend_labels=labels)
+    for axis, metric in zip(axes.flat, metrics, strict=True):
+        _dots(axis, settings_of_backbones[settings_of_backbones["metric"] == metric], look, settings)
+        if metric in together:
+            axis.axhline(100 * together[metric], color="#333333", lw=1, ls="--", zorder=0)
         above = f"\noracle: {100 * ceilings[metric]:.1f} %" if metric in ceilings else ""
-        axis.set(title=metric + above, xticks=range(len(settings)), ylabel="%")
-        axis.set_xticklabels(settings, rotation=0 if len(settings) <= 4 else 30)
-    legend(figure, axes[0, 0].get_legend_handles_labels()[0])
-    best = own[own["metric"] == metrics[0]]
-    best = best.loc[best["mean"].idxmax()]
+        panel_title(axis, metric + above, width)
+        axis.set_ylabel("%")
+        name_ticks(axis, settings, width - 0.5)
+    handles = _handles(look)
+    if len(together):
+        handles.append(Line2D([], [], color="#333333", lw=1, ls="--", label=labels[-1]))
+    legend(figure, handles)
     say(
         figure,
-        f"Best {metrics[0]}: {look[best['backbone']][2]}, {best['setting']}, {100 * best['mean']:.1f} % "
-        f"[{100 * best['low']:.1f}, {100 * best['high']:.1f}]",
-        f"Dots: mean of {seeds_text(own['seeds'])}; bars: 95 % bootstrap interval over clips. Intervals of paired "
-        "differences are narrower than these: see differences.",
+        _best(settings_of_backbones, metrics[0], look),
+        f"Dots: mean of {seeds_text(table['seeds'])}; bars: 95 % bootstrap interval over clips. Intervals of paired "
+        "differences are narrower than these: see differences."
+        + _off_the_scale(metrics[0], {setting: f"{100 * mean:.1f} %" for setting, mean in lost.items()}),
     )
     return figure
 
 
-def _dots(axis, rows, look, settings):
-    spread = np.linspace(-0.22, 0.22, len(look)) if len(look) > 1 else [0]
-    for offset, (backbone, (shade, marker, name)) in zip(spread, look.items(), strict=True):
+def _lost(rows: pd.DataFrame) -> dict[str, float]:
+    """{setting: mean} of those that fall below half of the best, from rows of one metric."""
+    means = rows.groupby("setting")["mean"].mean()
+    return {str(setting): float(mean) for setting, mean in means[means < 0.5 * means.max()].items()}
+
+
+def _off_the_scale(metric: str, values: Mapping[str, str]) -> str:
+    return f" Off the scale ({metric}): " + ", ".join(f"{k} {v}" for k, v in values.items()) + "." if values else ""
+
+
+def _panel_width(settings: Sequence[str], look: Looks) -> float:
+    """Inches for a panel in which each setting has a place for a dot of every backbone."""
+    for_dots = len(settings) * max(0.45, 0.15 * len(look))
+    return 0.5 + max(for_dots, ticks_width(settings, 1.9, 3.4))
+
+
+def _best(table: pd.DataFrame, metric: str, look: Looks) -> str:
+    rows = list(table[table["metric"] == metric].sort_values("mean", kind="stable").itertuples())
+    best: Any = rows[-1]
+    return (
+        f"{metric} is highest for {look[best.backbone][2]}, {best.setting}: {100 * best.mean:.1f} % "
+        f"[{100 * best.low:.1f}, {100 * best.high:.1f}]"
+    )
+
+
+def _handles(look: Looks) -> list[Line2D]:
+    return [
+        Line2D([], [], color=shade, marker=marker, label=label, ms=4.5, ls="") for shade, marker, label in look.values()
+    ]
+
+
+def _dots(axis: Axes, rows: pd.DataFrame, look: Looks, settings: Sequence[str]) -> None:
+    """Means with intervals (columns mean, low, high), a place a setting and beside each other the backbones."""
+    offsets = np.linspace(-0.27, 0.27, len(look)) if len(look) > 1 else [0]
+    for offset, (backbone, (shade, marker, _)) in zip(offsets, look.items(), strict=True):
         part = rows[rows["backbone"] == backbone]
-        x = [settings.index(s) + offset for s in part["setting"]]
-        below, above = part["mean"] - part["low"], part["high"] - part["mean"]
+        places = [settings.index(setting) + offset for setting in part["setting"]]
+        bars = 100 * np.array([part["mean"] - part["low"], part["high"] - part["mean"]])
         axis.errorbar(
-            x,
-            100 * part["mean"],
-            100 * np.array([below, above]),
-            fmt=marker,
-            ms=4.5,
-            color=shade,
-            label=name,
-            capsize=2,
-            lw=1.3,
+            places, 100 * part["mean"], bars, fmt=marker, ms=4.5, color=shade, capsize=2, lw=1.3, label=backbone
         )
 
 
-def differences(table, metrics=("annotated mAP@10", "true mAP@10")):
+def differences(table: pd.DataFrame, metrics: Sequence[str] = ("annotated mAP@10", "true mAP@10")) -> Figure:
     """Forest plot of paired differences in percentage points, grouped by comparison; annotated and true side by side.
 
     table: rows of differences.csv. Thick bars: 95 % interval over clips; thin: over seeds. Filled dots: the thick one
-    excludes zero.
+    excludes zero. Settings that destroy retrieval are named in the caption, as they would hide all others.
     """
-    use_style()
-    metrics = [m for m in metrics if m in set(table["metric"])]
+    metrics = [metric for metric in metrics if metric in set(table["metric"])]
+    highest = table.groupby("setting")["difference"].max()
+    lost = list(highest[highest < DESTROYED].index) if (highest >= DESTROYED).any() else []
+    off = table[table["setting"].isin(lost) & (table["metric"] == metrics[0])].groupby("setting")["difference"].mean()
+    table = table[~table["setting"].isin(lost)]
     look, places = looks(table["backbone"]), _forest_rows(table)
-    lines = 1 + max(places.values())
-    figure, axes = plt.subplots(
-        1,
-        len(metrics),
-        figsize=(1.8 + 3.2 * len(metrics), 1.5 + 0.19 * lines),
-        sharey=True,
-        layout="constrained",
-        squeeze=False,
-    )
+    names = [f"{setting} − {against}" if key is None else look[key][2] for against, setting, key in places]
+    lines, width = 1 + max(places.values()), 2.5
+    figure, axes = panels(1, len(metrics), (width, 0.5 + 0.19 * lines), labels=names, sharey=True)
     for axis, metric in zip(axes[0], metrics, strict=True):
         axis.axvline(0, color="0.4", lw=1, zorder=0)
-        for row in table[table["metric"] == metric].itertuples():
+        rows: Any = table[table["metric"] == metric].itertuples()
+        for row in rows:
             shade, marker, _ = look[row.backbone]
             y, clear = places[row.against, row.setting, row.backbone], row.low > 0 or row.high < 0
             axis.plot([100 * row.low, 100 * row.high], [y, y], color=shade, lw=2.2)
-            axis.plot([100 * row.seeds_low, 100 * row.seeds_high], [y, y], "|-", color=shade, lw=0.7, ms=4, zorder=1)
+            if np.isfinite(row.seeds_low):
+                over_seeds = [100 * row.seeds_low, 100 * row.seeds_high]
+                axis.plot(over_seeds, [y, y], "|-", color=shade, lw=0.7, ms=4, zorder=1)
             axis.plot(100 * row.difference, y, marker, color=shade, ms=5.5, mfc=shade if clear else "white", mew=1.3)
-        axis.set(title=metric, xlabel="difference (percentage points)")
-    names = [f"{key[1]} − {key[0]}" if key[2] is None else look[key[2]][2] for key in places]
+        panel_title(axis, metric, width)
+        axis.set_xlabel("difference (points)")
+        axis.xaxis.set_major_locator(MaxNLocator(5))
     axes[0, 0].set_yticks(list(places.values()), names)
     for tick, key in zip(axes[0, 0].get_yticklabels(), places, strict=True):
         tick.set_fontweight("bold" if key[2] is None else "normal")
     axes[0, 0].set_ylim(lines - 0.4, -0.6)
     axes[0, 0].tick_params(axis="y", length=0)
+    thin = " Thin bars: 95 % Student's t interval over seeds, which covers other courses of training."
     say(
         figure,
         _forest_claim(table, metrics),
-        f"Paired by caption; {seeds_text(table['seeds'])}; thick bars: 95 % "
-        "bootstrap interval over clips; filled: it excludes zero. Thin bars: 95 % Student's t interval over seeds, "
-        "which covers other courses of training.",
+        f"Percentage points, paired by caption; {seeds_text(table['seeds'])}; thick bars: 95 % bootstrap interval over "
+        "clips; filled: it excludes zero."
+        + thin * bool(table["seeds_low"].notna().any())
+        + _off_the_scale(metrics[0], {str(setting): f"{100 * mean:+.1f} points" for setting, mean in off.items()}),
     )
     return figure
 
 
-def _forest_rows(table):
+def _forest_rows(table: pd.DataFrame) -> dict[tuple[str, str, str | None], float]:
     """{(against, setting, backbone or None for the group's heading): line}, from the top."""
-    look, places, line = looks(table["backbone"]), {}, 0
+    look, places, line = looks(table["backbone"]), {}, 0.0
     for against in dict.fromkeys(table["against"]):
         for setting in setting_order(table.loc[table["against"] == against, "setting"]):
             here = set(table.loc[(table["against"] == against) & (table["setting"] == setting), "backbone"])
-            for backbone in [None, *(b for b in look if b in here)]:
+            for backbone in [None, *(name for name in look if name in here)]:
                 places[against, setting, backbone] = line
                 line += 1
             line += 0.4
     return places
 
 
-def _forest_claim(table, metrics):
+def _forest_claim(table: pd.DataFrame, metrics: Sequence[str]) -> str:
     """How many differences from `continued` (or what there is) exclude zero, by metric."""
     against = "continued" if "continued" in set(table["against"]) else table["against"].iloc[0]
     rows = table[table["against"] == against]
     parts = []
     for metric in metrics:
         own = rows[rows["metric"] == metric]
-        up, down = int((own["low"] > 0).sum()), int((own["high"] < 0).sum())
-        parts.append(f"{metric} {up} of {len(own)} clearly above" + (f", {down} below" if down else ""))
+        above, below = int((own["low"] > 0).sum()), int((own["high"] < 0).sum())
+        parts.append(f"{metric} {above} of {len(own)} clearly above" + (f", {below} below" if below else ""))
     return f"Against {against}: " + "; ".join(parts)
 
 
-def ceiling(table):
+def ceiling(table: pd.DataFrame) -> Figure:
     """Share of the oracle's ceiling reached, by setting and backbone. table: rows of ceiling.csv."""
-    use_style()
-    metrics = [m for m in ("annotated mAP@10", "true mAP@10") if m in set(table["metric"])]
-    own = table[table["setting"] != "stage1 ensemble"]
-    look, settings = looks(own["backbone"]), setting_order(own["setting"])
-    figure, axes = plt.subplots(
-        1,
-        len(metrics),
-        figsize=(1.4 + max(4, 3.0 * len(metrics)), 3.5),
-        sharey=True,
-        layout="constrained",
-        squeeze=False,
-    )
+    metrics = [metric for metric in MAIN[:2] if metric in set(table["metric"])]
+    shares = table[table["setting"] != ENSEMBLE].drop(columns="mean").rename(columns=lambda c: c.removeprefix("share "))
+    look, settings = looks(shares["backbone"]), setting_order(shares["setting"])
+    width = _panel_width(settings, look)
+    labels = [label for _, _, label in look.values()]
+    figure, axes = panels(1, len(metrics), (width, 2.9), legend_labels=labels, sharey=True)
     for axis, metric in zip(axes[0], metrics, strict=True):
-        rows = own[own["metric"] == metric].drop(columns="mean")
-        _dots(axis, rows.rename(columns=lambda c: c.removeprefix("share ")), look, settings)
+        rows = shares[shares["metric"] == metric]
+        _dots(axis, rows, look, settings)
         axis.axhline(100, color="0.4", lw=1, ls=":")
-        axis.set(
-            title=f"{metric}\noracle: {100 * rows['ceiling'].iloc[0]:.1f} %", xticks=range(len(settings)), ylim=(0, 105)
-        )
-        axis.set_xticklabels(settings, rotation=0 if len(settings) <= 4 else 30)
+        panel_title(axis, f"{metric}\noracle: {100 * rows['ceiling'].iloc[0]:.1f} %", width)
+        axis.set_ylim(0, max(105, 105 * shares["high"].max()))
+        name_ticks(axis, settings, width - 0.5)
     axes[0, 0].set_ylabel("share of the oracle's value (%)")
-    legend(figure, axes[0, 0].get_legend_handles_labels()[0])
-    best = own.loc[own[own["metric"] == metrics[-1]]["share mean"].idxmax()]
+    legend(figure, _handles(look))
+    rows = list(shares[shares["metric"] == metrics[-1]].sort_values("mean", kind="stable").itertuples())
+    best: Any = rows[-1]
     say(
         figure,
-        f"At best {100 * best['share mean']:.0f} % of the oracle's {metrics[-1]} is reached "
-        f"({look[best['backbone']][2]}, {best['setting']})",
-        f"Oracle: ranks by the truth, ties at random. Mean of {seeds_text(own['seeds'])}, 95 % interval over clips.",
+        f"At best {100 * best.mean:.0f} % of the oracle's {metrics[-1]} is reached "
+        f"({look[best.backbone][2]}, {best.setting})",
+        f"Oracle: ranks by the truth, ties at random. Mean of {seeds_text(shares['seeds'])}, 95 % bootstrap interval "
+        "over clips.",
     )
     return figure
 
 
-def learning_curves(logs):
+def learning_curves(logs: pd.DataFrame) -> Figure:
     """Validation mAP@10 by epoch; a line a seed, a panel a setting. logs: setting, backbone, seed, epoch, score."""
-    use_style()
     settings, look = setting_order(logs["setting"]), looks(logs["backbone"])
-    figure, axes = plt.subplots(
-        1,
-        len(settings),
-        figsize=(1.2 + max(4, 2.1 * len(settings)), 3.0),
-        sharey=True,
-        layout="constrained",
-        squeeze=False,
+    width = max(1.7, *(text_inches(setting) for setting in settings))
+    figure, axes = panels(
+        1, len(settings), (width, 2.2), legend_labels=[label for _, _, label in look.values()], sharey=True
     )
     for axis, setting in zip(axes[0], settings, strict=True):
         for (backbone, _), rows in logs[logs["setting"] == setting].groupby(["backbone", "seed"], sort=False):
-            best = rows.loc[rows["score"].idxmax()]
-            axis.plot(rows["epoch"], 100 * rows["score"], color=look[backbone][0], lw=1.1, alpha=0.75)
-            axis.plot(best["epoch"], 100 * best["score"], look[backbone][1], color=look[backbone][0], ms=4)
+            shade, marker, _ = look[str(backbone)]
+            kept = rows.nlargest(1, "score")
+            axis.plot(rows["epoch"], 100 * rows["score"], color=shade, lw=1.1, alpha=0.75)
+            axis.plot(kept["epoch"], 100 * kept["score"], marker, color=shade, ms=4)
         axis.set(title=setting, xlabel="epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes[0, 0].set_ylabel("validation mAP@10 (%)")
-    handles = [Line2D([], [], color=shade, marker=marker, label=name, ms=4) for shade, marker, name in look.values()]
-    legend(figure, handles)
+    legend(figure, _handles(look))
     last = logs.sort_values("epoch").groupby(["setting", "backbone", "seed"]).tail(1).index
     best = logs.groupby(["setting", "backbone", "seed"])["score"].idxmax()
     say(

@@ -1,14 +1,19 @@
 """When stage 2 helps: gains beside the strength of student and teacher and the ambiguity of the corpus, on one page."""
 
-import matplotlib.pyplot as plt
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
 
-from corrlib.figures.style import PALETTE, legend, looks, say, seeds_text, use_style
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from corrlib.figures.style import PALETTE, legend, looks, panel_title, panels, say, seeds_text, wrap
 
 CAUSES = {
-    "student": "student after stage 1,\nshare of the oracle",
-    "lead": "teacher − student,\nshare of the oracle",
-    "wholly": "share of clips that a\ncaption describes wholly",
+    "student": "student after stage 1: {measure} (%)",
+    "lead": "teacher − student: {measure} (points)",
+    "wholly": "share of clips that a caption describes wholly (%)",
 }
 KINDS = {
     "all": "the study itself",
@@ -16,64 +21,74 @@ KINDS = {
     "share": "less data, equal epochs",
     "steps": "less data, equal steps",
     "swapped": "wrong captions",
+    "other": "another variant",
 }
+SHADES = dict(zip(KINDS, ("0.2", *PALETTE, "#56B4E9"), strict=True))
 
 
-def when_it_helps(table, explained, metrics=("annotated mAP@10", "true mAP@10")):
+def kind_of(variant: str) -> str:
+    """Key of KINDS that a variant's name says, `other` where it says none."""
+    if variant.endswith("-steps"):
+        return "steps"
+    return next((kind for kind in KINDS if variant == kind or variant.startswith(f"{kind}-")), "other")
+
+
+def when_it_helps(
+    table: pd.DataFrame, explained: pd.DataFrame, metrics: Sequence[str] = ("annotated mAP@10", "true mAP@10")
+) -> Figure:
     """Gain of `ensemble` over `continued` in every variant, against what might explain it; a row of panels a metric.
 
-    table: variants.when_it_helps; explained: variants.explained, whose rank correlations stand in the titles.
+    table: of reports.variants.when_it_helps (a cause that is not known is NaN and gets no panel); explained: of
+    reports.variants.explained, whose rank correlations stand in the titles.
     """
-    use_style()
-    metrics, look = [m for m in metrics if m in set(table["metric"])], looks(table["backbone"])
-    shades = dict(zip(KINDS, ("0.2", *PALETTE), strict=True))
-    kind_of = {
-        v: "steps" if v.endswith("-steps") else next((k for k in KINDS if v.startswith(k)), "all")
-        for v in table["variant"].unique()
-    }
-    marks = dict(zip(look, "os^Dv", strict=False))
-    figure, axes = plt.subplots(
+    metrics, look = [metric for metric in metrics if metric in set(table["metric"])], looks(table["backbone"])
+    causes = [cause for cause in CAUSES if table[cause].notna().any()]
+    shades = {variant: SHADES[kind_of(variant)] for variant in table["variant"].unique()}
+    kinds = [kind for kind in KINDS if kind in {kind_of(variant) for variant in shades}]
+    handles = [Line2D([], [], ls="", marker="o", ms=4.5, color=SHADES[kind], label=KINDS[kind]) for kind in kinds]
+    if len(look) > 1:
+        handles += [
+            Line2D([], [], ls="", marker=mark, ms=4.5, color="0.6", label=name) for _, mark, name in look.values()
+        ]
+    width = 2.6
+    figure, axes = panels(
         len(metrics),
-        len(CAUSES),
-        figsize=(3.1 * len(CAUSES) + 1.6, 2.9 * len(metrics) + 0.5),
-        layout="constrained",
-        squeeze=False,
+        len(causes),
+        (width, 2.6),
+        legend_labels=[str(handle.get_label()) for handle in handles],
         sharey="row",
         sharex="col",
     )
     for line, metric in zip(axes, metrics, strict=True):
-        own = table[table["metric"] == metric]
-        for axis, (cause, name) in zip(line, CAUSES.items(), strict=True):
+        for axis, cause in zip(line, causes, strict=True):
             axis.axhline(0, color="0.4", lw=1, zorder=0)
-            for row in own.itertuples():
-                bars = 100 * np.array([[row.difference - row.low], [row.high - row.difference]])
+            rows: Any = table[table["metric"] == metric].itertuples()
+            for row in rows:
                 axis.errorbar(
                     100 * getattr(row, cause),
                     100 * row.difference,
-                    bars,
-                    fmt=marks[row.backbone],
+                    100 * np.array([[row.difference - row.low], [row.high - row.difference]]),
+                    fmt=look[row.backbone][1],
                     ms=4.5,
-                    color=shades[kind_of[row.variant]],
+                    color=shades[row.variant],
                     lw=1,
                     capsize=1.5,
                     alpha=0.85,
                 )
             rho = explained.loc[explained["metric"] == metric, cause].iloc[0]
-            axis.set(title=f"{metric}, ρ " + (f"{rho:+.2f}" if np.isfinite(rho) else "unknown"))
-            if metric == metrics[-1]:
-                axis.set(xlabel=f"{name} (%)")
-        line[0].set_ylabel("ensemble − continued\n(percentage points)")
-    used = [k for k in KINDS if k in kind_of.values()]
-    handles = [plt.Line2D([], [], ls="", marker="o", ms=4.5, color=shades[k], label=KINDS[k]) for k in used]
-    if len(look) > 1:
-        handles += [plt.Line2D([], [], ls="", marker=marks[b], ms=4.5, color="0.6", label=look[b][2]) for b in look]
+            panel_title(axis, f"{metric}, ρ " + (f"{rho:+.2f}" if np.isfinite(rho) else "unknown"), width)
+        line[0].set_ylabel("ensemble − continued\n(points)")
+    for axis, cause in zip(axes[-1], causes, strict=True):
+        axis.set_xlabel(wrap(CAUSES[cause].format(measure=table["measure"].iloc[0]), width - 0.2))
     legend(figure, handles)
     first = table[table["metric"] == metrics[0]]
+    above, below = int((first["low"] > 0).sum()), int((first["high"] < 0).sum())
     say(
         figure,
-        f"Stage 2 raises {metrics[0]} clearly in {int((first['low'] > 0).sum())} of {len(first)} cases",
-        f"A dot a variant of the study and backbone; {seeds_text(table['seeds'])}; bars: 95 % bootstrap interval over "
-        "clips; ρ: Spearman's rank correlation. The variants were not drawn at random: correlations describe them, "
-        "they do not prove a cause.",
+        f"Stage 2 on the estimate, {metrics[0]}: clearly above continued in {above} of {len(first)} cases, below in "
+        f"{below}",
+        f"A dot a variant of the study and backbone; {seeds_text(table['seeds'])}; percentage points, bars: 95 % "
+        "bootstrap interval over clips; ρ: Spearman's rank correlation. The variants were not drawn at random: "
+        "correlations describe them, they do not prove a cause.",
     )
     return figure

@@ -7,9 +7,8 @@ from corrlib.reports.results import METRICS
 from corrlib.study import runs
 
 
-def compare(run_a, run_b, resamples=2000):
-    """Paired difference a - b of every metric that both runs know: DataFrame metric, a, b, difference, low, high, p,
-    p_holm.
+def compare(run_a: str, run_b: str, resamples: int = 2000) -> pd.DataFrame:
+    """Paired difference a - b of every metric that both runs know: metric, a, b, difference, low, high, p, p_holm.
 
     Runs are named `study/run`. 95 % interval by bootstrap over clips, p by randomisation test over clips, corrected
     after Holm over the metrics. ValueError where the two were judged on different captions.
@@ -37,7 +36,7 @@ def compare(run_a, run_b, resamples=2000):
     return table.assign(p_holm=holm(table["p"].tolist()))
 
 
-def _queries(name):
+def _queries(name: str) -> pd.DataFrame:
     study, slash, run = name.partition("/")
     if not slash:
         raise ValueError(f"'{name}' names no run; write study/run")

@@ -5,6 +5,7 @@ Tables have one row a query with the columns `caption_id` (the query), `clip` (w
 tagging) and `value`, so that `results` can pair them.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from corrlib import soundscapes
 from corrlib.corpora.splits import open_corpora
 from corrlib.evaluation.embeddings import load_embeddings
 from corrlib.evaluation.metrics import per_query
+from corrlib.figures.style import SETTING_ORDER
 from corrlib.models.build import rebuild_encoder
 from corrlib.reports import results
 from corrlib.study import runs
@@ -25,56 +27,57 @@ TASKS = {
     "clip-to-clip nDCG@10": "other clips, gain: the share of facts that two scenes have in common",
     "zero-shot tagging mAP": "clips of a class, by the similarity to its bare name",
 }
-SETTINGS = ("stage1", "continued", "self", "ensemble")
 
 
-def clip_to_caption(clips, captions, clip_of_caption):
-    """AP@10 of each clip's own captions among all. clips (N, E), captions (C, E), clip_of_caption (C,)."""
-    relevance = (clip_of_caption[:, None] == torch.arange(len(clips))[None, :]).float()
-    return _table(per_query(captions @ clips.T, relevance)["ap@10"])
+def clip_to_caption(
+    clip_embeddings: torch.Tensor, caption_embeddings: torch.Tensor, clip_of_caption: torch.Tensor
+) -> pd.DataFrame:
+    """AP@10 of each clip's own captions among all. Embeddings (N, E) and (C, E), clip_of_caption (C,)."""
+    relevance = (clip_of_caption[:, None] == torch.arange(len(clip_embeddings))[None, :]).float()
+    return _table(per_query(caption_embeddings @ clip_embeddings.T, relevance)["ap@10"])
 
 
-def scene_overlap(all_facts):
+def scene_overlap(all_facts: Sequence[set]) -> np.ndarray:
     """(N, N) float32: facts that two scenes share, as a share of those that either has (Jaccard). all_facts: N sets."""
-    names = {fact: place for place, fact in enumerate(sorted({f for facts in all_facts for f in facts}))}
-    table = np.zeros((len(all_facts), len(names)), np.float32)
+    column_of = {fact: place for place, fact in enumerate(sorted({fact for facts in all_facts for fact in facts}))}
+    has_fact = np.zeros((len(all_facts), len(column_of)), np.float32)
     for row, facts in enumerate(all_facts):
-        table[row, [names[f] for f in facts]] = 1
-    shared, size = table @ table.T, table.sum(1)
+        has_fact[row, [column_of[fact] for fact in facts]] = 1
+    shared, size = has_fact @ has_fact.T, has_fact.sum(1)
     return shared / np.maximum(size[:, None] + size[None, :] - shared, 1)
 
 
-def clip_to_clip(clips, overlap):
-    """nDCG@10 of each clip as a query for the others, their `overlap` (N, N) with it as gain; itself left out."""
-    similarity, gain = clips @ clips.T, torch.as_tensor(overlap).clone()
+def clip_to_clip(clip_embeddings: torch.Tensor, overlap: np.ndarray) -> pd.DataFrame:
+    """nDCG@10 of each clip (N, E) as a query for the others; gain: their `overlap` (N, N) with it. Itself left out."""
+    similarity, gain = clip_embeddings @ clip_embeddings.T, torch.as_tensor(overlap).clone()
     similarity.fill_diagonal_(-2)  # below every cosine
     gain.fill_diagonal_(0)
     return _table(per_query(similarity, gain)["ndcg@10"])
 
 
-def tagging(clips, names, tags):
+def tagging(clip_embeddings: torch.Tensor, name_embeddings: torch.Tensor, tags: np.ndarray) -> pd.DataFrame:
     """Average precision of every class that occurs: all clips ranked by similarity to its name.
 
-    clips (N, E), names (classes, E), tags (N, classes) of 0 and 1. Ties in row order.
+    Embeddings (N, E) and (classes, E), tags (N, classes) of 0 and 1. Ties in row order.
     """
-    scores, tags = (clips @ names.T).numpy(), np.asarray(tags) > 0
-    found = [average_precision(scores[:, c], tags[:, c]) for c in range(tags.shape[1]) if tags[:, c].any()]
-    return _table(np.array(found))
+    scores, tagged = (clip_embeddings @ name_embeddings.T).numpy(), np.asarray(tags) > 0
+    occurring = np.flatnonzero(tagged.any(0))
+    return _table(np.array([average_precision(scores[:, c], tagged[:, c]) for c in occurring]))
 
 
-def average_precision(scores, relevant):
+def average_precision(scores: Sequence[float] | np.ndarray, relevant: Sequence[int] | np.ndarray) -> float:
     """Mean over the relevant items of the precision at their rank, ties in row order; scores, relevant (N,)."""
     hits = np.asarray(relevant, bool)[np.argsort(-np.asarray(scores), kind="stable")]
     return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
 
 
-def _table(values):
+def _table(values: pd.Series | np.ndarray) -> pd.DataFrame:
     numbers = np.arange(len(values))
     return pd.DataFrame({"caption_id": numbers, "clip": numbers, "value": np.asarray(values)})
 
 
 @cache
-def _scenes(folder, split):
+def _scenes(folder: str, split: str) -> tuple[np.ndarray, list[str], np.ndarray]:
     """(overlap (N, N), class names, tags (N, classes)) of a split of the built-in corpus."""
     scenes = soundscapes.load_scenes(folder)[split]
     _, names, tags = soundscapes.load_tags(folder, split)
@@ -82,59 +85,44 @@ def _scenes(folder, split):
 
 
 @torch.no_grad()
-def judge_run(study, run):
+def judge_run(study: str, run: str) -> dict[str, pd.DataFrame]:
     """{task: table} of a finished training run; of a corpus without known scenes only clip-to-caption."""
     given = runs.read_manifest(study, run)["parameters"]
     parameters = check(StageTwoParameters if "student" in given else StageOneParameters, given)
     corpora, split = open_corpora(parameters), parameters.evaluate_on
-    clips, captions = load_embeddings(study, run, split)
+    clip_embeddings, caption_embeddings = load_embeddings(study, run, split)
     names = iter(TASKS)
-    found = {next(names): clip_to_caption(clips, captions, corpora.items(split).clip_of_caption)}
+    clip_of_caption = corpora.items(split).clip_of_caption
+    tables = {next(names): clip_to_caption(clip_embeddings, caption_embeddings, clip_of_caption)}
     if corpora.name == "soundscapes":
         overlap, classes, tags = _scenes(str(corpora.folder), split)
-        found[next(names)] = clip_to_clip(clips, overlap)
+        tables[next(names)] = clip_to_clip(clip_embeddings, overlap)
         encoder = rebuild_encoder(study, run).eval()
-        found[next(names)] = tagging(clips, encoder.embed_captions(classes).float().cpu(), tags)
-    return found
+        tables[next(names)] = tagging(clip_embeddings, encoder.embed_captions(classes).float().cpu(), tags)
+    return tables
 
 
-def judge_study(study):
-    """{task: results.Judged} of all finished runs of the four settings."""
-    found = results.one_run_each(study, runs.gather(study))
-    found = found[found["setting"].isin(SETTINGS)]
-    prints = results.check_same_data(study, found)
-    tables = {}
-    for row in found.itertuples():
-        for task, table in judge_run(study, row.run).items():
-            tables.setdefault(task, {}).setdefault((row.backbone, row.setting), {})[row.seed] = table
-    same = len(prints) > 1 and len(set(prints.values())) == 1
-    return {task: results.Judged(study, queries, same) for task, queries in tables.items()}
+def judge_study(study: str) -> dict[str, results.Judged]:
+    """{task: results.Judged} of all finished runs of the settings in SETTING_ORDER."""
+    training_runs = results.one_run_each(study, runs.gather(study))
+    training_runs = training_runs[training_runs["setting"].isin(SETTING_ORDER)]
+    fingerprints = results.check_same_data(study, training_runs)
+    by_task: dict[str, results.Queries] = {}
+    keys = training_runs[["run", "backbone", "setting", "seed"]].itertuples(index=False, name=None)
+    for run, backbone, setting, seed in keys:
+        for task, table in judge_run(study, run).items():
+            by_task.setdefault(task, {}).setdefault((backbone, setting), {})[seed] = table
+    same_clips = results.share_clips(fingerprints)
+    return {task: results.Judged(study, queries, same_clips) for task, queries in by_task.items()}
 
 
-def summarise(judged, resamples):
+def summarise(judged: dict[str, results.Judged], resamples: int) -> pd.DataFrame:
     """As results.summarise, one metric a task."""
-    return pd.concat(
-        [results.summarise(own, resamples, {task: "value"}) for task, own in judged.items()], ignore_index=True
-    )
+    tables = [results.summarise(own, resamples, {task: "value"}) for task, own in judged.items()]
+    return pd.concat(tables, ignore_index=True)
 
 
-def compare(judged, resamples):
+def compare(judged: dict[str, results.Judged], resamples: int) -> pd.DataFrame:
     """As results.compare, Holm's correction within a task."""
-    return pd.concat(
-        [results.compare(own, resamples, {task: "value"}) for task, own in judged.items()], ignore_index=True
-    )
-
-
-def answer(differences):
-    """Does the gain of `ensemble` over `continued` carry over? One line a task, as Markdown."""
-    lines = []
-    rows = differences[(differences["against"] == "continued") & (differences["setting"] == "ensemble")]
-    for task in rows["metric"].unique():
-        own = rows[rows["metric"] == task]
-        up, down = int((own["low"] > 0).sum()), int((own["high"] < 0).sum())
-        parts = "; ".join(f"{row.backbone} {results.points(row)}" for row in own.itertuples())
-        lines.append(
-            f"- **{task}**: `ensemble` clearly above `continued` in {up} of {len(own)} comparisons, clearly below "
-            f"in {down}. {parts}."
-        )
-    return "\n".join(lines)
+    tables = [results.compare(own, resamples, {task: "value"}) for task, own in judged.items()]
+    return pd.concat(tables, ignore_index=True)

@@ -1,5 +1,7 @@
 """Variants of a study, each with models of its own from stage 1 on: gains, strengths, and when stage 2 helps."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -9,120 +11,110 @@ from corrlib.study import runs
 WHOLE = "all"  # the study's own models, as one more variant
 SHARE = r"^share-([0-9.]+)$"
 SHARE_SAME_STEPS = r"^share-([0-9.]+)-steps$"
+CAUSES = ("student", "lead", "wholly")
+TRUE, ANNOTATED = "share of the oracle's true mAP@10", "annotated mAP@10"  # what strength is measured by
 
 
-def _of(setting, variant):
+def _of(setting: str, variant: str) -> str:
     return setting if variant == WHOLE else f"{setting}-{variant}"
 
 
-def gains(study, variants, resamples, settings=("ensemble",)):
+def gains(study: str, variants: Iterable[str], resamples: int, settings: Sequence[str] = ("ensemble",)) -> pd.DataFrame:
     """Each variant's settings compared with its own `continued`; as `ablations.against_control`, with `variant`.
 
     p values are corrected after Holm over all rows of a metric. The study's own models are the variant `all`.
+    FileNotFoundError names what a variant lacks.
     """
     tables = []
     for variant in (WHOLE, *variants):
         judged, _ = ablations.load(
-            study, [_of(s, variant) for s in settings], _of("continued", variant), _of("stage1", variant)
+            study,
+            [_of(setting, variant) for setting in settings],
+            _of("continued", variant),
+            _of("stage1", variant),
         )
         table = ablations.against_control(judged, resamples)
-        tables.append(table.assign(variant=variant, point=[p.removesuffix(f"-{variant}") for p in table["point"]]))
-    table = pd.concat(tables, ignore_index=True)
-    return results.holm_within(table, "metric")
+        points = [point.removesuffix(f"-{variant}") for point in table["point"]]
+        tables.append(table.assign(variant=variant, point=points))
+    return results.holm_within(pd.concat(tables, ignore_index=True), "metric")
 
 
-def strengths(study, variants, metric="true mAP@10"):
+def strengths(study: str, variants: Iterable[str]) -> pd.DataFrame:
     """How strong each variant's students and teacher are, and how ambiguous its corpus; means over seeds.
 
-    Columns variant, backbone, student, teacher (shares of the oracle's `metric`), wholly (mean share of the evaluation
-    clips that a caption describes wholly), partly, same_steps (whether training was prolonged).
+    Columns variant, backbone, measure, student, teacher, wholly, partly. Where the truth is known, `measure` is TRUE,
+    student and teacher are shares of what an oracle reaches, wholly is the mean share of the evaluation clips that a
+    caption describes wholly, partly that of those described partly. Elsewhere `measure` is ANNOTATED, student and
+    teacher are that metric itself, wholly and partly NaN.
     """
-    relevance, measure = metric.split(" ")
-    found, rows = runs.gather(study), []
+    training_runs, rows = runs.gather(study), []
     for variant in (WHOLE, *variants):
-        for backbone in sorted(found["backbone"].unique()):
-            own = []
-            for seed in sorted(found["seed"].unique()):
-                run = f"{_of('stage1', variant)}-{backbone}-seed{seed}"
-                if not runs.is_finished(study, run):
-                    continue
-                corpus = _data_metrics(study, variant, seed)
-                ensemble = runs.read_metrics(study, f"{_of('correspondences', variant)}-seed{seed}")
-                ceiling = corpus["ceilings"][metric]
-                own.append(
-                    {
-                        "student": runs.read_metrics(study, run)[relevance][measure] / ceiling,
-                        "teacher": ensemble[relevance][measure] / ceiling,
-                        "wholly": corpus["mean_wholly"] / corpus["clips"],
-                        "partly": corpus["share_partly"],
-                    }
-                )
-            if own:
-                rows.append({"variant": variant, "backbone": backbone, **pd.DataFrame(own).mean().to_dict()})
+        for backbone in sorted(training_runs["backbone"].unique()):
+            by_seed = [
+                _strength(study, variant, run, seed)
+                for seed in sorted(training_runs["seed"].unique())
+                if runs.is_finished(study, run := f"{_of('stage1', variant)}-{backbone}-seed{seed}")
+            ]
+            if by_seed:
+                table = pd.DataFrame(by_seed)
+                means = table.drop(columns="measure").mean().to_dict()
+                rows.append({"variant": variant, "backbone": backbone, "measure": table["measure"].iloc[0], **means})
     return pd.DataFrame(rows)
 
 
-def _data_metrics(study, variant, seed):
+def _strength(study: str, variant: str, run: str, seed: int) -> dict[str, float | str]:
+    corpus = _data_metrics(study, variant, seed)
+    student = runs.read_metrics(study, run)
+    teacher = runs.read_metrics(study, f"{_of('correspondences', variant)}-seed{seed}")
+    ceiling = corpus.get("ceilings", {}).get("true mAP@10")
+    if ceiling is None:
+        values = {"student": student["annotated"]["mAP@10"], "teacher": teacher["annotated"]["mAP@10"]}
+        return {"measure": ANNOTATED, **values, "wholly": np.nan, "partly": np.nan}
+    return {
+        "measure": TRUE,
+        "student": student["true"]["mAP@10"] / ceiling,
+        "teacher": teacher["true"]["mAP@10"] / ceiling,
+        "wholly": corpus["mean_wholly"] / corpus["clips"],
+        "partly": corpus["share_partly"],
+    }
+
+
+def _data_metrics(study: str, variant: str, seed: int) -> dict:
     own = f"data-{variant}-seed{seed}"
     return runs.read_metrics(study, own if runs.is_finished(study, own) else f"data-seed{seed}")
 
 
-def when_it_helps(gained, strong):
-    """One row a variant, backbone and metric: the gain of `ensemble` over `continued` beside the strengths."""
-    own = gained[(gained["point"] == "ensemble") & (gained["backbone"] != results.POOLED)]
-    return own.merge(strong, on=["variant", "backbone"]).assign(lead=lambda t: t["teacher"] - t["student"])
+def when_it_helps(gained: pd.DataFrame, strong: pd.DataFrame) -> pd.DataFrame:
+    """`gains` of `ensemble` of single backbones with `strengths` beside them, and `lead`: teacher minus student."""
+    rows = results.of_each(gained[gained["point"] == "ensemble"])
+    return rows.merge(strong, on=["variant", "backbone"]).assign(lead=lambda t: t["teacher"] - t["student"])
 
 
-def by_share(gained):
+def by_share(gained: pd.DataFrame) -> pd.DataFrame:
     """Rows of the shares of the training data: `value` and `regime` (equal epochs or equal steps); all of it in both.
 
     Of the backbones that were trained on shares.
     """
-    parts, shared = [], gained.loc[gained["variant"].str.match(r"^share-"), "backbone"]
+    parts = []
+    shared = gained.loc[gained["variant"].str.match(r"^share-"), "backbone"]
     gained = gained[gained["backbone"].isin(shared)]
     for regime, pattern in (("equal epochs", SHARE), ("equal steps", SHARE_SAME_STEPS)):
-        own = gained.assign(value=pd.to_numeric(gained["variant"].str.extract(pattern)[0]))
-        own.loc[own["variant"] == WHOLE, "value"] = 1.0
-        own = own.dropna(subset="value")
-        if (own["variant"] != WHOLE).any():
-            parts.append(own.assign(regime=regime))
+        rows = gained.assign(value=pd.to_numeric(gained["variant"].str.extract(pattern)[0]))
+        rows.loc[rows["variant"] == WHOLE, "value"] = 1.0
+        rows = rows.dropna(subset="value")
+        if (rows["variant"] != WHOLE).any():
+            parts.append(rows.assign(regime=regime))
     return pd.concat(parts, ignore_index=True) if parts else gained.iloc[:0].assign(value=[], regime=[])
 
 
-def explained(table, causes=("student", "lead", "wholly")):
-    """Spearman correlation of each cause with the gain over all variants and backbones, by metric; no claim of
-    cause.
+def explained(table: pd.DataFrame, causes: Sequence[str] = CAUSES) -> pd.DataFrame:
+    """Spearman correlation of each cause with the gain over all variants and backbones: metric, points, a cause each.
+
+    table: `when_it_helps`. NaN for fewer than three points or an unknown cause. No claim of cause.
     """
     rows = []
-    for metric, own in table.groupby("metric", sort=False):
-        ranks = own[["difference", *causes]].rank()
-        found = ranks.corr().loc["difference"] if len(own) > 2 else pd.Series(np.nan, ranks.columns)
-        rows.append({"metric": metric, "points": len(own), **{cause: found[cause] for cause in causes}})
+    for metric, part in table.groupby("metric", sort=False):
+        ranks = part[["difference", *causes]].rank()
+        correlations = ranks.corr().loc["difference"] if len(part) > 2 else pd.Series(np.nan, ranks.columns)
+        rows.append({"metric": metric, "points": len(part), **{cause: correlations[cause] for cause in causes}})
     return pd.DataFrame(rows)
-
-
-def answer(table, shares, rounds):
-    """The answer of 10, rendered from its tables, as Markdown. rounds: rows of the second round, or empty."""
-    lines = []
-    for metric in ("annotated mAP@10", "true mAP@10"):
-        own = table[table["metric"] == metric]
-        clear = own[(own["low"] > 0)]
-        lines.append(
-            f"- **{metric}**: `ensemble` clearly above `continued` in {len(clear)} of {len(own)} variants and "
-            f"backbones, clearly below in {int((own['high'] < 0).sum())}."
-        )
-        for regime, part in shares[shares["metric"] == metric].groupby("regime"):
-            part = part[part["backbone"] != results.POOLED].sort_values("value")
-            lines.append(
-                f"  - Share of the training data, {regime}: "
-                + "; ".join(f"{row.value:g} {results.points(row)}" for row in part.itertuples())
-                + "."
-            )
-        other = own[own["variant"].str.match("swapped|ambiguity")]
-        lines += [f"  - {row.variant}, {row.backbone}: {results.points(row)}." for row in other.itertuples()]
-    lines += [
-        f"- Second round, {row.metric}, `{row.point}` against as much training: {results.points(row)}."
-        for row in rounds.itertuples()
-        if row.metric in ("annotated mAP@10", "true mAP@10")
-    ]
-    return "\n".join(lines)

@@ -61,6 +61,8 @@ class _Planner:
                 if name in parameters:
                     raise ParameterError(f"'{name}' is given by the plan; remove it")
             checked = check(KINDS[kind], {"study": self.name, "run": run, **parameters})
+            if getattr(checked, "target", "") == "true" and checked.corpus != "soundscapes":
+                raise ParameterError("target 'true' needs a corpus whose truth is known; choose corpus 'soundscapes'")
         except ParameterError as error:
             raise ParameterError(f"{self.path}, section {kind}, run '{run}': {error}") from None
         self.plans[run] = Plan(
@@ -206,6 +208,7 @@ class _Planner:
         for notebook, names in study.ablations.items():
             points = [name for name in names if name not in study.variants]
             variants = [name for name in names if name in study.variants]
+            self._check_controls(notebook, points, variants)
             self.add(
                 "ablation",
                 notebook.split("_", 1)[1],
@@ -218,6 +221,25 @@ class _Planner:
         if study.explore:
             self.add("explore", "explore", NOTEBOOKS["explore"], everything, here)
         self.add("results", "results", NOTEBOOKS["results"], everything, here)
+
+    def _check_controls(self, notebook, points, variants):
+        """An ablation is refused now, not after all training, where what it compares with is never run."""
+        study = self.study
+        wanted = [("continued", "every point", study.settings)]
+        for point in points:
+            if notebook.startswith("09") and point.startswith("self") and "-lr-" in point:
+                wanted.append((f"continued-lr-{point.partition('-lr-')[2]}", f"'{point}'", study.points))
+            if notebook.startswith("10") and point in ("second", "second-same"):
+                wanted.append(("second-continued", f"'{point}'", study.points))
+        if notebook.startswith("10"):
+            wanted += [("ensemble", "every variant", study.settings)]
+            wanted += [(s, f"'{v}'", study.variants[v].settings) for v in variants for s in ("continued", "ensemble")]
+        for control, point, there in wanted:
+            if control not in there:
+                raise ParameterError(
+                    f"{self.path}: ablation '{notebook}' needs '{control}' to judge {point} by; add it to the study's "
+                    "settings or points, or to the variant's settings"
+                )
 
     def _needs(self, points, variants):
         chosen = self.study.point_backbones or self.study.backbones

@@ -96,11 +96,34 @@ def test_targets_and_students(study):
     quality, differences = ablations.targets("abl", found), ablations.against_control(judged, 200)
     table = ablations.targets_and_students(quality, differences)
     assert ablations.association(table, "annotated mAP@10") == pytest.approx(1)
-    assert ablations.controls(differences, quality) == [("`uniform` targets destroy annotated retrieval", True)]
+    assert ablations.controls(differences) == [("uniform", "annotated mAP@10", "below", True)]
+    turned = differences.assign(low=-differences["high"], high=-differences["low"])
+    assert ablations.controls(turned) == [("uniform", "annotated mAP@10", "below", False)]
     warm = ablations.along(differences, r"^temperature-(.+)$", also={"good": 0.05})
     assert warm[warm["metric"] == "annotated mAP@10"]["value"].tolist() == [0.03, 0.05, 0.2]
-    text = ablations.answer_targets(table, differences, quality)
-    assert "best `good` with +5.00 points" in text and "worst `uniform` with -20.00 points" in text
+    ends = {metric: (best.point, worst.point) for metric, best, worst in ablations.extremes(differences)}
+    assert ends == {metric: ("good", "uniform") for metric in ("annotated mAP@10", "true nDCG@10")}
+    _, best, worst = ablations.extremes(differences)[0]
+    assert best.difference == pytest.approx(0.05) and worst.difference == pytest.approx(-0.2)
+    assert ablations.listed(differences[differences["point"] == "good"], "annotated mAP@10").startswith("good +5.00 p")
+
+
+def test_where_no_target_could_be_judged_students_are_compared_all_the_same(study):
+    for path in study.rglob("target.json"):
+        path.unlink()
+    judged, training_runs = ablations.load("abl", POINTS)
+    quality, differences = ablations.targets("abl", training_runs), ablations.against_control(judged, 200)
+    assert quality.empty and {"point", "rank_correlation", *ablations.MASSES} <= set(quality)
+    table = ablations.targets_and_students(quality, differences)
+    assert len(table) == len(differences) and table["rank_correlation"].isna().all()
+    assert np.isnan(ablations.association(table, "annotated mAP@10"))
+    figure = plots.targets_and_students(table)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == POINTS[:1] + POINTS[2:]
+
+
+def test_without_points_of_their_own_control_there_is_an_empty_table(study):
+    table = ablations.with_own_controls("abl", {}, 200)
+    assert table.empty and list(table) == list(ablations.against_control(ablations.load("abl", POINTS)[0], 50))
 
 
 def test_destroyed_students_do_not_hide_the_others(study):
@@ -222,6 +245,26 @@ def test_points_become_runs(tmp_path):
         ({"points": {"x": {"targets": "true"}}}, "unknown parameter 'targets'; did you mean 'target'"),
         ({"points": {"x": {"teachers": ["mn_tin"]}}}, "point 'x', teachers, names 'mn_tin'; did you mean 'mn_tiny'"),
         ({"point_backbones": ["passt"]}, "point_backbones or a variant names 'passt'; did you mean 'passt_tiny'"),
+        (
+            {"points": {"x": {"target": "true"}}, "data": {"corpus": "clotho"}},
+            "run 'x-passt_tiny-seed1': target 'true' needs a corpus whose truth is known",
+        ),
+        (
+            {"settings": ["ensemble"], "ablations": {"08_ablation_ensembles": ["ensemble"]}},
+            "'08_ablation_ensembles' needs 'continued' to judge every point by",
+        ),
+        (
+            {"points": {"self-lr-1": {"target": "self"}}, "ablations": {"09_ablation_losses": ["self-lr-1"]}},
+            "'09_ablation_losses' needs 'continued-lr-1' to judge 'self-lr-1' by",
+        ),
+        (
+            {"points": {"second": {"student": "ensemble"}}, "ablations": {"10_ablation_scale": ["second"]}},
+            "'10_ablation_scale' needs 'second-continued' to judge 'second' by",
+        ),
+        (
+            {"variants": {"half": {"settings": ["ensemble"]}}, "ablations": {"10_ablation_scale": ["half"]}},
+            "'10_ablation_scale' needs 'continued' to judge 'half' by",
+        ),
         ({"ablations": {"07_ablation": []}}, "no notebook notebooks/07_ablation.ipynb"),
         (
             {"ablations": {"07_ablation_targets": ["tru"]}, "points": {"true": {"target": "true"}}},

@@ -15,7 +15,7 @@ from corrlib.corpora.parts import swap_captions, take
 from corrlib.corpora.splits import open_corpora
 from corrlib.models.backbones import build_backbone
 from corrlib.models.build import build_encoder
-from corrlib.reports import ablations, variants
+from corrlib.reports import ablations, results, variants
 from corrlib.study import reproduce, runs
 from corrlib.study.parameters import ParameterError, StageOneParameters, check
 from corrlib.study.plan import plan_runs
@@ -265,8 +265,7 @@ def test_strengths_are_shares_of_the_oracle(finished):
     assert leads == pytest.approx({"all": 0.2, "share-0.5": 0.4, "share-0.5-steps": 0.3})
     ranks = variants.explained(table).set_index("metric").loc["annotated mAP@10"]
     assert ranks["student"] == pytest.approx(-0.5) and ranks["lead"] == pytest.approx(0.5) and ranks["points"] == 3
-    text = variants.answer(table, variants.by_share(table), table.iloc[:0])
-    assert "clearly above `continued` in 2 of 3" in text and "clearly below in 1" in text
+    assert results.clear(own) == (2, 1, 3)
 
 
 def test_self_distillation_is_paired_at_its_own_rate():
