@@ -81,7 +81,9 @@ def build_target(parameters, items, embeddings_of, truth=None, validation=None):
         return uniform()
     if kind == "captions":
         return captions(items, temperature)
-    names = [parameters.student] if kind == "self" else (parameters.teachers or [parameters.student])
+    names = [parameters.student] if kind == "self" else list(parameters.teachers)
+    if kind != "self" and len(set(names)) < 2:
+        raise ValueError(f"target '{kind}' needs at least two different teachers, not {names}")
     weights, combine, order = None, parameters.combine, None
     if combine == "best":
         weights = [best_validation_score(parameters.study, n) for n in names]
