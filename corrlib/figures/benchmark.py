@@ -1,7 +1,7 @@
 """How much faster than what is usual, and growth with the number of clips."""
 
 import matplotlib.pyplot as plt
-from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from corrlib.figures.style import PALETTE, legend, say, use_style
 
@@ -61,6 +61,9 @@ def growth(table):
             title=work,
             xlabel="clips, and as many captions" if work == "estimation" else "clips",
         )
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_major_formatter(LogFormatter(labelOnlyBase=True))  # plain text, as all of a figure is
+            scale.set_minor_formatter(NullFormatter())
     legend(figure, [plt.Line2D([], [], label=way, **looks[way]) for way in ways])
     say(
         figure,

@@ -1,16 +1,36 @@
-"""One style for all figures: the colour of a backbone, captions, the saver."""
+"""One style for all figures: colours, order and names of what is drawn, captions, room for text, the saver.
+
+Text is text: names and captions come from corpora and studies, so `use_style` turns off matplotlib's mathematics. A
+`$`, `_`, `^` or `%` is drawn as it stands, and no figure needs to escape anything.
+"""
 
 import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 COLOURS = {"passt": "#0072B2", "atst": "#D55E00", "mn": "#009E73", "ensemble": "#333333", "all": "#333333"}
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # of anything but backbones
 OTHER = "#CC79A7"  # a backbone that is new here; Okabe and Ito (2008)
 NAMES = {"passt": "PaSST", "atst": "ATST-Frame", "mn": "MN", "all": "all backbones", "ensemble": "stage-1 ensemble"}
-MARKERS = "osD^v"  # presets of one backbone family share its colour
-SETTINGS = ("stage1", "continued", "self", "ensemble")
+MARKERS = {"passt": "oph8", "atst": "sXPd", "mn": "^v<>", "all": "D", "ensemble": "D", "": "*HP"}
+SETTING_ORDER = (
+    "stage1",
+    "continued",
+    "self",
+    "ensemble",
+    "mixture",
+    "true",
+)  # others come behind, in alphabetical order
+POOLED = "all backbones"  # the mean over backbones, in every table that has a column `backbone`
 STYLE = {
     "figure.dpi": 110,
     "font.size": 9,
@@ -20,14 +40,18 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "svg.hashsalt": "corrlib",
+    "text.parse_math": False,
 }
 
 
-def use_style():
+def use_style() -> None:
+    """Set the style for all figures to come; text is never read as mathematics, also not in a notebook's tables."""
     plt.rcParams.update(STYLE)
+    pd.set_option("display.html.use_mathjax", False)
+    pd.set_option("styler.html.mathjax", False)
 
 
-def save(figure, folder, name, table):
+def save(figure: Figure, folder: str | Path, name: str, table: pd.DataFrame) -> None:
     """Write <name>.png (150 dpi), <name>.svg and the table behind it as <name>.csv; equal content, equal bytes."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,49 +61,107 @@ def save(figure, folder, name, table):
     table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
 
 
-def family(backbone):
+def family(backbone: str) -> str:
     """Key of COLOURS that a backbone's name begins with, or an empty string."""
     return next((key for key in COLOURS if str(backbone).startswith(key)), "")
 
 
-def colour(backbone):
+def colour(backbone: str) -> str:
+    """The colour of a backbone, the same in every figure."""
     return COLOURS.get(family(backbone), OTHER)
 
 
-def looks(backbones):
-    """{backbone: (colour, marker, label)} in the order of COLOURS; presets of one family are told apart."""
+def looks(backbones: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """{backbone: (colour, marker, label)} in the order of COLOURS; presets of one family differ in marker and label."""
     order = list(COLOURS)
     known = sorted(dict.fromkeys(backbones), key=lambda b: (order.index(family(b)) if family(b) else 9, str(b)))
-    families = [family(b) for b in known]
-    found = {}
+    families = [family(backbone) for backbone in known]
+    result = {}
     for place, (backbone, own) in enumerate(zip(known, families, strict=True)):
         single = own and families.count(own) == 1
-        found[backbone] = (
+        markers = MARKERS[own]
+        result[backbone] = (
             colour(backbone),
-            MARKERS[families[:place].count(own) % len(MARKERS)],
+            markers[families[:place].count(own) % len(markers)],
             NAMES[own] if single else str(backbone),
         )
-    return found
+    return result
 
 
-def setting_order(settings):
-    """Settings in the order of the study, those that are not part of it behind."""
-    return sorted(dict.fromkeys(settings), key=lambda s: (SETTINGS.index(s) if s in SETTINGS else 9, s))
+def setting_order(settings: Iterable[str]) -> list[str]:
+    """Settings in SETTING_ORDER, those that it does not name behind."""
+    places = {setting: place for place, setting in enumerate(SETTING_ORDER)}
+    return sorted(dict.fromkeys(settings), key=lambda setting: (places.get(setting, len(places)), setting))
 
 
-def seeds_text(seeds):
+def seeds_text(seeds: Iterable[int]) -> str:
     """`1 seed`, `3 seeds` or `2 to 3 seeds`."""
-    low, high = int(min(seeds)), int(max(seeds))
+    counts = [int(count) for count in seeds]
+    low, high = min(counts), max(counts)
     return f"{low} to {high} seeds" if low < high else f"{high} seed" + "s" * (high > 1)
 
 
-def say(figure, claim, how):
-    """The figure's caption: its claim, and how to read it."""
-    width = figure.get_figwidth()  # inches; bold 10 point is about 11 letters an inch
-    figure.suptitle("\n".join(textwrap.wrap(claim, int(11 * width))), fontsize=10, x=0.01, ha="left", fontweight="bold")
-    figure.supxlabel("\n".join(textwrap.wrap(how, int(15 * width))), fontsize=8, x=0.01, ha="left", color="0.35")
+def text_inches(text: str, size: float = 9, bold: bool = False) -> float:
+    """Width in inches of the widest line of a text at `size` points."""
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    return max(text_to_path.get_text_width_height_descent(line, font, False)[0] for line in text.split("\n")) / 72
 
 
-def legend(figure, handles):
+def wrap(text: str, inches: float, size: float = 9, bold: bool = False) -> str:
+    """The text with line breaks, so that no line is wider than `inches`; a longer word is broken."""
+    letters = len(text) or 1
+    while letters > 8:
+        lines = textwrap.wrap(text, letters)
+        widest = text_inches("\n".join(lines) or " ", size, bold)
+        if widest <= inches:
+            return "\n".join(lines)
+        longest = max(len(line) for line in lines)
+        letters = min(longest - 1, int(longest * inches / widest) + 1)
+    return "\n".join(textwrap.wrap(text, 8))
+
+
+def panels(
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    labels: Sequence[str] = (),
+    legend_labels: Sequence[str] = (),
+    **options: Any,
+) -> tuple[Figure, np.ndarray]:
+    """(figure, axes (rows, columns)): panels of `size` inches each, with room beside them for the text that they need.
+
+    labels: of the vertical axis of the leftmost panels; legend_labels: of the legend on the right; options: as of
+    `plt.subplots`.
+    """
+    use_style()
+    left = max((text_inches(label) for label in labels), default=0)
+    right = max((text_inches(label, 8) for label in legend_labels), default=0) + 0.5 * bool(legend_labels)
+    width, height = max(4.5, left + 0.4 + columns * size[0] + right), rows * size[1] + 0.9
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
+
+
+def panel_title(axis: Axes, text: str, inches: float) -> None:
+    """A panel's title, in as many lines as a panel of `inches` needs."""
+    axis.set_title("\n".join(wrap(line, inches) for line in text.split("\n")))
+
+
+def name_ticks(axis: Axes, names: Sequence[str], inches: float) -> None:
+    """Name the places 0, 1, 2 ... of the horizontal axis of a panel of `inches`; turned where they would meet."""
+    free = inches / max(1, len(names)) - 0.08
+    turned = any(text_inches(name) > free for name in names)
+    axis.set_xticks(range(len(names)), names)
+    if turned:
+        axis.set_xticklabels(names, rotation=35, ha="right", rotation_mode="anchor")
+    axis.set_xlim(-0.5, len(names) - 0.5)
+
+
+def say(figure: Figure, claim: str, how: str) -> None:
+    """The figure's caption: what it shows in one sentence, above, and how to read it, below."""
+    room = figure.get_figwidth() * 0.98 - 0.05
+    figure.suptitle(wrap(claim, room, 10, bold=True), fontsize=10, x=0.01, ha="left", fontweight="bold")
+    figure.supxlabel(wrap(how, room, 8), fontsize=8, x=0.01, ha="left", color="0.35")
+
+
+def legend(figure: Figure, handles: Sequence[Any]) -> None:
     """One legend for the whole figure, right of its panels and clear of the data."""
     figure.legend(handles=handles, loc="outside right upper")
