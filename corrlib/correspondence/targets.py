@@ -8,6 +8,7 @@ import torch
 
 from corrlib.correspondence.estimate import estimate, member_similarities
 from corrlib.correspondence.weights import choose_weights
+from corrlib.evaluation.embeddings import load_embeddings
 from corrlib.study import runs
 
 
@@ -84,19 +85,31 @@ def build_target(parameters, items, embeddings_of, truth=None, validation=None):
     names = [parameters.student] if kind == "self" else list(parameters.teachers)
     if kind != "self" and len(set(names)) < 2:
         raise ValueError(f"target '{kind}' needs at least two different teachers, not {names}")
-    weights, combine, order = None, parameters.combine, None
-    if combine == "best":
-        weights = [best_validation_score(parameters.study, n) for n in names]
-    elif combine == "chosen_weights":
-        if validation is None:
-            raise ValueError("combine 'chosen_weights' needs a validation split to choose them on")
-        found, held_out = validation
-        chosen = choose_weights([found(n) for n in names], held_out.clip_of_caption)
-        print("weights chosen on validation: " + ", ".join(f"{n} {w:.2f}" for n, w in zip(names, chosen, strict=True)))
-        weights, combine = chosen, "mean_similarity"
+    found, held_out = validation or (None, None)
+    combine, weights = member_weights(parameters.study, names, parameters.combine, held_out, found)
+    order = None
     if kind == "shuffled":
         order = torch.randperm(items.clips, generator=torch.Generator().manual_seed(parameters.seed))
     return estimated([embeddings_of(name) for name in names], temperature, combine, weights, order)
+
+
+def member_weights(study, names, combine, validation=None, embeddings_of=None):
+    """How `estimate` is to combine members: (combine, weights (M,) or None), for every `combine` of a stage-2 run.
+
+    names: of finished runs; combine: as of a stage-2 run; validation: Items of the validation split; embeddings_of:
+    function from a run's name to its embeddings of that split, the stored ones if not given. ValueError where weights
+    are to be chosen without a validation split.
+    """
+    if combine == "best":
+        return combine, [best_validation_score(study, name) for name in names]
+    if combine != "chosen_weights":
+        return combine, None
+    if validation is None:
+        raise ValueError("combine 'chosen_weights' needs a validation split to choose them on")
+    embeddings_of = embeddings_of or (lambda name: load_embeddings(study, name, "validation"))
+    chosen = choose_weights([embeddings_of(name) for name in names], validation.clip_of_caption)
+    print("weights chosen on validation: " + ", ".join(f"{n} {w:.2f}" for n, w in zip(names, chosen, strict=True)))
+    return "mean_similarity", chosen
 
 
 def best_validation_score(study, run):

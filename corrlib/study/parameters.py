@@ -197,7 +197,7 @@ class StageTwoParameters(TrainingParameters):
     learning_rate: Positive = 2e-3
     student: Name = "stage1-passt_tiny-seed1"
     target: Target = "ensemble"
-    teachers: list[Name] = Field(default=None)  # see _teachers_by_default
+    teachers: list[Name] = Field(default=None)  # pyrefly: ignore[bad-assignment]
     w_sup: Weight = 0.0
     w_dist: Weight = 1.0
     target_temperature: Positive | None = None

@@ -91,7 +91,7 @@ def session_of(clips=7, captions_a_clip=3, truth=True, folder=None, text="captio
         caption_ids=s.corpus.captions["caption_id"].tolist(),
     )
     s.clips, s.captions = (torch.nn.functional.normalize(torch.randn(n, 8, generator=draw)) for n in (clips, len(own)))
-    s.temperature, s.teachers = 0.1, ["one", "two"]
+    s.temperature, s.teachers, s.combine, s.study = 0.1, ["one", "two"], "mean_similarity", "t"
     s.__dict__["_teacher_embeddings"] = [(s.clips, s.captions), (s.clips.flip(1), s.captions)]
     s.truth = torch.rand(clips, len(own), generator=draw).numpy() if truth else None
     if folder is not None:
@@ -274,7 +274,7 @@ def test_in_a_browser(study, tmp_path):
 
     notebook = json.loads(open("notebooks/13_explore.ipynb", encoding="utf-8").read())
     cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
-    cell["source"] = [line.replace("'builtin'", "'smoke'") for line in cell["source"]]
+    cell["source"] = [line.replace('"builtin"', '"smoke"') for line in cell["source"]]
     (tmp_path / "13_explore.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     with lab(tmp_path, study[1]) as address, sync_playwright() as driver:
         browser = driver.chromium.launch(
