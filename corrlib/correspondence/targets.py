@@ -14,7 +14,7 @@ from corrlib.corpora.batches import Batch, Items
 from corrlib.corpora.seeds import derive_seed
 from corrlib.correspondence.estimation import Weights, estimate, member_similarities
 from corrlib.correspondence.weights import choose_weights
-from corrlib.evaluation.embeddings import Embeddings
+from corrlib.evaluation.embeddings import Embeddings, load_embeddings
 from corrlib.study import runs
 
 # batch -> (clip_given_caption, caption_given_clip), each (B, C), or None
@@ -108,22 +108,42 @@ def build_target(
         return uniform()
     if kind == "captions":
         return captions(items, temperature)
-    names = [parameters.student] if kind == "self" else (parameters.teachers or [parameters.student])
-    weights, combine, clip_order = None, parameters.combine, None
-    if combine == "best":
-        weights = [best_validation_score(parameters.study, name) for name in names]
-    elif combine == "chosen_weights":
-        if validation is None:
-            raise ValueError("combine 'chosen_weights' needs a validation split to choose them on")
-        held_out_embeddings_of, held_out = validation
-        weights = choose_weights([held_out_embeddings_of(name) for name in names], held_out.clip_of_caption)
-        shares = [f"{name} {weight:.2f}" for name, weight in zip(names, weights, strict=True)]
-        print(f"weights chosen on validation: {', '.join(shares)}")
-        combine = "mean_similarity"
+    names = [parameters.student] if kind == "self" else list(parameters.teachers)
+    if kind != "self" and len(set(names)) < 2:
+        raise ValueError(f"target '{kind}' needs at least two different teachers, not {names}")
+    held_out_embeddings_of, held_out = validation or (None, None)
+    combine, weights = member_weights(parameters.study, names, parameters.combine, held_out, held_out_embeddings_of)
+    clip_order = None
     if kind == "shuffled":
         generator = torch.Generator().manual_seed(derive_seed(parameters.seed, "shuffled target"))
         clip_order = torch.randperm(items.clips, generator=generator)
     return estimated([embeddings_of(name) for name in names], temperature, combine, weights, clip_order)
+
+
+def member_weights(
+    study: str,
+    names: Sequence[str],
+    combine: str,
+    validation: Items | None = None,
+    embeddings_of: Callable[[str], Embeddings] | None = None,
+) -> tuple[str, Weights | None]:
+    """How `estimate` is to combine members: (combine, weights (M,) or None), for every `combine` of a stage-2 run.
+
+    names: of finished runs; combine: as of a stage-2 run; validation: Items of the validation split; embeddings_of:
+    function from a run's name to its embeddings of that split, the stored ones if not given. ValueError where weights
+    are to be chosen without a validation split.
+    """
+    if combine == "best":
+        return combine, [best_validation_score(study, name) for name in names]
+    if combine != "chosen_weights":
+        return combine, None
+    if validation is None:
+        raise ValueError("combine 'chosen_weights' needs a validation split to choose them on")
+    embeddings_of = embeddings_of or (lambda name: load_embeddings(study, name, "validation"))
+    weights = choose_weights([embeddings_of(name) for name in names], validation.clip_of_caption)
+    shares = [f"{name} {weight:.2f}" for name, weight in zip(names, weights, strict=True)]
+    print(f"weights chosen on validation: {', '.join(shares)}")
+    return "mean_similarity", weights
 
 
 def best_validation_score(study: str, run: str) -> float:

@@ -4,9 +4,13 @@ figures.
 
 import gc
 import os
+from collections.abc import Callable
+from typing import Any
 
 import ipywidgets as w
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from IPython import get_ipython
 from IPython.display import display
 
@@ -14,34 +18,41 @@ from corrlib import figures
 from corrlib.explore import panels, stills
 from corrlib.explore.session import Session, models
 from corrlib.explore.verdicts import Verdicts
+from corrlib.figures import use_style
 from corrlib.study import runs
+from corrlib.study.parameters import ExploreParameters
 
 
-def is_interactive():
+def is_interactive() -> bool:
     """Whether somebody sits before this notebook: a Jupyter server or an editor says so, papermill does not."""
     shell = get_ipython()
     return "JPY_SESSION_NAME" in os.environ or (shell is not None and "__vsc_ipynb_file__" in shell.user_ns)
 
 
 class Desk:
-    """A session and its views. Choosing another study or model draws every view on the page anew."""
+    """A session and its views. Choosing another study or model draws every view on the page anew.
 
-    def __init__(self, parameters):
-        """parameters: ExploreParameters. FileNotFoundError if the study has no finished model."""
+    A view is a widget where somebody sits before the notebook; else its figure is shown and saved, and the view is the
+    first rows of the table behind it.
+    """
+
+    def __init__(self, parameters: ExploreParameters) -> None:
+        """FileNotFoundError if the study has no finished model."""
         self.interactive = is_interactive() if parameters.interactive is None else parameters.interactive
-        self.parameters, self._views = parameters, []
+        self.parameters = parameters
+        self._views: list[tuple[w.VBox, Callable[[], w.Widget]]] = []
         self._open(parameters.study, parameters.model)
         self._run = None if self.interactive else runs.Run(parameters, "13_explore")  # widgets leave no run behind
 
-    def _open(self, study, model):
+    def _open(self, study: str, model: str) -> None:
         self.session = Session(study, model)
         self.session.warm_up()
         gc.collect()
         gc.freeze()  # else a search waits 0.3 s for it now and then
         self.verdicts = Verdicts(runs.root() / study / "explore" / "verdicts.csv")
 
-    def chooser(self):
-        """Lists of the finished studies and of their models."""
+    def chooser(self) -> w.VBox | str:
+        """Lists of the finished studies and of their models; without widgets, what was chosen, in words."""
         if not self.interactive:
             return f"study {self.session.study}, model {self.session.model}, {self.session.items.clips:,} clips"
         known = models()
@@ -51,14 +62,14 @@ class Desk:
         )
         said = w.HTML(self._facts())
 
-        def reopen(*_):
+        def reopen(*_: Any) -> None:
             if model.value:
                 self._open(study.value, model.value)
                 said.value = self._facts()
                 for holder, make in self._views:
                     holder.children = [make()]
 
-        def relist(*_):
+        def relist(*_: Any) -> None:
             model.unobserve(reopen, "value")
             model.options = known[study.value]
             model.observe(reopen, "value")
@@ -68,47 +79,55 @@ class Desk:
         model.observe(reopen, "value")
         return w.VBox([w.HBox([study, model]), said])
 
-    def _facts(self):
+    def _facts(self) -> str:
         s = self.session
         return (
             f"{s.items.clips:,} clips and {s.items.captions:,} captions of {s.parameters.corpus} ({s.split}); "
             f"the estimate is that of {len(s.teachers)} stage-1 models"
         )
 
-    def search(self, caption, count=5):
+    def search(self, caption: str, count: int = 5) -> w.VBox | pd.DataFrame:
+        """The `count` most similar clips of a caption."""
         return self._view(
             "search",
             lambda: panels.search(self.session, caption, count),
             lambda: stills.search(self.session, caption, count),
         )
 
-    def clip(self, clip=0):
+    def clip(self, clip: int = 0) -> w.VBox | pd.DataFrame:
+        """The most probable captions of a clip (row number; with widgets, the first one shown)."""
         if not self.interactive:
+            use_style()  # a caption is no formula, in a table neither
             return self.session.best_captions(clip).round(4)
-        return self._view("clip", lambda: panels.clip(self.session), None)
+        return self._view("clip", lambda: panels.clip(self.session))
 
-    def matrix(self, clips=40):
+    def matrix(self, clips: int = 40) -> w.VBox | pd.DataFrame:
+        """A block of so many clips and one caption of each (a figure shows 24)."""
         return self._view("matrix", lambda: panels.heat_map(self.session, clips), lambda: stills.heat_map(self.session))
 
-    def partial_matches(self, count=200):
+    def partial_matches(self, count: int = 200) -> w.VBox | pd.DataFrame:
+        """The `count` pairs on which annotation and estimate disagree most."""
         return self._view(
             "partial_matches",
             lambda: panels.partial_matches(self.session, self.verdicts, count),
             lambda: stills.partial_matches(self.session, count),
         )
 
-    def _view(self, name, widgets, still):
+    def _view(
+        self, name: str, widgets: Callable[[], w.Widget], still: Callable[[], tuple[Any, pd.DataFrame]] | None = None
+    ) -> w.VBox | pd.DataFrame:
         if self.interactive:
             holder = w.VBox([widgets()])
             self._views.append((holder, widgets))
             return holder
+        assert still is not None  # a view without a still is not shown headlessly
         figure, table = still()
         figures.save(figure, self.parameters.figures, f"explore_{name}", table)
         display(figure)
         plt.close(figure)
         return table.head(10)
 
-    def answer(self):
+    def answer(self) -> str:
         """What the greatest disagreements are like, as a sentence with its numbers."""
         table, truth = self.session.partial_matches(100), self.session.truth
         above = 100 * (table["disagreement"] > 0).mean()
@@ -124,12 +143,12 @@ class Desk:
             f"{whole_of_all:.1f} % and {part_of_all:.1f} %."
         )
 
-    def finish(self):
+    def finish(self) -> None:
         """End a headless run; nothing to do where there are widgets."""
         if self._run is not None:
             self._run.finish()
 
 
-def _shares(truth):
+def _shares(truth: np.ndarray | pd.Series) -> tuple[float, float]:
     """Wholly and partly matching pairs, in percent."""
     return 100 * (truth >= 1).mean(), 100 * ((truth > 0) & (truth < 1)).mean()

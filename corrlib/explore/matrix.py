@@ -4,6 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
+from corrlib.explore.session import Session
 from corrlib.figures import content_order
 
 KINDS = {
@@ -15,7 +16,7 @@ KINDS = {
 }
 
 
-def values(session, kind):
+def values(session: Session, kind: str) -> torch.Tensor:
     """(clips, captions) of one of KINDS as a tensor; ValueError where the truth is not known."""
     if kind == "true" and session.truth is None:
         raise ValueError("the truth of this corpus is not known; choose another matrix")
@@ -30,8 +31,8 @@ def values(session, kind):
     }[kind]()
 
 
-def block(session, clips=40, seed=0):
-    """(rows, columns): some clips, one caption of each, drawn by seed, ordered by clustering the ensemble's
+def block(session: Session, clips: int = 40, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row numbers (N,) of some clips and of one caption of each: drawn by seed, ordered by clustering the ensemble's
     similarity.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -41,9 +42,9 @@ def block(session, clips=40, seed=0):
     return rows[order], columns[order]
 
 
-def heat_map(session, rows, columns, kind="clip"):
+def heat_map(session: Session, rows: torch.Tensor, columns: torch.Tensor, kind: str = "clip") -> go.FigureWidget:
     """A plotly FigureWidget: captions as rows to be read, clips as columns; hover names both. Annotated pairs are
-    ringed.
+    ringed. rows, columns: row numbers of clips and of captions, as `block` gives them; kind: of KINDS.
 
     The colours end at the 98th percentile, so that a few near certain pairs do not hide all others.
     """
@@ -88,6 +89,7 @@ def heat_map(session, rows, columns, kind="clip"):
     return go.FigureWidget(figure)
 
 
-def _plain(text):
-    """Without what plotly would take for markup or for a template."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
+def _plain(text: str) -> str:
+    """Without what plotly would take for markup, for a formula or for a template."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
+    return text.replace("$", "&#36;")  # it looks for formulas first, and reads entities after

@@ -3,21 +3,25 @@
 Every control has a label and takes keys.
 """
 
+from typing import Any
+
 import ipywidgets as w
 
 from corrlib.explore import matrix, words
+from corrlib.explore.session import Session
 from corrlib.explore.sound import Player
+from corrlib.explore.verdicts import Verdicts
 
 WIDE = w.Layout(width="640px")
 NARROW = w.Layout(width="190px")
 LABEL = {"description_width": "110px"}
 
 
-def _card(session, clip, player, **facts):
+def _card(session: Session, clip: int, player: Player, **facts: Any) -> w.HBox:
     return w.HBox([player.show(session.corpus, clip), w.HTML(words.clip_facts(session, clip, **facts))])
 
 
-def search(session, caption, count=5):
+def search(session: Session, caption: str, count: int = 5) -> w.VBox:
     """Type a caption: the ranked clips, to hear and to see."""
     box = w.Text(
         caption,
@@ -31,16 +35,16 @@ def search(session, caption, count=5):
     how_many = w.BoundedIntText(count, min=1, max=50, description="Clips", layout=NARROW, style=LABEL)
     message, cards = w.HTML(), w.VBox()
 
-    def run(*_):
+    def run(*_: Any) -> None:
         if not box.value.strip():
             message.value = "Type what should be heard."
             return
-        table = session.search(box.value, how_many.value)
+        rows: list[Any] = list(session.search(box.value, how_many.value).itertuples())
         cards.children = [
             _card(session, row.clip, Player(), similarity=row.similarity, estimated=row.estimated, place=place)
-            for place, row in enumerate(table.itertuples(), 1)
+            for place, row in enumerate(rows, 1)
         ]
-        message.value = f"{len(table)} of {session.items.clips:,} clips for “{words.escape(box.value)}”"
+        message.value = f"{len(rows)} of {session.items.clips:,} clips for “{words.escape(box.value)}”"
 
     box.observe(run, "value")
     how_many.observe(run, "value")
@@ -49,14 +53,14 @@ def search(session, caption, count=5):
     return w.VBox([w.HBox([box, button]), how_many, message, cards])
 
 
-def clip(session):
+def clip(session: Session) -> w.VBox:
     """Choose a clip: its best captions, its own starred."""
     names = [(session.name(c), c) for c in range(session.items.clips)]
     choice = w.Dropdown(options=names, description="Clip", layout=WIDE, style=LABEL)
     count = w.BoundedIntText(15, min=1, max=200, description="Captions", layout=NARROW, style=LABEL)
     player, facts, table = Player(), w.HTML(), w.HTML()
 
-    def run(*_):
+    def run(*_: Any) -> None:
         player.show(session.corpus, choice.value)
         facts.value = words.clip_facts(session, choice.value)
         table.value = words.caption_table(session.best_captions(choice.value, count.value))
@@ -67,7 +71,7 @@ def clip(session):
     return w.VBox([w.HBox([choice, count]), w.HBox([player, facts]), table])
 
 
-def heat_map(session, clips=40):
+def heat_map(session: Session, clips: int = 40) -> w.VBox:
     """The matrix of some clips and captions: hover, zoom, click to hear; the two lists do the same by keyboard."""
     known = [(title, kind) for kind, title in matrix.KINDS.items() if kind != "true" or session.truth is not None]
     kind = w.Dropdown(options=known, value="clip", description="Matrix", layout=WIDE, style=LABEL)
@@ -78,7 +82,7 @@ def heat_map(session, clips=40):
     row = w.Dropdown(description="Clip", layout=WIDE, style=LABEL)
     holder, player, facts = w.VBox(), Player(), w.HTML()
 
-    def show(*_, play=True):
+    def show(*_: Any, play: bool = True) -> None:
         if row.value is None or column.value is None:
             return
         pair = (row.value, column.value)
@@ -89,22 +93,22 @@ def heat_map(session, clips=40):
         if play:
             player.play()
 
-    def clicked(_trace, points, _state):
+    def clicked(_trace: Any, points: Any, _state: Any) -> None:
         if points.xs:
             with row.hold_trait_notifications(), column.hold_trait_notifications():
                 row.value, column.value = lists["rows"][points.xs[0]], lists["columns"][points.ys[0]]
             show()
 
-    lists = {}
+    lists: dict[str, list[int]] = {}
 
-    def redraw(*_):
+    def redraw(*_: Any) -> None:
         rows, columns = matrix.block(session, size.value, draw.value)
         lists.update(rows=rows.tolist(), columns=columns.tolist())
         figure = matrix.heat_map(session, rows, columns, kind.value)
         figure.data[0].on_click(clicked)  # pyrefly: ignore[missing-attribute]
         holder.children = [figure]
 
-    def relist(*_):
+    def relist(*_: Any) -> None:
         redraw()
         row.options = [(session.name(r), r) for r in lists["rows"]]
         column.options = [(session.items.texts[c], c) for c in lists["columns"]]
@@ -119,9 +123,9 @@ def heat_map(session, clips=40):
     return w.VBox([w.HBox([kind, size, draw]), holder, column, row, w.HBox([player, facts])])
 
 
-def partial_matches(session, verdicts, count=200):
+def partial_matches(session: Session, verdicts: Verdicts, count: int = 200) -> w.VBox:
     """Walk through pairs that nobody annotated but the ensemble estimates high; accept or reject them."""
-    rows = list(session.partial_matches(count).itertuples())
+    rows: list[Any] = list(session.partial_matches(count).itertuples())
     choice = w.Select(description="Pair", rows=10, layout=w.Layout(width="980px"), style=LABEL)
     accept = w.Button(
         description="Accept", tooltip="the caption describes this clip", button_style="success", icon="check"
@@ -130,16 +134,16 @@ def partial_matches(session, verdicts, count=200):
     other, own, facts, own_facts = Player(), Player(), w.HTML(), w.HTML()
     phrases, claims, saved = w.HTML(), w.HTML(), w.HTML()
 
-    def line(place, row):
+    def line(place: int, row: Any) -> tuple[str, int]:
         given = verdicts.of(session.items.caption_ids[row.caption], session.name(row.clip))
         mark = {True: "✓", False: "✗", None: " "}[given]
         return f"{mark} {100 * row.disagreement:+.1f} points · {row.text} → {session.name(row.clip)}", place
 
-    def relist(place):
+    def relist(place: int) -> None:
         choice.options = [line(i, row) for i, row in enumerate(rows)]
         choice.value = place
 
-    def show(*_):
+    def show(*_: Any) -> None:
         if choice.value is None:
             return
         row = rows[choice.value]
@@ -154,7 +158,7 @@ def partial_matches(session, verdicts, count=200):
         phrases.value = words.marked_phrases(session.phrases(row.text, row.clip))
         claims.value = words.claim_list(session.claims(row.clip, row.caption))
 
-    def judge(accepted):
+    def judge(accepted: bool) -> None:
         place, row = choice.value, rows[choice.value]
         home = session.name(int(session.items.clip_of_caption[row.caption]))
         verdicts.give(session.items.caption_ids[row.caption], row.text, home, session.name(row.clip), accepted)

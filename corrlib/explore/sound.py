@@ -9,26 +9,28 @@ import soundfile
 import traitlets
 
 from corrlib.corpora.audio import read_clip
+from corrlib.corpora.corpus import Corpus
 from corrlib.figures import decibels
 
 RATE_HZ, TOP_HZ, WIDEST = 16000, 8000, 600  # enough to hear what it is; a third of the size of 44.1 kHz
 
 
-def waveform_of(corpus, clip, most_seconds=30.0):
-    """Mono float32 at RATE_HZ of a clip (row number), no more than `most_seconds` from its start."""
+def waveform_of(corpus: Corpus, clip: int, most_seconds: float = 30.0) -> np.ndarray:
+    """Mono float32 (samples,) at RATE_HZ of a clip (row number), no more than `most_seconds` from its start."""
     row = corpus.clips.iloc[clip]
     seconds = min(most_seconds, row.duration_seconds) if row.duration_seconds > 0 else most_seconds
     return read_clip(row.path, row.start_seconds, seconds, RATE_HZ)
 
 
-def wav_bytes(waveform):
+def wav_bytes(waveform: np.ndarray) -> bytes:
+    """A WAV file (16 bit, RATE_HZ) of a waveform (samples,); what exceeds [-1, 1] is clipped."""
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(waveform, -1, 1), RATE_HZ, format="WAV", subtype="PCM_16")
     return buffer.getvalue()
 
 
-def spectrogram_png(waveform):
-    """Picture of 0 to TOP_HZ, low tones at the bottom, 70 dB from dark to bright."""
+def spectrogram_png(waveform: np.ndarray) -> bytes:
+    """PNG of a waveform (samples,) at RATE_HZ: 0 to TOP_HZ, low tones at the bottom, 70 dB from dark to bright."""
     shown = decibels(waveform, RATE_HZ, TOP_HZ)
     shown = shown[:, :: max(1, shown.shape[1] // WIDEST)]
     buffer = io.BytesIO()
@@ -90,7 +92,7 @@ class Player(anywidget.AnyWidget):
     .corrlib-player audio { width: 100%; height: 34px; display: block; }
     """
 
-    def show(self, corpus, clip):
+    def show(self, corpus: Corpus, clip: int) -> "Player":
         """Load a clip (row number); returns the player."""
         waveform = waveform_of(corpus, clip)
         with self.hold_sync():
@@ -98,5 +100,6 @@ class Player(anywidget.AnyWidget):
             self.picture, self.wav = spectrogram_png(waveform), wav_bytes(waveform)
         return self
 
-    def play(self):
+    def play(self) -> None:
+        """Start to play in the browser, where it allows that."""
         self.plays += 1

@@ -1,17 +1,22 @@
 """The views without widgets: what a headless run of 13_explore shows."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from corrlib import figures
 from corrlib.explore import matrix
+from corrlib.explore.session import Session
 from corrlib.explore.sound import RATE_HZ, TOP_HZ, waveform_of
 
 
-def search(session, caption, count=5):
-    """(figure, table) of a caption's clips."""
+def search(session: Session, caption: str, count: int = 5) -> tuple[Figure, pd.DataFrame]:
+    """The `count` most similar clips of a caption; table: as `Session.search`, and the clip's name."""
     table, cards = session.search(caption, count), []
-    for row in table.itertuples():
+    rows: list[Any] = list(table.itertuples())
+    for row in rows:
         waveform = waveform_of(session.corpus, row.clip)
         cards.append(
             (
@@ -26,21 +31,25 @@ def search(session, caption, count=5):
     return figures.ranked_clips(caption, cards), table.assign(name=[session.name(c) for c in table["clip"]])
 
 
-def heat_map(session, clips=24):
-    """(figure, table) of a block of the matrix: annotated, estimated and, where known, true."""
+def heat_map(session: Session, clips: int = 24) -> tuple[Figure, pd.DataFrame]:
+    """A block of the matrix: annotated, estimated and, where known, true; table: one row a pair."""
     rows, columns = matrix.block(session, min(clips, session.items.clips))
     kinds = [k for k in ("annotated", "clip", "true") if k != "true" or session.truth is not None]
     shown = {k: matrix.values(session, k)[rows][:, columns].numpy() for k in kinds}
-    shown = {{"clip": "estimated"}.get(k, k): v / v.max(0) if k == "clip" else v for k, v in shown.items()}
+    shown["clip"] = shown["clip"] / shown["clip"].max(0)
+    shown = {{"clip": "estimated"}.get(kind, kind): values for kind, values in shown.items()}
     clip, caption = np.meshgrid(rows, columns, indexing="ij")
     table = pd.DataFrame({"clip": clip.ravel(), "caption": caption.ravel(), **{k: v.ravel() for k, v in shown.items()}})
     return figures.correspondence_matrices(shown, [session.items.texts[c] for c in columns.tolist()]), table
 
 
-def partial_matches(session, count=200, shown=5):
-    """(figure, table) of the pairs on which annotation and estimate disagree most; in the figure with their phrases."""
+def partial_matches(session: Session, count: int = 200, shown: int = 5) -> tuple[Figure, pd.DataFrame]:
+    """The `count` pairs on which annotation and estimate disagree most; the first `shown` with their phrases.
+
+    table: as `Session.partial_matches`, and the clip's name.
+    """
     table = session.partial_matches(count)
-    first = table.iloc[:shown]
+    first: list[Any] = list(table.iloc[:shown].itertuples())
     rows = [
         (
             r.text,
@@ -49,6 +58,6 @@ def partial_matches(session, count=200, shown=5):
             None if np.isnan(r.true) else r.true,
             session.phrases(r.text, r.clip),
         )
-        for r in first.itertuples()
+        for r in first
     ]
     return figures.partial_matches(rows), table.assign(name=[session.name(c) for c in table["clip"]])

@@ -17,7 +17,7 @@ class Verdicts:
     `relevance` it is multi-positive relevance. Every verdict is on disk when `give` returns.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path) -> None:
         """ValueError names a file whose columns are others."""
         self.path = Path(path)
         self.rows = (
@@ -26,8 +26,11 @@ class Verdicts:
             else {}
         )
 
-    def give(self, caption_id, query, own, clip, accepted):
-        """Record that `clip` (a file name) matches the caption or not; a later verdict replaces an earlier one."""
+    def give(self, caption_id: str, query: str, own: str, clip: str, accepted: bool) -> None:
+        """Record that `clip` (a file name) matches the caption or not; a later verdict replaces an earlier one.
+
+        query: the caption's text; own: the clip that it was written for. ValueError where a name holds a semicolon.
+        """
         for name in (own, clip):
             if ";" in name:
                 raise ValueError(
@@ -41,12 +44,13 @@ class Verdicts:
             row[column] = ";".join([*names, clip] if wanted else names)
         write_atomically(self.path, self.table().to_csv(index=False))
 
-    def of(self, caption_id, clip):
+    def of(self, caption_id: str, clip: str) -> bool | None:
         """True (accepted), False (rejected) or None (not looked at)."""
         row = self.rows.get(caption_id, {"audio_filenames": "", "rejected": ""})
-        return (
-            True if clip in row["audio_filenames"].split(";") else False if clip in row["rejected"].split(";") else None
-        )
+        if clip in row["audio_filenames"].split(";"):
+            return True
+        return False if clip in row["rejected"].split(";") else None
 
-    def table(self):
+    def table(self) -> pd.DataFrame:
+        """All verdicts, one row a caption, as they are on disk."""
         return pd.DataFrame(list(self.rows.values()), columns=COLUMNS)

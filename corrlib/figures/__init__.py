@@ -5,7 +5,14 @@ from corrlib.figures.benchmark import growth, speedups
 from corrlib.figures.comparison import ceiling, differences, learning_curves, results
 from corrlib.figures.corpus import ambiguity, contents, decibels, spectrogram_sheet
 from corrlib.figures.ensembles import cost, knowledge, likeness
-from corrlib.figures.estimate import agreement, calibration, content_order, correspondence_matrices, top_clips
+from corrlib.figures.estimate import (
+    agreement,
+    calibration,
+    content_order,
+    correspondence_matrices,
+    target_row,
+    top_clips,
+)
 from corrlib.figures.explore import partial_matches, ranked_clips
 from corrlib.figures.ratings import human_ratings
 from corrlib.figures.style import COLOURS, colour, family, looks, save, use_style
@@ -40,6 +47,7 @@ __all__ = [
     "save",
     "spectrogram_sheet",
     "speedups",
+    "target_row",
     "targets_and_students",
     "top_clips",
     "use_style",

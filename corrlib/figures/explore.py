@@ -1,56 +1,72 @@
 """Still pictures of what 13_explore shows: ranked clips, partial matches."""
 
-import textwrap
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
 
+from corrlib.figures.captions import first_lines, shorten
 from corrlib.figures.style import say, use_style
 
+Card = tuple[str, np.ndarray, float, float, float, str]
+Match = tuple[str, str, float, float | None, list[tuple[str, float]]]
 
-def ranked_clips(caption, cards):
-    """Spectrograms of a caption's clips, best first. cards: list of (name, decibels (F, T), seconds, similarity,
-    estimated, one of the clip's captions)."""
+
+def ranked_clips(caption: str, cards: Sequence[Card]) -> Figure:
+    """Spectrograms of a caption's clips, best first.
+
+    cards: list of (name, decibels (F, T) from 0 to 8 kHz, seconds, similarity, estimated p(clip | caption), one of the
+    clip's captions).
+    """
     use_style()
     figure, axes = plt.subplots(
-        1, len(cards), figsize=(1.9 * len(cards), 3.0), layout="constrained", squeeze=False, sharey=True
+        1, len(cards), figsize=(max(4.5, 2.0 * len(cards)), 3.2), layout="constrained", squeeze=False, sharey=True
     )
-    for place, (axis, (name, shown, seconds, similarity, estimated, text)) in enumerate(
-        zip(axes[0], cards, strict=True), 1
-    ):
+    for place, (axis, card) in enumerate(zip(axes[0], cards, strict=True), 1):
+        name, shown, seconds, similarity, estimated, text = card
         axis.imshow(shown, origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0, extent=(0, seconds, 0, 8))
-        axis.set_title(
-            f"{place}. {textwrap.shorten(name, 26, placeholder='…')}\nsimilarity {similarity:.2f}, "
-            f"estimated {100 * estimated:.1f} %",
-            fontsize=7,
-        )
-        axis.set_xlabel("time (s)\n" + "\n".join(textwrap.wrap(text, 30)[:4]), fontsize=7)
+        numbers = f"similarity {similarity:.2f}\nestimated {100 * estimated:.1f} %"
+        axis.set_title(f"{shorten(f'{place}. {name}', 1.6, 7)}\n{numbers}", fontsize=7)
+        axis.set_xlabel(f"time (s)\n{first_lines(text, 1.6, 4, 7)}", fontsize=7)
         axis.tick_params(labelsize=7)
     axes[0, 0].set_ylabel("frequency (kHz)")
     say(figure, f"“{caption}”: the most similar clips", "Below each clip one of its own captions.")
     return figure
 
 
-def partial_matches(rows):
-    """Captions with the phrases' drops in similarity for a clip that is not annotated. rows: list of (caption, clip,
-    disagreement, truth or None, [(phrase, drop)])."""
+def partial_matches(rows: Sequence[Match]) -> Figure:
+    """Captions with the drop in similarity of each of their phrases, for a clip that is not annotated.
+
+    rows: list of (caption, clip, disagreement in [-1, 1], truth or None, [(phrase, drop)]).
+    """
     use_style()
+    phrases_drawn = sum(len(phrases) for *_, phrases in rows)
     figure, axes = plt.subplots(
-        len(rows), 1, figsize=(7.2, 0.9 + 1.05 * len(rows)), layout="constrained", squeeze=False, sharex=True
+        len(rows),
+        1,
+        figsize=(7.2, 0.9 + 0.75 * len(rows) + 0.15 * phrases_drawn),
+        layout="constrained",
+        squeeze=False,
+        sharex=True,
+        height_ratios=[1 + len(phrases) for *_, phrases in rows],
     )
     for axis, (caption, clip, disagreement, truth, phrases) in zip(axes[:, 0], rows, strict=True):
         drops = [drop for _, drop in phrases]
         axis.barh(range(len(phrases)), drops, color=["#0072B2" if d >= 0 else "#D55E00" for d in drops], height=0.6)
-        axis.set_yticks(range(len(phrases)), [textwrap.shorten(p, 34, placeholder="…") for p, _ in phrases], fontsize=7)
+        axis.set_yticks(range(len(phrases)), [shorten(phrase, 1.8, 7) for phrase, _ in phrases], fontsize=7)
         axis.invert_yaxis()
         axis.axvline(0, color="0.5", lw=0.8)
         known = "" if truth is None else f", true correspondence {truth:.2f}"
-        axis.set_title(
-            textwrap.shorten(f"“{caption}”", 98, placeholder="…") + f"\n{clip}: {100 * disagreement:+.1f} points "
-            f"more probable than its own clip{known}",
-            fontsize=7.5,
-            loc="left",
-        )
+        facts = f"{shorten(clip, 2, 7.5)}: {100 * disagreement:+.1f} points more probable than its own clip{known}"
+        title = f"{first_lines(f'“{caption}”', 4.9, 2, 7.5)}\n{first_lines(facts, 4.9, 2, 7.5)}"
+        axis.set_title(title, fontsize=7.5, loc="left")
         axis.tick_params(axis="x", labelsize=7)
     axes[-1, 0].set_xlabel("drop in similarity when the phrase is left out")
-    say(figure, "Pairs that nobody annotated and the ensemble holds to match", "Greatest disagreement first; one seed.")
+    above = sum(disagreement > 0 for _, _, disagreement, _, _ in rows)
+    say(
+        figure,
+        f"For {above} of these {len(rows)} captions a clip that nobody annotated is held more probable than their own",
+        "Greatest disagreement of annotation and estimate first; one seed.",
+    )
     return figure

@@ -22,6 +22,19 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Target = Literal["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"]
 Combine = Literal["mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best", "chosen_weights"]
 TARGETS, COMBINE = get_args(Target), get_args(Combine)
+ENSEMBLE_TARGETS = ("ensemble", "shuffled")  # what several teachers estimate
+FIRST_BACKBONES = ("passt_tiny", "atst_tiny", "mn_tiny")  # of 02, 03 and 04, unless they are told another
+# what changes time and memory, not what is computed; all else is the recipe
+MACHINE = (
+    "cache_log_mel",
+    "cache_audio",
+    "threads",
+    "workers",
+    "processes",
+    "part_clips",
+    "checkpoint_activations",
+    "compile_backbone",
+)
 BACKBONES = ("passt_s16", "passt_s10", "atst_base", "mn10", "mn20", "mn40", "passt_tiny", "atst_tiny", "mn_tiny")
 
 
@@ -173,14 +186,18 @@ class StageOneParameters(TrainingParameters):
 
 
 class StageTwoParameters(TrainingParameters):
-    """06: a student that starts from stage-1 weights; `target` says what it is trained towards."""
+    """06: a student that starts from stage-1 weights; `target` says what it is trained towards.
+
+    teachers: of the targets that an ensemble estimates, the runs that it is made of; where none are named, the stage-1
+    runs that 02-04 leave with this seed. Other targets are learnt without. What is kept here is what the run has.
+    """
 
     epochs: Count = 2
     warmup_epochs: Weight = 0.5
     learning_rate: Positive = 2e-3
     student: Name = "stage1-passt_tiny-seed1"
     target: Target = "ensemble"
-    teachers: list[Name] = []
+    teachers: list[Name] = Field(default=None)  # pyrefly: ignore[bad-assignment]
     w_sup: Weight = 0.0
     w_dist: Weight = 1.0
     target_temperature: Positive | None = None
@@ -190,12 +207,32 @@ class StageTwoParameters(TrainingParameters):
         setting = "continued" if self.target == "annotated" else self.target
         return f"{setting}-{self.student.removeprefix('stage1-').rsplit('-seed', 1)[0]}"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _teachers_by_default(cls, values: dict) -> dict:
+        if values.get("teachers") is not None:
+            return values
+        taught = values.get("target", cls.model_fields["target"].default) in ENSEMBLE_TARGETS
+        seed = values.get("seed", cls.model_fields["seed"].default)
+        return {**values, "teachers": [f"stage1-{b}-seed{seed}" for b in FIRST_BACKBONES] if taught else []}
+
+    @model_validator(mode="after")
+    def _target_and_teachers_agree(self):
+        if self.target not in ENSEMBLE_TARGETS and self.teachers:
+            raise ValueError(f"target '{self.target}' is learnt without teachers; leave them out")
+        if self.target in ENSEMBLE_TARGETS and len(set(self.teachers)) < 2:
+            raise ValueError(
+                f"target '{self.target}' needs at least two different teachers, not {self.teachers}; "
+                "name more runs, or choose target 'self' for the student's own estimate"
+            )
+        if len(set(self.teachers)) < len(self.teachers):
+            raise ValueError(f"teachers names a run twice: {self.teachers}; name each once")
+        return self
+
     @model_validator(mode="after")
     def _target_and_weights_agree(self):
         if self.target != "annotated" and self.w_sup + self.w_dist == 0:
             raise ValueError("w_sup and w_dist are both 0, so there is nothing to train on; raise one of them")
-        if self.target == "ensemble" and self.run and not self.teachers:
-            raise ValueError("target 'ensemble' needs teachers, a list of stage-1 run names")
         return self
 
 

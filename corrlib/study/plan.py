@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corrlib.study import runs
-from corrlib.study.parameters import KINDS, ParameterError, check
+from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, ParameterError, check
 from corrlib.study.study_file import SETTINGS, family, load_study
 
 NOTEBOOKS = {
@@ -49,6 +49,26 @@ def urgency(plans):
         for needed in plans[run].needs:
             behind[needed] = max(behind[needed], behind[run] + 1)
     return {run: (behind[run] + 1) * len(plans) - place for place, run in enumerate(plans)}
+
+
+def require_finished(study: str, names: list[str]) -> None:
+    """FileNotFoundError names those of these runs that are not finished yet, each with the notebook that makes it."""
+    missing = [name for name in names if not runs.is_finished(study, name)]
+    if missing:
+        made = "; ".join(f"'{name}' is made by {notebook_of(name)}" for name in dict.fromkeys(missing))
+        raise FileNotFoundError(f"study '{study}' has not finished what this run needs; run that first: {made}")
+
+
+def notebook_of(run: str) -> str:
+    """The notebook that makes a run of this name, which begins as plans name runs."""
+    kind, _, rest = run.partition("-")
+    try:
+        name = {"data": "01_data", "correspondences": "05_correspondences"}.get(kind) or (
+            STAGE1_NOTEBOOKS[family(rest)] if kind == "stage1" else "06_stage2"
+        )
+    except ParameterError:  # a variant or a member, whose name need not begin with its backbone's
+        name = "02, 03 or 04"
+    return name
 
 
 class _Planner:
@@ -151,7 +171,7 @@ class _Planner:
                 given = dict(given)
                 student = f"{given.pop('student', 'stage1')}-{backbone}-seed{seed}"
                 source = given.pop("teachers_of", "stage1")
-                taught = given.get("target", "ensemble") in ("ensemble", "shuffled")
+                taught = given.get("target", "ensemble") in ENSEMBLE_TARGETS
                 teachers = [
                     f"{source}-{b}-seed{seed}" for b in given.pop("teachers", study.backbones if taught else [])
                 ]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from corrlib.study import code, identity, runs, warm
+from corrlib.study.pages import write_page
 from corrlib.study.parameters import ParameterError, nearest
 from corrlib.study.plan import Plan, plan_runs
 from corrlib.study.study_file import load_study
@@ -78,9 +79,8 @@ def execute(study: str, run: str, forked: bool = False) -> int:
     try:
         with warm.socket_folder() as sockets:
             papermill.execute_notebook(
-                plan.notebook,
+                write_page(plan.notebook, folder / "notebook.ipynb", plan.parameters),
                 folder / "notebook.ipynb",
-                parameters=plan.parameters,
                 progress_bar=False,
                 log_output=False,
                 kernel_name="python3",
@@ -89,10 +89,12 @@ def execute(study: str, run: str, forked: bool = False) -> int:
                 config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
             )
     except papermill.PapermillExecutionError as error:
-        print(f"[{run}] failed: {error.ename}: {error.evalue}", flush=True)
-        _take_back(folder, started)
-        return 1
-    if identity.reasons(study, plan) == ["it is not finished"]:
+        if not _finished_since(folder, started):
+            print(f"[{run}] failed: {error.ename}: {error.evalue}", flush=True)
+            return 1
+        # what follows a run's end only tells of it: hours of training are not thrown away for a sentence
+        print(f"[{run}] is finished, but its notebook then failed: {error.ename}: {error.evalue}", flush=True)
+    if not _finished_since(folder, started):
         print(f"[{run}] failed: its notebook ended without finishing the run", flush=True)
         return 1
     done = sum(runs.is_finished(study, name) for name in plans)
@@ -103,11 +105,9 @@ def execute(study: str, run: str, forked: bool = False) -> int:
     return 0
 
 
-def _take_back(folder: Path, since: float) -> None:
-    """A run whose notebook failed after it had finished is not finished; one that it left alone is."""
+def _finished_since(folder: Path, started: float) -> bool:
     path = folder / "manifest.json"
-    if path.is_file() and path.stat().st_mtime >= since:
-        path.unlink()
+    return path.is_file() and path.stat().st_mtime >= started
 
 
 def adopt(study: str, plans: dict[str, Plan], studies: str = "studies") -> list[str]:

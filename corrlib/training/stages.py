@@ -47,15 +47,21 @@ def train_stage_one(run, corpora, encoder):
     return _train(run, corpora, encoder, annotated(), {})
 
 
-def train_stage_two(run, corpora, encoder):
-    """Training towards the run's target; returns the log, one row an epoch."""
+def stage_two_target(run, corpora):
+    """What the run is trained towards: a function of a batch (see corrlib.correspondence.targets)."""
     p = run.parameters
     truth = corpora.truth("development") if p.target == "true" else None
-    weights = {"w_sup": 1.0, "w_dist": 0.0} if p.target == "annotated" else {"w_sup": p.w_sup, "w_dist": p.w_dist}
     validation = partial(load_embeddings, p.study, split="validation"), corpora.items("validation")
-    target = build_target(
+    return build_target(
         p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth, validation
     )
+
+
+def train_stage_two(run, corpora, encoder, target=None):
+    """Training towards the run's target, which is built where none is given; returns the log, one row an epoch."""
+    p = run.parameters
+    weights = {"w_sup": 1.0, "w_dist": 0.0} if p.target == "annotated" else {"w_sup": p.w_sup, "w_dist": p.w_dist}
+    target = target or stage_two_target(run, corpora)
     if corpora.name == "soundscapes":
         quality = target_quality(target, corpora, **weights)
         if distributed.rank() == 0:

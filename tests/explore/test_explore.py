@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from corrlib.correspondence.estimate import estimate
 
 from corrlib import soundscapes
 from corrlib.corpora.corpus import build
@@ -91,9 +92,14 @@ def session_of(clips=7, captions_a_clip=3, truth=True, folder=None, text="captio
         annotated=annotated,
         caption_ids=s.corpus.captions["caption_id"].tolist(),
     )
-    s.clips, s.captions = (torch.nn.functional.normalize(torch.randn(n, 8, generator=draw)) for n in (clips, len(own)))
-    s.temperature, s.teachers = 0.1, ["one", "two"]
-    s.__dict__["_teacher_embeddings"] = [(s.clips, s.captions), (s.clips.flip(1), s.captions)]
+    s.clip_embeddings, s.caption_embeddings = (
+        torch.nn.functional.normalize(torch.randn(n, 8, generator=draw)) for n in (clips, len(own))
+    )
+    s.temperature, s.teachers, s.combine, s.study = 0.1, ["one", "two"], "mean_similarity", "t"
+    s.__dict__["_teacher_embeddings"] = [
+        (s.clip_embeddings, s.caption_embeddings),
+        (s.clip_embeddings.flip(1), s.caption_embeddings),
+    ]
     s.truth = torch.rand(clips, len(own), generator=draw).numpy() if truth else None
     if folder is not None:
         for i, key in enumerate(keys):
@@ -103,7 +109,7 @@ def session_of(clips=7, captions_a_clip=3, truth=True, folder=None, text="captio
 
 def test_partial_matches_against_a_loop():
     s = session_of()
-    mean = (s.clips @ s.captions.T + s.clips.flip(1) @ s.captions.T) / 2
+    mean = (s.clip_embeddings @ s.caption_embeddings.T + s.clip_embeddings.flip(1) @ s.caption_embeddings.T) / 2
     expected = []
     for caption, home in enumerate(s.items.clip_of_caption.tolist()):
         p = torch.exp(mean[:, caption] / 0.1)
@@ -127,6 +133,22 @@ def test_best_captions_are_those_of_the_estimate():
     assert table["own"].tolist() == [c // 3 == 2 for c in table["caption"]]
     assert torch.allclose(s.caption_given_clip.sum(1), torch.ones(7))
     assert torch.allclose(s.clip_given_caption.sum(0), torch.ones(21))
+
+
+@pytest.mark.parametrize("combine", ["mean_similarity", "mean_probability", "rank_mean", "best"])
+def test_the_estimate_is_combined_as_the_run_combines_it(combine, monkeypatch):
+    s = session_of()
+    s.combine, s.temperature = combine, 0.3
+    scores = {"one": 0.1, "two": 0.2}
+    monkeypatch.setattr("corrlib.correspondence.targets.best_validation_score", lambda study, name: scores[name])
+    members = torch.stack(
+        [s.clip_embeddings @ s.caption_embeddings.T, s.clip_embeddings.flip(1) @ s.caption_embeddings.T]
+    )
+    by_clip, by_caption = estimate(members, 0.3, combine, [0.1, 0.2] if combine == "best" else None)
+    torch.testing.assert_close(s.clip_given_caption, by_clip)
+    torch.testing.assert_close(s.caption_given_clip, by_caption)
+    if combine == "best":
+        torch.testing.assert_close(by_clip, (members[1] / 0.3).softmax(0))
 
 
 def test_verdicts_are_relevance(tmp_path):
@@ -156,14 +178,15 @@ def test_a_foreign_csv_is_not_taken_for_verdicts(tmp_path):
 
 
 def test_nothing_from_a_corpus_becomes_markup(tmp_path):
-    s = session_of(text="<img src=x onerror=alert(1)> & %{{z}} {}")
+    s = session_of(text="<img src=x onerror=alert(1)> & $5$ %{{z}} {}")
     shown = words.clip_facts(s, 0, 0.5, 0.1, 1) + words.caption_table(s.best_captions(0))
     shown += words.claim_list([("<b>dog", True)])
     shown += words.marked_phrases([("<script>", 0.1), ("b", float("nan"))])
     assert "<img" not in shown and "<script" not in shown and "<b>dog" not in shown and "&lt;img" in shown
     rows, columns = matrix.block(s, 5)
-    hover = matrix.heat_map(s, rows, columns).data[0].text
-    assert not any("<img" in cell or "%{z} " in cell for line in hover for cell in line)
+    figure = matrix.heat_map(s, rows, columns)
+    texts = [cell for line in figure.data[0].text for cell in line] + list(figure.layout.yaxis.ticktext)
+    assert len(texts) == 30 and not any(mark in text for text in texts for mark in ("<img", "%{z}", "$"))
 
 
 def test_a_block_has_one_caption_of_each_clip_and_the_matrices_agree():
@@ -276,7 +299,7 @@ def test_in_a_browser(study, tmp_path):
 
     notebook = json.loads(open("notebooks/13_explore.ipynb", encoding="utf-8").read())
     cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
-    cell["source"] = [line.replace("'builtin'", "'smoke'") for line in cell["source"]]
+    cell["source"] = [line.replace('"builtin"', '"smoke"') for line in cell["source"]]
     (tmp_path / "13_explore.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     with lab(tmp_path, study[1]) as address, sync_playwright() as driver:
         browser = driver.chromium.launch(

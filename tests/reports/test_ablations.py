@@ -221,14 +221,14 @@ def test_points_become_runs(tmp_path):
         tmp_path,
         points={
             "true": {"target": "true"},
-            "pair": {"target": "ensemble", "teachers": ["mn_tiny"]},
+            "pair": {"target": "ensemble", "teachers": ["mn_tiny", "passt_tiny"]},
             "mixture": {"target": "ensemble", "w_sup": 0.5},
         },
         point_backbones=["mn_tiny"],
         ablations={"07_ablation_targets": ["self", "true", "pair"]},
     )
     assert plans["true-mn_tiny-seed1"].parameters["teachers"] == [] and "true-passt_tiny-seed1" not in plans
-    assert plans["pair-mn_tiny-seed1"].parameters["teachers"] == ["stage1-mn_tiny-seed1"]
+    assert plans["pair-mn_tiny-seed1"].parameters["teachers"] == ["stage1-mn_tiny-seed1", "stage1-passt_tiny-seed1"]
     assert set(plans["mixture-mn_tiny-seed1"].needs) == {"stage1-mn_tiny-seed1", "stage1-passt_tiny-seed1"}
     assert set(plans["ablation_targets"].needs) == {"stage1-passt_tiny-seed1", "correspondences-seed1"} | {
         f"{p}-mn_tiny-seed1" for p in ("stage1", "continued", "self", "true", "pair")

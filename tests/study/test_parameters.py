@@ -9,7 +9,7 @@ import pytest
 
 from corrlib.study import parameters as P
 from corrlib.study import runs
-from corrlib.study.plan import plan_runs, urgency
+from corrlib.study.plan import plan_runs, require_finished, urgency
 from corrlib.study.study_file import load_study
 from tests.finished import finish_run
 
@@ -30,7 +30,10 @@ STUDY = "title: t\nseeds: [1, 2]\nbackbones: [mn_tiny, atst_tiny]\n"
         ("stage1", {"backbone": "mn_tyny"}, "no such backbone; did you mean 'mn_tiny'"),
         ("stage2", {"target": "annotatd"}, "'target' = 'annotatd'"),
         ("stage2", {"w_dist": 0.0}, "nothing to train on"),
-        ("stage2", {"run": "x", "target": "ensemble"}, "needs teachers"),
+        ("stage2", {"target": "ensemble", "teachers": ["a"]}, "'ensemble' needs at least two different teachers"),
+        ("stage2", {"target": "shuffled", "teachers": []}, "'shuffled' needs at least two different teachers"),
+        ("stage2", {"target": "ensemble", "teachers": ["a", "b", "a"]}, "names a run twice"),
+        ("stage2", {"target": "self", "teachers": ["a", "b"]}, "'self' is learnt without teachers"),
         ("data", {"ambiguity": 1.5}, "'ambiguity' = 1.5"),
         ("data", {"leave_out": "some"}, "leave_out"),
         ("estimate", {"split": "test"}, "'split' = 'test'"),
@@ -58,6 +61,44 @@ def test_a_notebooks_globals_are_checked_but_its_imports_are_not():
 @pytest.mark.parametrize("kind", P.KINDS)
 def test_defaults_are_valid(kind):
     assert P.check(P.KINDS[kind], {}).run_name()
+
+
+def test_a_run_keeps_the_teachers_that_it_has():
+    """Named or not: what is recorded is what is trained on, and reads back as the same parameters."""
+    three = ["stage1-passt_tiny-seed2", "stage1-atst_tiny-seed2", "stage1-mn_tiny-seed2"]
+    for target in ("ensemble", "shuffled"):
+        found = P.check(P.StageTwoParameters, {"seed": 2, "target": target})
+        assert found.teachers == three and P.check(P.StageTwoParameters, found.model_dump()) == found
+    for target in ("annotated", "self", "captions", "true", "random", "uniform"):
+        assert P.check(P.StageTwoParameters, {"target": target}).teachers == []
+
+
+def test_the_runs_that_06_takes_by_default_are_those_that_02_to_04_leave():
+    made = [P.check(P.StageOneParameters, {"backbone": b}).run_name() for b in P.FIRST_BACKBONES]
+    second = P.check(P.StageTwoParameters, {})
+    assert second.teachers == made and second.student == made[0]
+
+
+def test_what_is_missing_is_named_with_its_notebook(tmp_path, monkeypatch):
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
+    (tmp_path / "s" / "stage1-mn_tiny-seed1").mkdir(parents=True)
+    (tmp_path / "s" / "stage1-mn_tiny-seed1" / "manifest.json").write_text("{}")
+    require_finished("s", ["stage1-mn_tiny-seed1"])
+    with pytest.raises(FileNotFoundError) as caught:
+        require_finished("s", ["stage1-mn_tiny-seed1", "stage1-atst_tiny-seed1", "stage1-half-x-seed1", "self-x-seed1"])
+    said = str(caught.value)
+    assert "'stage1-atst_tiny-seed1' is made by 03_stage1_atst" in said and "mn_tiny" not in said
+    assert "'stage1-half-x-seed1' is made by 02, 03 or 04" in said and "'self-x-seed1' is made by 06_stage2" in said
+
+
+def test_machine_parameters_are_parameters_of_training():
+    assert set(P.MACHINE) < set(P.TrainingParameters.model_fields)
+
+
+def test_an_ensemble_of_one_is_refused_when_the_study_is_planned(tmp_path):
+    text = STUDY.replace("[mn_tiny, atst_tiny]", "[mn_tiny]") + "settings: [ensemble]\n"
+    with pytest.raises(P.ParameterError, match="'ensemble-mn_tiny-seed1': target 'ensemble' needs at least two"):
+        plan_runs("mine", study(tmp_path, text))
 
 
 def study(tmp_path, text):

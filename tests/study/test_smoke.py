@@ -26,13 +26,13 @@ FILES = (
 
 def test_every_training_run_leaves_its_files(study):
     training = [p for p in study[0].iterdir() if p.name.split("-")[0] in ("stage1", "continued", "self", "ensemble")]
-    assert len(training) == 3 * 4 + 3  # and a variant
+    assert len(training) == 3 * 4 + 4  # and a variant
     for run in training:
         assert [f for f in FILES if not (run / f).is_file()] == []
 
 
 def test_progress_names_runs_and_epochs(study):
-    assert "[stage1-mn_tiny-seed1] epoch 2/2" in study[2] and "all 30 runs finished" in study[2]
+    assert "[stage1-mn_tiny-seed1] epoch 2/2" in study[2] and "all 31 runs finished" in study[2]
 
 
 def test_results_hold_every_backbone_and_setting(study):
@@ -131,6 +131,19 @@ def test_a_failed_run_is_named_with_its_notebook(study):
     assert f"self-atst_tiny-seed1: failed, see {run / 'notebook.ipynb'}" in result.stdout
     assert reproduce(study[1], *only).returncode == 0
     os.utime(manifest, ns=(finished, finished))  # as if it had never failed: its dependants stay
+
+
+def test_every_page_ran_to_its_end_and_shows_its_parameters_once(study):
+    for folder in (p.parent for p in study[0].glob("*/manifest.json")):
+        cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        assert not [o for o in outputs if o["output_type"] == "error"], folder
+        tags = [tag for cell in cells for tag in cell["metadata"].get("tags", [])]
+        assert tags.count("parameters") == 1 and "injected-parameters" not in tags
+        shown = {}
+        exec("".join(next(c for c in cells if "parameters" in c["metadata"].get("tags", []))["source"]), shown)
+        recorded = json.loads((folder / "manifest.json").read_text())["parameters"]
+        assert {name: shown[name] for name in recorded} == recorded
 
 
 def test_manifest_tells_how_to_repeat(study):

@@ -48,7 +48,7 @@ def finish(run, corpora, encoder):
 
 def stage_two(data, **changes):
     shared = {k: v for k, v in SHORT.items() if k in StageTwoParameters.model_fields}
-    values = {"study": "t", "run": "two", "data": data, "student": "one", "teachers": ["one"], **shared, **changes}
+    values = {"study": "t", "run": "two", "data": data, "student": "one", "target": "self", **shared, **changes}
     return check(StageTwoParameters, values)
 
 
@@ -264,7 +264,10 @@ def student(data):
     "target", ["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"]
 )
 def test_every_target_is_a_distribution_over_the_batch(data, student, target):
-    parameters = stage_two(data, target=target)
+    taught = {"teachers": ["one", "other"]} if target in ("ensemble", "shuffled") else {}
+    if taught:
+        finish(*stage_one(data, run="other", initialisation=1, epochs=2))
+    parameters = stage_two(data, target=target, **taught)
     corpora = open_corpora(parameters)
     items = corpora.items("development")
     from corrlib.corpora.batches import epoch_batches
@@ -281,6 +284,10 @@ def test_every_target_is_a_distribution_over_the_batch(data, student, target):
     if target == "true":  # of clips equally true, each gets the same
         truth = torch.as_tensor(corpora.truth("development"))[batch.clip_rows][:, batch.caption_rows]
         torch.testing.assert_close(by_clip, (truth / parameters.temperature).softmax(0))
+    if target == "ensemble":
+        both = [teacher_embeddings("t", name, corpora) for name in taught["teachers"]]
+        mean = sum(clips[batch.clips] @ captions[batch.captions].T for clips, captions in both) / 2
+        torch.testing.assert_close(by_caption, (mean / parameters.temperature).softmax(1))
     if target == "uniform":
         torch.testing.assert_close(by_clip, torch.full((8, 40), 1 / 8))
 
@@ -306,7 +313,7 @@ def test_stage_two_at_its_own_estimate_starts_at_the_least_loss(data, student):
 
 
 def test_a_missing_teacher_is_named_not_skipped(data, student):
-    parameters = stage_two(data, teachers=["one", "two-that-is-not-there"])
+    parameters = stage_two(data, target="ensemble", teachers=["one", "two-that-is-not-there"])
     with pytest.raises(FileNotFoundError, match="two-that-is-not-there"):
         target_of(parameters, open_corpora(parameters))
 
