@@ -32,7 +32,16 @@ test: $(TESTS)
 	$(PYTHON) -m pyrefly check --summary=none
 	$(PYTHON) -m pytest --numprocesses auto --maxprocesses 8 --no-loadscope-reorder
 
-# a study once more from nothing, held against its committed results.csv
+# a finished study's tables and figures from runs/ to where they are published, and the pages that show them
+publish: $(STAMP)
+	$(PYTHON) -m corrlib.study.publish $(STUDY) $(if $(REPLACE),--replace)
+	$(PYTHON) -m corrlib.reports.pages
+
+# README.md and docs/ once more from figures/
+pages: $(STAMP)
+	$(PYTHON) -m corrlib.reports.pages
+
+# a study once more from nothing, held against its published results.csv
 verify: $(STAMP)
 	$(PYTHON) -m corrlib.study.verify $(STUDY) --cores $(CORES)
 
@@ -71,4 +80,4 @@ $(CLUSTER): pyproject.toml | $(PYTHON)
 	$(PYTHON) $(INSTALL) '.[cluster]'
 	touch $(STAMP) $(CLUSTER)
 
-.PHONY: reproduce test fuzz verify benchmark lab
+.PHONY: reproduce test fuzz verify benchmark lab publish pages

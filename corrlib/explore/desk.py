@@ -103,7 +103,8 @@ class Desk:
             self._views.append((holder, widgets))
             return holder
         figure, table = still()
-        figures.save(figure, self.parameters.figures, f"explore_{name}", table)
+        folder = self.parameters.figures or runs.figures_folder(self.parameters.study)
+        figures.save(figure, folder, f"explore_{name}", table)
         display(figure)
         plt.close(figure)
         return table.head(10)

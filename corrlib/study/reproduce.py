@@ -12,6 +12,7 @@ from pathlib import Path
 from corrlib.study import runs
 from corrlib.study.parameters import ParameterError, nearest
 from corrlib.study.plan import plan_runs
+from corrlib.study.publish import beside_published
 from corrlib.study.study_file import load_study
 
 # of every run's processes: one thread each, nothing downloaded, and memory that is kept for the next step: giving it
@@ -219,6 +220,8 @@ def reproduce(study, cores, dry_run=False, only=(), profile=""):
             f"study '{study}': {nothing}all {len(plans)} runs finished ({time.time() - started:.0f} s); tables and "
             f"figures are in {Path(next(reversed(plans.values())).parameters.get('figures', runs.root() / study))}"
         )
+        if "results" in plans:
+            print("".join(f"{line}\n" for line in beside_published(study)), end="", flush=True)
     return result.returncode
 
 

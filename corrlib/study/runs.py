@@ -30,6 +30,11 @@ def root():
     return Path(os.environ.get("CORRLIB_RUNS", "runs"))
 
 
+def figures_folder(study):
+    """Where a study's runs write its tables and figures: never what is published (see corrlib.study.publish)."""
+    return root() / study / "figures"
+
+
 def enter_repository():
     """Make the repository's root the working directory, wherever a notebook was started."""
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
@@ -117,8 +122,11 @@ class Run(RunFolder):
 def start(model, notebook, names):
     """Begin the run that a notebook describes; `names` is the notebook's `globals()`.
 
+    An empty `figures` of the notebook becomes the study's own folder, for its cells to write into.
     ValueError where it is to read runs of different code and has not been told `mix_code`.
     """
+    if names.get("figures") == "":
+        names["figures"] = str(figures_folder(names["study"]))
     parameters = from_notebook(model, names)
     if not getattr(parameters, "mix_code", True):
         check_same_code(parameters.study)
@@ -180,7 +188,17 @@ def check_same_code(study):
 def hardware():
     torch = sys.modules.get("torch")  # a run that never loaded it used no GPU
     gpu = torch.cuda.get_device_name(0) if torch and torch.cuda.is_available() else None
-    return {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": gpu}
+    return {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count(), "gpu": gpu}
+
+
+def processor():
+    """The processor's model name; on systems that do not tell it, its kind (`arm64`)."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def folder_of(study, run):

@@ -48,10 +48,10 @@ def test_it_computes_in_a_folder_of_its_own(tmp_path, monkeypatch):
         return 3
 
     monkeypatch.setattr(verify, "reproduce", reproduce)
-    for name in ("CORRLIB_RUNS", "CORRLIB_DATA", "CORRLIB_FIGURES"):
+    for name in ("CORRLIB_RUNS", "CORRLIB_DATA"):
         monkeypatch.setenv(name, "before")
     assert verify.verify("builtin", 2) == 3
-    assert asked[0][:2] == ("builtin", 2) and asked[0][2].startswith("./corrlib-verify-")
+    assert asked[0][:2] == ("builtin", 2) and asked[0][2].startswith("corrlib-verify-")
 
 
 def test_a_study_without_committed_results_is_named():
