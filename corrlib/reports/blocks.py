@@ -18,7 +18,7 @@ from corrlib.reports.results import ENSEMBLE, POOLED
 from corrlib.study.publish import provenance
 
 MAIN = ("annotated mAP@10", "true mAP@10")
-MINUS, NONE = "−", ""
+MINUS, GLUE, NONE = "−", "\N{NO-BREAK SPACE}", ""  # an interval stays on one line
 EXTRAPOLATED, CAPTIONS_AT_ONCE = 400_000, 1024  # clips and captions of the largest corpora; of one block (90_benchmark)
 OTHER_PROCESSOR = "other_processor"
 
@@ -91,7 +91,7 @@ def rendered(published: Published, words: Iterable[str]) -> str:
 
 def percent(row) -> str:
     """`13.4 [12.9, 14.0]` of a row with mean, low and high; without an interval where there is none."""
-    interval = f" [{100 * row.low:.1f}, {100 * row.high:.1f}]" if pd.notna(row.low) else NONE
+    interval = f"{GLUE}[{100 * row.low:.1f},{GLUE}{100 * row.high:.1f}]" if pd.notna(row.low) else NONE
     return f"{100 * row['mean']:.1f}{interval}"
 
 
@@ -102,13 +102,13 @@ def signed(value: Any) -> str:
 
 def difference(row) -> str:
     """`+0.49 [+0.29, +0.71]` of a row of paired differences, in percentage points."""
-    return f"{signed(row.difference)} [{signed(row.low)}, {signed(row.high)}]"
+    return f"{signed(row.difference)}{GLUE}[{signed(row.low)},{GLUE}{signed(row.high)}]"
 
 
 def over_seeds(row) -> str:
     """`+0.25 to +0.73`: the interval over seeds, where the table has one."""
     low, high = (getattr(row, name, float("nan")) for name in ("seeds_low", "seeds_high"))
-    return f"{signed(low)} to {signed(high)}" if pd.notna(low) and row.seeds > 1 else NONE
+    return f"{signed(low)}{GLUE}to{GLUE}{signed(high)}" if pd.notna(low) and row.seeds > 1 else NONE
 
 
 def p_value(p: float) -> str:
@@ -143,11 +143,15 @@ def _joined(words):
 
 
 def _pooled_results(table):
-    """Rows of results.csv on the mean of the backbones: as the table has them, else means without an interval."""
+    """Rows of results.csv on the mean of the backbones: as the table has them, else means without an interval.
+
+    Of settings that every backbone has; an ablation's points may be of one only.
+    """
     pooled = table[table["backbone"] == POOLED]
     if len(pooled):
         return pooled
     own = table[table["backbone"] != ENSEMBLE[0]]
+    own = own[own.groupby("setting")["backbone"].transform("nunique") == own["backbone"].nunique()]
     found = own.groupby(["setting", "metric"], sort=False, as_index=False).agg(
         mean=("mean", "mean"), low=("low", "min"), high=("high", "max"), seeds=("seeds", "min")
     )
@@ -248,31 +252,31 @@ def points(published: Published, study: str, name: str, *metrics: str) -> str:
 
 
 def _paired(table, label, wanted=MAIN):
-    metrics = _metrics(table, wanted)
-    regime = "regime" in table  # the same point under two ways of counting
+    """Tables of paired differences, one a metric: a comparison a row, the mean of the backbones first."""
     seeds, several = "seeds_low" in table, table["backbone"].nunique() > 1
-    per = ["difference", *(["over seeds"] if seeds else []), "p"]
-    header = [label, "against", *(["backbone"] if several else []), *(f"{m}: {w}" for m in metrics for w in per)]
-    rows = []
-    keys = ["against", label, *(["variant", "regime"] if regime else []), "backbone"]
-    pooled_first = table.assign(last=table["backbone"] != POOLED).sort_values("last", kind="stable")
-    order = {key: place for place, key in enumerate(dict.fromkeys(zip(table["against"], table[label], strict=True)))}
-    groups = sorted(pooled_first.groupby(keys, sort=False), key=lambda found: order[found[0][:2]])
-    for key, part in groups:
-        against, point, *middle, backbone = key
-        own = {row.metric: row for row in part.itertuples()}
-        name = f"{point}, {', '.join(str(m) for m in middle)}" if middle else f"`{point}`"
-        cells = [f"{name}", f"`{against}`", *([backbone_name(backbone)] if several else [])]
-        for metric in metrics:
-            row = own.get(metric)
-            written = [difference(row), *([over_seeds(row)] if seeds else []), p_value(row.p_holm)] if row else None
-            cells += written or [NONE for _ in per]
-        rows.append(cells)
+    order = {key: place for place, key in enumerate(dict.fromkeys(_comparisons(table, label)))}
+    table = table.assign(comparison=_comparisons(table, label), later=table["backbone"] != POOLED)
+    table = table.assign(place=table["comparison"].map(order)).sort_values(["place", "later"], kind="stable")
+    header = ["comparison", *(["backbone"] if several else []), "difference", *(["over seeds"] if seeds else []), "p"]
+    parts = []
+    for metric in _metrics(table, wanted):
+        rows = []
+        for row in _of(table, metric).itertuples():
+            rows.append([row.comparison, *([backbone_name(row.backbone)] if several else []), difference(row)])
+            rows[-1] += [*([over_seeds(row)] if seeds else []), p_value(row.p_holm)]
+        parts.append(f"**{metric}**\n\n{markdown(header, rows, right=1 + several)}")
     alone = NONE if several else f" of {backbone_name(table['backbone'].iloc[0])}"
-    return markdown(header, rows, right=2 + several) + (
+    return "\n\n".join(parts) + (
         f"\n\nPercentage points{alone}, paired by caption, {_seeds(table)}; in brackets 95 % intervals over clips; p "
-        "after Holm over all rows of the metric."
+        "after Holm's correction."
     )
+
+
+def _comparisons(table, label):
+    """What each row compares: a point or setting, or a variant of the study, with its control."""
+    names = table["variant"] if "variant" in table else table[label]
+    under = [f", {regime}" for regime in table["regime"]] if "regime" in table else [NONE] * len(table)
+    return [f"`{n}` {MINUS} `{a}`{u}" for n, a, u in zip(names, table["against"], under, strict=True)]
 
 
 @block
@@ -484,31 +488,40 @@ def processors(published: Published) -> str:
     """Differences from `continued` as published, and as another processor gave them. The one block of several."""
     rows, moved = [], []
     for study, name, other in COMPARED:
-        there = published.table(OTHER_PROCESSOR, other)
-        here = published.table(study, name)
-        if (
-            entry_of(published.path(OTHER_PROCESSOR, other)).get("beside")
-            != entry_of(published.path(study, name))["commit"]
-        ):
-            published.read = published.read[:-2]  # the published ones were made anew since, by other code
-            continue
-        label = "point" if "point" in here else "setting"
-        both = here.merge(there, on=["backbone", label, "against", "metric"], suffixes=("", "_there"))
-        both = both[both["against"] == "continued"]
-        if label == "point":
-            shown = both[both["point"] == "true"]
-        else:
+        both = _of_two_processors(published, study, name, other, "difference")
+        both = both[both["against"] == "continued"] if len(both) else both
+        if "point" in both:
+            both = both[both["point"] == "true"].rename(columns={"point": "setting"})
+        elif len(both):
             both = both[both["metric"].isin(MAIN)]
-            shown, single = both[both["backbone"] == POOLED], both[both["backbone"] != POOLED]
-            apart = 100 * (single["difference"] - single["difference_there"]).abs()
-            moved.append(f"{apart.max():.2f} ({study})")
+            moved.append(f"{both[both['backbone'] != POOLED]['apart'].max():.2f} ({study})")
+            both = both[both["backbone"] == POOLED]
         rows += [
-            [study, f"`{getattr(row, label)}`", row.metric, signed(row.difference), signed(row.difference_there)]
-            for row in shown.itertuples()
+            [study, f"`{row.setting}`", row.metric, signed(row.difference), signed(row.difference_there)]
+            for row in both.itertuples()
         ]
     if not rows:
         return "The published figures were made anew since; no second processor has computed them yet."
-    return markdown(["study", "setting", "metric", "published", "other processor"], rows, right=3) + (
+    means = _of_two_processors(published, "builtin", "results", "builtin_results", "mean")
+    text = markdown(["study", "setting", "metric", "published", "other processor"], rows, right=3) + (
         "\n\nDifferences from `continued` in points: means of the backbones, of `ablations` PaSST with the truth as "
         f"its target. One backbone's difference moved by at most {_joined(moved)} points."
     )
+    if len(means):
+        apart = means[means["metric"].isin(MAIN) & (means["backbone"] != ENSEMBLE[0])]["apart"]
+        text += f" Its mAP@10 itself moved by {apart.mean():.2f} on average and {apart.max():.2f} at most (builtin)."
+    return text
+
+
+def _of_two_processors(published, study, name, other, value):
+    """A table beside another processor's, row by row, with `<value>_there` and `apart` in points.
+
+    Empty, and unread, where the published one was made anew since, by other code.
+    """
+    there, here = published.path(OTHER_PROCESSOR, other), published.path(study, name)
+    if not (there.is_file() and here.is_file()) or entry_of(there).get("beside") != entry_of(here)["commit"]:
+        return pd.DataFrame()
+    here, there = published.table(study, name), published.table(OTHER_PROCESSOR, other)
+    keys = [c for c in ("backbone", "setting", "point", "against", "metric") if c in here]
+    both = here.merge(there[[*keys, value]], on=keys, suffixes=("", "_there"))
+    return both.assign(apart=100 * (both[value] - both[f"{value}_there"]).abs())

@@ -119,31 +119,49 @@ def write(folder, made):
     (folder / "provenance.json").write_text(json.dumps({"study": "builtin", "made": made}))
 
 
+def render(text, *arguments):
+    """As `pages.render`, with plain spaces inside of intervals."""
+    return pages.render(text, *arguments).replace("\N{NO-BREAK SPACE}", " ")
+
+
 def marked(words):
     return f"before\n<!-- rendered: {words} -->\nold\n<!-- end -->\nafter\n"
 
 
 class TestRendering:
     def test_a_setting_that_is_new_and_a_mean_over_backbones(self, published):
-        text = pages.render(marked("summary builtin"), published)
+        text = render(marked("summary builtin"), published)
         assert "| `stage1` | 15.0 |" in text and "| `label_smoothing` | 30.5 | +0.49 [+0.29, +0.71] |" in text
         assert "PaSST and MN; 3 seeds" in text and "true" not in text and "old" not in text
         assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n")
+
+    def test_a_setting_of_one_backbone_has_no_mean(self, published):
+        table = pd.read_csv(published / "results.csv")
+        table[(table["setting"] == "stage1") | (table["backbone"] == "mn_tiny")].to_csv(published / "results.csv")
+        text = render(marked("summary builtin"), published)
+        assert "`stage1` | 15.0" in text and "`label_smoothing`" not in text
 
     def test_rows_of_the_mean_are_used_where_the_table_has_them(self, published):
         table = pd.read_csv(published / "results.csv")
         pooled = table.iloc[[0]].assign(backbone="all backbones", mean=0.151, low=0.141, high=0.162)
         pd.concat([table, pooled]).to_csv(published / "results.csv", index=False)
-        assert "| `stage1` | 15.1 [14.1, 16.2] |" in pages.render(marked("summary builtin"), published)
+        assert "| `stage1` | 15.1 [14.1, 16.2] |" in render(marked("summary builtin"), published)
 
     def test_the_verdict_follows_the_interval(self, published):
         table = pd.read_csv(published / "differences.csv")
         for low, high, word in ((0.002, 0.007, "above"), (-0.007, -0.002, "below"), (-0.001, 0.007, "not told apart")):
             table.assign(low=low, high=high).to_csv(published / "differences.csv", index=False)
-            assert f"`label_smoothing` is {word} in annotated" in pages.render(marked("verdict builtin"), published)
+            assert f"`label_smoothing` is {word} in annotated" in render(marked("verdict builtin"), published)
+
+    def test_the_mean_of_the_backbones_comes_first(self, published):
+        text = render(marked("differences builtin"), published)
+        name = "`label_smoothing` − `continued`"
+        rows = [line for line in text.splitlines() if line.startswith(f"| {name}")]
+        assert [row.split(" | ")[1] for row in rows] == ["all backbones", "PaSST", "MN"]
+        assert rows[0] == f"| {name} | all backbones | +0.49 [+0.29, +0.71] | −0.10 to +1.00 | 0.010 |"
 
     def test_who_made_it_stands_below(self, published):
-        text = pages.render(marked("differences builtin"), published, "../figures")
+        text = render(marked("differences builtin"), published, "../figures")
         told = "`make it` · commit abc1234 · code f1 · processor P1 · 2026-01-02"
         assert f"<sub>[differences.csv](../figures/differences.csv); {told}</sub>" in text
 
@@ -152,18 +170,18 @@ class TestRendering:
         entry = blocks.entry_of(published / "results.csv")
         write(published, [{**entry, "files": ["results"]}, {**entry, "files": ["differences"], key: "other"}])
         with pytest.raises(PageError, match=f"{sentence} side by side: results.csv .*differences.csv .other"):
-            pages.render(marked("summary builtin"), published)
-        assert "f1" in pages.render(marked("results builtin"), published)  # of one table alone
+            render(marked("summary builtin"), published)
+        assert "f1" in render(marked("results builtin"), published)  # of one table alone
 
     def test_a_table_that_nobody_answers_for_is_refused(self, published):
         write(published, [])
         with pytest.raises(PageError, match="does not say who made results.csv"):
-            pages.render(marked("results builtin"), published)
+            render(marked("results builtin"), published)
 
     def test_a_study_that_is_missing(self, published):
-        text = pages.render(marked("summary paper"), published)
+        text = render(marked("summary paper"), published)
         assert "Not published yet: `make reproduce STUDY=paper`, then `make publish STUDY=paper`" in text
-        assert pages.render(text, published) == text
+        assert render(text, published) == text
 
     def test_rendering_twice_changes_nothing(self, published):
         once = pages.render(marked("verdict builtin") + marked("results builtin"), published)
@@ -181,20 +199,20 @@ class TestRendering:
     )
     def test_a_wrong_marker_is_one_sentence(self, published, text, sentence):
         with pytest.raises(PageError, match=sentence):
-            pages.render(text, published)
+            render(text, published)
 
     def test_a_second_processor_is_shown_only_beside_what_it_repeats(self, tmp_path):
         shutil.copytree(ROOT / "figures", tmp_path / "figures", ignore=shutil.ignore_patterns("*.png", "*.svg"))
-        assert "builtin | `ensemble`" in pages.render(marked("processors"), tmp_path / "figures")
+        assert "builtin | `ensemble`" in render(marked("processors"), tmp_path / "figures")
         made = [blocks.entry_of(tmp_path / "figures" / "differences.csv")]
         write(tmp_path / "figures", [{**made[0], "commit": "anew"}])
-        text = pages.render(marked("processors"), tmp_path / "figures")
+        text = render(marked("processors"), tmp_path / "figures")
         assert "builtin | `ensemble`" not in text and "headline | `ensemble`" in text and "builtin_diff" not in text
 
 
 def test_numbers_are_written_as_readers_expect():
     row = pd.Series({"mean": 0.13414, "low": 0.1281, "high": 0.1398, "difference": -0.0004})
-    assert blocks.percent(row) == "13.4 [12.8, 14.0]"
+    assert blocks.percent(row).split() == ["13.4", "[12.8,", "14.0]"]
     assert blocks.signed(row["difference"]) == "−0.04" and blocks.p_value(0.0004) == "< 0.001"
     assert blocks.percent(row.drop(["low", "high"]).reindex(row.index)) == "13.4"
 
