@@ -122,7 +122,8 @@ class Desk:
             return holder
         assert still is not None  # a view without a still is not shown headlessly
         figure, table = still()
-        figures.save(figure, self.parameters.figures, f"explore_{name}", table)
+        folder = self.parameters.figures or runs.figures_folder(self.parameters.study)
+        figures.save(figure, folder, f"explore_{name}", table)
         display(figure)
         plt.close(figure)
         return table.head(10)

@@ -74,7 +74,7 @@ def agreement_table(
     """Agreement with the truth off the annotated pairs: one row a member, and one for the ensemble.
 
     similarities: {label: (clips, captions)}; clip_given_caption: the ensemble's estimate, as it is combined; truth,
-    annotated (clips, captions). Columns `estimate of` and those of `corrlib.correspondence.estimate.agreement`.
+    annotated (clips, captions). Columns `estimate of` and those of `corrlib.correspondence.quality.agreement`.
     """
     rows = []
     for name, similarity in similarities.items():

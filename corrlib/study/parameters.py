@@ -249,12 +249,12 @@ class EstimateParameters(CorpusParameters):
 
 
 class ResultsParameters(Parameters):
-    """12: which study's runs become tables and figures, and where they are written.
+    """12: which study's runs become tables and figures, and where they are written (`runs/<study>/figures`, if empty).
 
     mix_code: whether runs that were made by different code may stand in one table.
     """
 
-    figures: str = "figures"
+    figures: str = ""
     resamples: Count = 2000
     mix_code: bool = False
 
@@ -300,7 +300,7 @@ class BenchmarkParameters(Parameters):
     """90: which backbones are timed, on batches of `clips` segments; the largest N of estimation and search."""
 
     study: Name = "benchmark"
-    figures: str = "figures/benchmark"
+    figures: str = ""
     backbones: list[str] = ["passt_s16", "atst_base", "mn10"]
     clips: Count = 2
     repeats: Count = 3

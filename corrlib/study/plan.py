@@ -223,8 +223,12 @@ class _Planner:
     def summaries(self):
         """The runs that compare others: ablations, other tasks, results."""
         study, everything = self.study, tuple(self.plans)
-        figures = os.environ.get("CORRLIB_FIGURES") or study.figures.format(study=self.name, runs=runs.root())
-        here = {"figures": figures, **study.results}
+        if "figures" in study.results:
+            raise ParameterError(
+                f"{self.path}, section results: runs write into {runs.figures_folder(self.name)}; remove 'figures' "
+                "(the key of that name at the top level says where `make publish` copies them)"
+            )
+        here = {"figures": str(runs.figures_folder(self.name)), **study.results}
         for notebook, names in study.ablations.items():
             points = [name for name in names if name not in study.variants]
             variants = [name for name in names if name in study.variants]

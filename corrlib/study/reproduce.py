@@ -17,6 +17,7 @@ from corrlib.study import code, identity, runs, warm
 from corrlib.study.pages import write_page
 from corrlib.study.parameters import ParameterError, nearest
 from corrlib.study.plan import Plan, plan_runs
+from corrlib.study.publish import beside_published
 from corrlib.study.study_file import load_study
 
 # of every run's processes: one thread each, nothing downloaded, and memory that is kept for the next step: giving it
@@ -256,6 +257,8 @@ def _reproduce(study: str, plans: dict[str, Plan], where: list[str], dry_run: bo
         f"study '{study}': {nothing}all {len(plans)} runs finished ({time.time() - started:.0f} s); tables and "
         f"figures are in {Path(next(reversed(plans.values())).parameters.get('figures', runs.root() / study))}"
     )
+    if "results" in plans:
+        print("".join(f"{line}\n" for line in beside_published(study)), end="", flush=True)
     return status
 
 

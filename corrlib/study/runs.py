@@ -38,6 +38,11 @@ def root() -> Path:
     return Path(os.environ.get("CORRLIB_RUNS", "runs"))
 
 
+def figures_folder(study: str) -> Path:
+    """Where a study's runs write its tables and figures: never what is published (see corrlib.study.publish)."""
+    return root() / study / "figures"
+
+
 def enter_repository() -> None:
     """Make the repository's root the working directory, wherever a notebook was started."""
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
@@ -210,9 +215,12 @@ class Run(RunFolder):
 def start(model: type[Parameters], notebook: str, names: dict[str, Any]) -> Run:
     """Begin the run that a notebook describes; `names` is the notebook's `globals()`.
 
-    ValueError where it is to read runs of different code and has not been told `mix_code`; ParameterError where it
-    would replace a finished run of other parameters.
+    An empty `figures` of the notebook becomes the study's own folder, for its cells to write into. ValueError where
+    it is to read runs of different code and has not been told `mix_code`; ParameterError where it would replace a
+    finished run of other parameters.
     """
+    if names.get("figures") == "":
+        names["figures"] = str(figures_folder(names["study"]))
     parameters = from_notebook(model, names)
     _read.clear()
     _listed.clear()

@@ -39,6 +39,7 @@ class StudyFile(BaseModel):
     `teachers_of` name the setting whose runs the student starts from and the teachers are (`stage1`). They and the
     variants' students are run for `point_backbones` (all, if not given). variants: {name: Variant}.
     ablations: {notebook: the points, settings and variants that it compares}.
+    figures: where `make publish` copies the study's tables and figures; its runs write into `runs/<study>/figures`.
     other_tasks, explore: whether 11_other_tasks judges the runs, too, and 13_explore draws what it shows.
     """
 
@@ -86,7 +87,7 @@ def load_study(name, folder="studies"):
             if backbone not in study.backbones:
                 raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")
         _check_template("data_folder", study.data_folder, ("data", "study", "seed"))
-        _check_template("figures", study.figures, ("study", "runs"))
+        _check_template("figures", study.figures, ("study",))
         _check_points(study)
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None

@@ -1,16 +1,16 @@
-"""`python -m corrlib.study.verify STUDY`: compute a study again and hold it against its committed results.csv."""
+"""`python -m corrlib.study.verify STUDY`: compute a study again and hold it against its published results.csv."""
 
 import argparse
 import os
 import sys
 import tempfile
-from pathlib import Path
 
 import pandas as pd
 
+from corrlib.study import runs
 from corrlib.study.parameters import ParameterError
+from corrlib.study.publish import published_folder
 from corrlib.study.reproduce import reproduce
-from corrlib.study.study_file import load_study
 
 KEYS = ["study", "backbone", "setting", "metric"]
 
@@ -42,25 +42,23 @@ def report(table):
     if len(outside):
         lines.append(
             "The same processor and packages find the same numbers. Others round otherwise, so that training takes "
-            "another course, which intervals over clips do not cover (README, 'What the intervals leave out')."
+            "another course, which intervals over clips do not cover (docs/results.md, 'What the intervals leave out')."
         )
     return "\n".join(lines)
 
 
 def verify(study, cores):
     """Compute a study again in a folder of its own, which is removed; returns a process exit status."""
-    path = Path(load_study(study).figures.format(study=study, runs="runs")) / "results.csv"
+    path = published_folder(study) / "results.csv"
     if not path.is_file():
-        raise ParameterError(f"{path} does not exist: study '{study}' has no committed results to be held against")
+        raise ParameterError(f"{path} does not exist: study '{study}' has no published results to be held against")
     committed = pd.read_csv(path)
     with tempfile.TemporaryDirectory(prefix="corrlib-verify-", dir=".") as folder:
-        os.environ.update(
-            CORRLIB_RUNS=f"{folder}/runs", CORRLIB_DATA=f"{folder}/data", CORRLIB_FIGURES=f"{folder}/figures"
-        )
+        os.environ.update(CORRLIB_RUNS=f"{folder}/runs", CORRLIB_DATA=f"{folder}/data")
         status = reproduce(study, cores)
         if status:
             return status
-        table = compare(committed, pd.read_csv(f"{folder}/figures/results.csv"))
+        table = compare(committed, pd.read_csv(runs.figures_folder(study) / "results.csv"))
     print(report(table))
     return 0 if table["within"].all() else 1
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from corrlib.correspondence.estimate import estimate
+from corrlib.correspondence import estimate
 
 from corrlib import soundscapes
 from corrlib.corpora.corpus import build

@@ -161,7 +161,7 @@ def numbers(program, *arguments):
 ESTIMATE = """
 import sys, time
 import torch
-from corrlib.correspondence.estimate import top_correspondences
+from corrlib.correspondence import top_correspondences
 from corrlib.evaluation.embeddings import StoredEmbeddings
 from corrlib.study.memory import peak_bytes
 

@@ -133,7 +133,7 @@ def test_a_study_becomes_a_graph(tmp_path):
         (STUDY + "setings: [self]\n", "unknown parameter 'setings'; did you mean 'settings'"),
         (STUDY + "settings: [selv]\n", "unknown setting 'selv'; did you mean 'self'"),
         (STUDY + "figures: '{'\n", "figures '{' is no path"),
-        (STUDY + "figures: '{seed}'\n", "only {study}, {runs} is known"),
+        (STUDY + "figures: '{seed}'\n", "only {study} is known"),
         (STUDY + "data_folder: '{seed:9999999999}'\n", "data_folder .* is no path"),
         (STUDY + "stage1: {epocs: 3}\n", "unknown parameter 'epocs'; did you mean 'epochs'"),
         (STUDY + "backbone_stage1: {passt_tiny: {epochs: 3}}\n", "'passt_tiny' has its own parameters"),

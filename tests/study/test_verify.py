@@ -48,7 +48,7 @@ def test_it_computes_in_a_folder_of_its_own(tmp_path, monkeypatch):
         return 3
 
     monkeypatch.setattr(verify, "reproduce", reproduce)
-    for name in ("CORRLIB_RUNS", "CORRLIB_DATA", "CORRLIB_FIGURES"):
+    for name in ("CORRLIB_RUNS", "CORRLIB_DATA"):
         monkeypatch.setenv(name, "before")
     assert verify.verify("builtin", 2) == 3
     assert asked[0][:2] == ("builtin", 2) and "corrlib-verify-" in asked[0][2]

@@ -286,7 +286,7 @@ def test_every_target_is_a_distribution_over_the_batch(data, student, target):
         torch.testing.assert_close(by_clip, (truth / parameters.temperature).softmax(0))
     if target == "ensemble":
         both = [teacher_embeddings("t", name, corpora) for name in taught["teachers"]]
-        mean = sum(clips[batch.clips] @ captions[batch.captions].T for clips, captions in both) / 2
+        mean = sum(clips[batch.clip_rows] @ captions[batch.caption_rows].T for clips, captions in both) / 2
         torch.testing.assert_close(by_caption, (mean / parameters.temperature).softmax(1))
     if target == "uniform":
         torch.testing.assert_close(by_clip, torch.full((8, 40), 1 / 8))

@@ -1,0 +1,221 @@
+"""`python -m corrlib.study.publish STUDY`: copy a finished study's tables and figures to where they are published.
+
+Runs write into `runs/<study>/figures`; nothing but this command writes into the folder that the study file's `figures:`
+names. Beside the copies it leaves `provenance.json`: which code, processor and command made them, and when.
+"""
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from corrlib.files import write_atomically
+from corrlib.study import runs
+from corrlib.study.parameters import ParameterError
+from corrlib.study.plan import plan_runs
+from corrlib.study.study_file import load_study
+
+PUBLISHED = (".csv", ".png", ".svg")
+PROVENANCE = "provenance.json"
+# what is made by one notebook without a study file: {name: (command, {run: notebook})}
+ALONE = {"benchmark": ("make benchmark", {"benchmark": "notebooks/90_benchmark.ipynb"})}
+MAIN_METRICS = ("annotated mAP@10", "true mAP@10")
+
+
+def published_folder(study: str) -> Path:
+    """The folder that the study file's `figures:` names; ParameterError where there is no such study."""
+    if study in ALONE:
+        return Path("figures") / study
+    return Path(load_study(study).figures.format(study=study))
+
+
+def provenance(folder: str | Path) -> dict:
+    """What `provenance.json` of a published folder says: `study`, and `made`, a list of who made which files.
+
+    An entry has `files` (names without their endings), `command`, `commit`, `fingerprint`, `processor`, `date`, `torch`
+    and, where somebody knew more, `note`; what was not recorded is None. Without the file: {} .
+    """
+    path = Path(folder) / PROVENANCE
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(entry["files"], list) for entry in found["made"]):
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise ParameterError(f"{path} is damaged; restore it from git") from None
+    return found
+
+
+def origin(study: str) -> dict:
+    """The entry of `provenance.json` for a study's runs, without its files.
+
+    ParameterError, one sentence, where a run is not finished, or where runs were made by different code or on different
+    processors: a table speaks for one of each.
+    """
+    command, notebooks = ALONE.get(study) or (
+        f"make reproduce STUDY={study}",
+        {name: plan.notebook for name, plan in plan_runs(study).items()},
+    )
+    missing = [name for name in notebooks if not runs.is_finished(study, name)]
+    if missing:
+        raise ParameterError(
+            f"study '{study}' is not finished: {len(missing)} of {len(notebooks)} runs are missing, the first is "
+            f"'{missing[0]}'; run `{command}`"
+        )
+    manifests = {name: runs.read_manifest(study, name) for name in notebooks}
+    code = _one_code(study, command, manifests, notebooks)
+    last = list(notebooks)[-1]
+    finished = max((runs.folder_of(study, name) / "manifest.json").stat().st_mtime for name in notebooks)
+    return {
+        "command": command,
+        "commit": _commit(manifests[last].get("code") or {}),
+        "fingerprint": code,
+        "processor": _one_processor(study, command, manifests),
+        "date": datetime.fromtimestamp(finished, UTC).date().isoformat(),
+        "torch": " and ".join(sorted({m["packages"]["torch"] for m in manifests.values()})),
+    }
+
+
+def _commit(code):
+    return f"{code['commit'][:7]}{', with changes' if code.get('dirty') else ''}" if code.get("commit") else None
+
+
+def _one_code(study, command, manifests, notebooks):
+    """The fingerprint of the code that trained and judged all runs; each kind of run must be of one code, too."""
+    first, prints = {}, {}
+    for name, content in manifests.items():
+        kind, made_of = notebooks[name], content["made_of"]
+        for key, found in ((kind, made_of["code"]), ("training", made_of["training"])):
+            first.setdefault(key, name)
+            if prints.setdefault(key, found) != found:
+                raise ParameterError(
+                    f"runs '{first[key]}' and '{name}' of study '{study}' were made by different code; run "
+                    f"`{command}`, which makes those again that are of other code than today's"
+                )
+    return prints["training"]
+
+
+def _one_processor(study, command, manifests):
+    """The model of what computed: the GPU of the runs that used one, else the processor of all."""
+    told = {name: manifest.get("hardware") or {} for name, manifest in manifests.items()}
+    used = {name: own["gpu"] for name, own in told.items() if own.get("gpu")}
+    used = used or {name: own.get("processor") for name, own in told.items()}
+    one, model = next(iter(used.items()))
+    other = next((name for name, own in used.items() if own != model), None)
+    if other:
+        raise ParameterError(
+            f"runs '{one}' ({model or 'not recorded'}) and '{other}' ({used[other] or 'not recorded'}) of study "
+            f"'{study}' were computed on different processors, which round differently; run `{command}` on one of them"
+        )
+    return model
+
+
+def publish(study: str, replace: bool = False) -> Path:
+    """Copy a finished study's tables and figures to its published folder and say there who made them.
+
+    ParameterError where the study is not one of one code and processor (see `origin`), where it has written nothing,
+    or where the folder holds another study's files, unless told to `replace` them.
+    """
+    folder, entry = published_folder(study), origin(study)
+    source = runs.figures_folder(study)
+    files = sorted(path for path in source.glob("*") if path.suffix in PUBLISHED and not path.name.startswith("."))
+    if not files:
+        raise ParameterError(f"{source} holds no table and no figure; run `{entry['command']}`")
+    before = _make_room(study, folder, replace)
+    names = sorted({path.stem for path in files})
+    for path in files:
+        write_atomically(folder / path.name, path.read_bytes())
+    made = [{"files": names, **entry}]
+    for old in before:
+        if old["command"] == entry["command"]:
+            _remove(folder, set(old["files"]) - set(names))  # what this study no longer draws
+            continue
+        kept = [name for name in old["files"] if name not in names]
+        made += [{**old, "files": kept}] if kept else []
+    write_atomically(
+        folder / PROVENANCE, json.dumps({"study": study, "made": made}, indent=1, ensure_ascii=False) + "\n"
+    )
+    return folder
+
+
+def _make_room(study, folder, replace):
+    """Entries of what the folder holds; of another study's files nothing is left, if they may be replaced."""
+    found, owner = provenance(folder), _owner(folder)
+    if owner in (None, study):
+        return found.get("made", [])
+    if not replace:
+        raise ParameterError(
+            f"{folder} holds what {f'study {owner!r}' if owner else 'somebody'} published; give '{study}' a folder of "
+            f"its own (`figures: figures/{study}` in its study file), or publish it with --replace (REPLACE=yes)"
+        )
+    for entry in found.get("made", []):
+        _remove(folder, entry["files"])
+    return []
+
+
+def _owner(folder):
+    """The study whose files a folder holds: its name, '' where files do not tell, None where there are none."""
+    if found := provenance(folder).get("study"):
+        return found
+    tables = sorted(path for path in folder.glob("*.csv") if path.is_file())
+    for path in tables:
+        columns = pd.read_csv(path, nrows=1)
+        if "study" in columns and len(columns):
+            return str(columns["study"].iloc[0])
+    return "" if tables else None
+
+
+def _remove(folder, names):
+    for name in names:
+        for ending in PUBLISHED:
+            (folder / f"{name}{ending}").unlink(missing_ok=True)
+
+
+def beside_published(study: str) -> list[str]:
+    """Lines that hold a study's differences from `continued` against the published ones; [] where either is missing.
+
+    Of MAIN_METRICS, on the mean of the backbones, or of the one backbone that there is.
+    """
+    tables = [_main_differences(study, where) for where in (runs.figures_folder(study), published_folder(study))]
+    here, published = ({} if table is None else table for table in tables)
+    width = max((len(key) for key in here if key in published), default=0)
+    return [f"{key:<{width}}  {here[key]} here, {published[key]} published" for key in here if key in published]
+
+
+def _main_differences(study, folder):
+    """{comparison: difference with interval, in percentage points}, or None where there is no such table."""
+    path = folder / "differences.csv"
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path)
+    table = table[(table["study"] == study) & (table["against"] == "continued") & table["metric"].isin(MAIN_METRICS)]
+    if table["backbone"].nunique() > 1:
+        table = table[table["backbone"] == "all backbones"]
+    return {
+        f"{row.setting} - continued, {row.metric}, {row.backbone}:": (
+            f"{100 * row.difference:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]"
+        )
+        for row in table.itertuples()
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", nargs="?", default="builtin")
+    parser.add_argument("--replace", action="store_true", help="although the folder holds another study's files")
+    arguments = parser.parse_args()
+    try:
+        folder = publish(arguments.study, arguments.replace)
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"study '{arguments.study}' is published in {folder}; `make pages` renders README.md and docs/ from it")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
