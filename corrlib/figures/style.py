@@ -163,7 +163,7 @@ def name_ticks(axis: Axes, names: Sequence[str], inches: float) -> None:
 def say(figure: Figure, claim: str, how: str) -> None:
     """The figure's caption: what it shows in one sentence, above, and how to read it, below.
 
-    Comes once, and after `legend`, which it leaves its corner. Further lines make the figure higher, not its panels lower.
+    Comes once, and after `legend`, which it leaves its corner. Further lines make the figure higher, no panel lower.
     """
     room = figure.get_figwidth() * 0.98 - 0.05
     beside = max((_legend_inches(text.get_text() for text in own.texts) for own in figure.legends), default=0)
