@@ -41,7 +41,7 @@ def targets_and_students(
     shown = shown.assign(agreement=shown["point"].map(agreement)).sort_values("agreement", kind="stable")
     known = bool(shown["agreement"].notna().any())
     shown["label"] = shown["point"] + shown["agreement"].map(" ({:.2f})".format) if known else shown["point"]
-    figure = points(shown, metrics, "label")
+    figure = _points(shown, metrics, "label")
     first = single[single["metric"] == metrics[0]]
     means = first.groupby("point")["difference"].mean().sort_values()
     off = ", ".join(f"{point} {100 * means[point]:+.1f}" for point in lost)
@@ -137,16 +137,26 @@ def points(
     table: pd.DataFrame, metrics: Sequence[str] = ("annotated mAP@10", "true mAP@10"), label: str = "point"
 ) -> Figure:
     """Difference of each point from its control with interval, a line a point; a colour a backbone. Order as given."""
-    shown = [metric for metric in metrics if metric in set(table["metric"])]
+    metrics = [metric for metric in metrics if metric in set(table["metric"])]
+    figure, first = (
+        _points(table, metrics, label),
+        table[(table["metric"] == metrics[0]) & (table["backbone"] != POOLED)],
+    )
+    say(figure, f"{metrics[0]}, difference from the control: {_clear(first)}", _how(table))
+    return figure
+
+
+def _points(table: pd.DataFrame, metrics: Sequence[str], label: str) -> Figure:
+    """What `points` draws, without its caption."""
     single = table[table["backbone"] != POOLED]
     look, names = looks(single["backbone"]), list(dict.fromkeys(single[label]))
     line, width = max(0.27, 0.13 * len(look)), 2.6
     offsets = np.linspace(-0.27, 0.27, len(look)) if len(look) > 1 else [0]
     labels = [text for _, _, text in look.values()]
     figure, axes = panels(
-        1, len(shown), (width, 0.55 + line * len(names)), labels=names, legend_labels=labels, sharey=True
+        1, len(metrics), (width, 0.55 + line * len(names)), labels=names, legend_labels=labels, sharey=True
     )
-    for axis, metric in zip(axes[0], shown, strict=True):
+    for axis, metric in zip(axes[0], metrics, strict=True):
         axis.axvline(0, color="0.4", lw=1, zorder=0)
         for offset, (backbone, (shade, marker, _)) in zip(offsets, look.items(), strict=True):
             rows: Any = single[(single["metric"] == metric) & (single["backbone"] == backbone)].itertuples()
@@ -161,5 +171,4 @@ def points(
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     axes[0, 0].tick_params(axis="y", length=0)
     legend(figure, [Line2D([], [], color=c, marker=m, label=n, ms=4, ls="") for c, m, n in look.values()])
-    say(figure, f"{shown[0]}, difference from the control: {_clear(single[single['metric'] == shown[0]])}", _how(table))
     return figure

@@ -185,7 +185,8 @@ def _forest_claim(table: pd.DataFrame, metrics: Sequence[str]) -> str:
 def ceiling(table: pd.DataFrame) -> Figure:
     """Share of the oracle's ceiling reached, by setting and backbone. table: rows of ceiling.csv."""
     metrics = [metric for metric in MAIN[:2] if metric in set(table["metric"])]
-    shares = table[table["setting"] != ENSEMBLE].drop(columns="mean").rename(columns=lambda c: c.removeprefix("share "))
+    shares = table[table["setting"] != ENSEMBLE].drop(columns=["mean", "low", "high"], errors="ignore")
+    shares = shares.rename(columns=lambda name: name.removeprefix("share "))
     look, settings = looks(shares["backbone"]), setting_order(shares["setting"])
     width = _panel_width(settings, look)
     labels = [label for _, _, label in look.values()]

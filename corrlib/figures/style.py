@@ -163,12 +163,14 @@ def name_ticks(axis: Axes, names: Sequence[str], inches: float) -> None:
 def say(figure: Figure, claim: str, how: str) -> None:
     """The figure's caption: what it shows in one sentence, above, and how to read it, below.
 
-    Comes after `legend`, which it leaves its corner.
+    Comes once, and after `legend`, which it leaves its corner. Further lines make the figure higher, no panel lower.
     """
     room = figure.get_figwidth() * 0.98 - 0.05
     beside = max((_legend_inches(text.get_text() for text in own.texts) for own in figure.legends), default=0)
-    figure.suptitle(wrap(claim, room - beside, 10, bold=True), fontsize=10, x=0.01, ha="left", fontweight="bold")
-    figure.supxlabel(wrap(how, room, 8), fontsize=8, x=0.01, ha="left", color="0.35")
+    above, below = wrap(claim, room - beside, 10, bold=True), wrap(how, room, 8)
+    figure.suptitle(above, fontsize=10, x=0.01, ha="left", fontweight="bold")
+    figure.supxlabel(below, fontsize=8, x=0.01, ha="left", color="0.35")
+    figure.set_figheight(figure.get_figheight() + 0.17 * above.count("\n") + 0.14 * below.count("\n"))
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:

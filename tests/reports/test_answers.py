@@ -127,10 +127,9 @@ def test_with_stage_one_alone_it_says_so(stem, copied, monkeypatch, tmp_path):
         answer(stem, monkeypatch, tmp_path, tmp_path / "runs", data, study="own")
 
 
-def test_points_and_variants_are_found_among_finished_runs(copied, monkeypatch):
+def test_points_and_variants_are_found_among_finished_runs(study, monkeypatch):
     """As if the study had no file: by the names of runs and of their students."""
-    root, _ = copied
-    monkeypatch.setenv("CORRLIB_RUNS", str(root / "known"))
+    monkeypatch.setenv("CORRLIB_RUNS", str(study[0].parent))
     points, changed = ablations.finished("smoke")
     assert points == ("self", "ensemble", "true", "combine-chosen_weights", "second", "second-continued", "uniform")
     assert changed == ("share-0.5",)

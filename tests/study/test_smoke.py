@@ -75,7 +75,6 @@ def test_ablations_compare_every_point_with_the_control(study):
     for name in (
         "ablation_targets",
         "ablation_targets_mass",
-        "ablation_temperature",
         "other_tasks",
         "ablation_ensembles",
         "ablation_ensembles_knowledge",
