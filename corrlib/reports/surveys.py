@@ -1,6 +1,8 @@
 """What a corpus contains, as tables: splits, ambiguity of captions, examples."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,11 +10,16 @@ import pandas as pd
 from corrlib import soundscapes
 from corrlib.corpora import audit, list_corpus, splits_of
 from corrlib.corpora.audio import read_clip
+from corrlib.corpora.corpus import Corpus
 from corrlib.evaluation.metrics import oracle_ceiling
+from corrlib.study.parameters import DataParameters
 
 
-def open_splits(parameters):
-    """({split: Corpus} of a data run, the audit's table, the excluded clips); nothing is audited if text_only."""
+def open_splits(parameters: DataParameters) -> tuple[dict[str, Corpus], pd.DataFrame, pd.DataFrame]:
+    """({split: Corpus} of a data run, the audit's table, the excluded clips); nothing is audited if text_only.
+
+    ValueError where more clips than the share `tolerance` cannot be used.
+    """
     if parameters.text_only:
         listed = {
             s: list_corpus(parameters.corpus, parameters.data, s, audio=False) for s in splits_of(parameters.corpus)
@@ -27,8 +34,10 @@ def open_splits(parameters):
     return splits, pd.concat(tables, ignore_index=True), excluded
 
 
-def overview(splits):
-    """One row a split: clips, captions, hours, words a caption, different words."""
+def overview(splits: Mapping[str, Corpus]) -> pd.DataFrame:
+    """One row a split: clips, captions, hours and median seconds (nan without audio), words a caption, different
+    words and captions.
+    """
     rows = []
     for split, corpus in splits.items():
         words = corpus.captions["text"].str.lower().str.findall(r"\w+")
@@ -48,8 +57,8 @@ def overview(splits):
     return pd.DataFrame(rows)
 
 
-def licences(splits):
-    """Clips of each licence by split; empty where the corpus does not give licences."""
+def licences(splits: Mapping[str, Corpus]) -> pd.DataFrame:
+    """Clips of each licence (rows) by split (columns); empty where the corpus does not give licences."""
     given = {
         split: corpus.metadata["licence"].value_counts()
         for split, corpus in splits.items()
@@ -58,36 +67,48 @@ def licences(splits):
     return pd.DataFrame(given).fillna(0).astype(int)
 
 
-def words(splits, count=15):
-    """The most frequent words of all captions with their number, those of fewer than four letters left out."""
+def words(splits: Mapping[str, Corpus], count: int = 15) -> pd.DataFrame:
+    """The most frequent words of all captions, those of fewer than four letters left out: columns word, times."""
     texts = pd.concat([corpus.captions["text"] for corpus in splits.values()])
-    found = texts.str.lower().str.findall(r"\w{4,}").explode().value_counts()
-    return found.head(count).rename_axis("word").rename("times").reset_index()
+    times = texts.str.lower().str.findall(r"\w{4,}").explode().value_counts()
+    return times.head(count).rename_axis("word").rename("times").reset_index()
 
 
-def shared_word_for_word(corpus):
+def shared_word_for_word(corpus: Corpus) -> float:
     """Share of captions whose very words are also annotated for another clip: the least that is shared for sure."""
     clips = corpus.captions.groupby(corpus.captions["text"].str.lower().str.strip())["clip_id"].transform("nunique")
     return float((clips > 1).mean())
 
 
-def truth_of(parameters, split):
-    """(clips, captions) true correspondence, or None where it is not known."""
+def truth_of(parameters: DataParameters, split: str) -> np.ndarray | None:
+    """True correspondence (clips, captions) in [0, 1] of a split, or None where it is not known."""
     return soundscapes.load_truth(parameters.data, split) if parameters.corpus == "soundscapes" else None
 
 
-def annotated(corpus):
-    """(clips, captions) bool."""
+def annotated(corpus: Corpus) -> np.ndarray:
+    """(clips, captions) bool: which caption was written for which clip."""
     return corpus.clips["clip_id"].to_numpy()[:, None] == corpus.captions["clip_id"].to_numpy()[None, :]
 
 
-def first_scenes(corpus, count):
-    """{clip id: waveform at 32 kHz} of a split's first clips."""
-    return {row.clip_id.rsplit("/", 1)[-1]: read_clip(row.path) for row in corpus.clips.head(count).itertuples()}
+def first_scenes(corpus: Corpus, count: int) -> dict[str, np.ndarray]:
+    """{file name: waveform (samples,) at 32 kHz} of a split's first clips."""
+    rows: list[Any] = list(corpus.clips.head(count).itertuples())
+    return {row.clip_id.rsplit("/", 1)[-1]: read_clip(row.path) for row in rows}
 
 
-def ambiguity(corpus, truth):
-    """How much captions describe other clips, and what that allows at most; {} where the truth is not known."""
+def first_captions(corpus: Corpus) -> dict[str, str]:
+    """{file name: the first caption of the clip}."""
+    first = corpus.captions.groupby("clip_id", sort=False)["text"].first()
+    return {str(clip_id).rsplit("/", 1)[-1]: text for clip_id, text in first.items()}
+
+
+def ambiguity(corpus: Corpus, truth: np.ndarray | None) -> dict[str, Any]:
+    """How much captions describe other clips, and what that allows at most; {} where nobody knows the truth.
+
+    truth: (clips, captions). Returns clips, the median and mean number of clips that a caption describes wholly, the
+    shares of captions that describe one clip alone and of pairs that match in part, and `ceilings`, the oracle's
+    metrics.
+    """
     if truth is None:
         return {}
     own = annotated(corpus)
@@ -104,8 +125,17 @@ def ambiguity(corpus, truth):
     }
 
 
-def shared_captions(corpus, truth, count=8):
-    """Captions with a clip they were not written for but describe wholly."""
+def pair_shares(truth: np.ndarray) -> dict[str, float]:
+    """{wholly, partly, not at all: share of all pairs of clip and caption}. truth: (clips, captions)."""
+    wholly, not_at_all = float((truth >= 1).mean()), float((truth == 0).mean())
+    return {"wholly": wholly, "partly": 1 - wholly - not_at_all, "not at all": not_at_all}
+
+
+def shared_captions(corpus: Corpus, truth: np.ndarray | None, count: int = 8) -> pd.DataFrame:
+    """Captions at equal steps, each with the clips that it was not written for but describes wholly.
+
+    truth: (clips, captions). Columns caption, `other clips it describes`, `for example` (a clip_id).
+    """
     if truth is None:
         return pd.DataFrame()
     rows = []
@@ -122,23 +152,26 @@ def shared_captions(corpus, truth, count=8):
     return pd.DataFrame(rows)
 
 
-def examples_to_hear(corpus, truth, count=3):
+def examples_to_hear(corpus: Corpus, truth: np.ndarray, count: int = 3) -> list[tuple[str, int, int]]:
     """[(caption, its own clip, another that it describes wholly)], evenly spread over the captions; clips as row
     numbers.
     """
     row = pd.Series(range(len(corpus.clips)), index=corpus.clips["clip_id"])
     own = row.loc[corpus.captions["clip_id"]].to_numpy()
-    found = []
+    examples: list[tuple[str, int, int]] = []
     for column in range(0, truth.shape[1], max(1, truth.shape[1] // count)):
         others = np.flatnonzero(truth[:, column] >= 1)
         others = others[others != own[column]]
-        if len(others) and len(found) < count:
-            found.append((corpus.captions["text"].iloc[column], int(own[column]), int(others[0])))
-    return found
+        if len(others) and len(examples) < count:
+            examples.append((corpus.captions["text"].iloc[column], int(own[column]), int(others[0])))
+    return examples
 
 
-def answer(table, survey, shared):
-    """The notebook's answer, rendered from its numbers; shared: see `shared_word_for_word`."""
+def answer(table: pd.DataFrame, survey: Mapping[str, Any], shared: float) -> str:
+    """The notebook's answer, rendered from its numbers.
+
+    table: as `overview`; survey: as `ambiguity`; shared: as `shared_word_for_word`.
+    """
     hours = table["hours"].sum(min_count=1)
     text = f"{table['clips'].sum():,} clips with {table['captions'].sum():,} captions, " + (
         "audio not at hand." if np.isnan(hours) else f"{hours:.1f} hours."
