@@ -49,7 +49,7 @@ def overview(splits: Mapping[str, Corpus]) -> pd.DataFrame:
                 "captions": len(corpus.captions),
                 "hours": seconds.sum(min_count=1) / 3600,
                 "median seconds": seconds.median(),
-                "words a caption": words.str.len().mean(),
+                "words a caption": words.map(len).mean(),
                 "different words": words.explode().nunique(),
                 "different captions": corpus.captions["text"].nunique(),
             }

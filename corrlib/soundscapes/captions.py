@@ -4,7 +4,15 @@ How much a caption tells is its detail in [0, 1], drawn as u ** (ambiguity / (1 
 ambiguity 0 every caption tells all it can, with 1/2 detail is uniform, with 1 every caption names a sound and no more.
 """
 
-from corrlib.soundscapes.truth import facts
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from corrlib.soundscapes.classes import SoundClass
+from corrlib.soundscapes.truth import Claim, Scene, Sound, facts
+
+T = TypeVar("T")
 
 ADVERBS = {
     "slow": ("slowly", "at a slow pace"),
@@ -25,20 +33,28 @@ TWO_SOUNDS, THREE_SOUNDS = 0.35, 0.8  # detail from which a caption names two so
 ATTRIBUTES = 0.75  # chance of an attribute at detail 1 below THREE_SOUNDS; above it is 1
 
 
-def write_captions(rng, scene, classes, ambiguity, count):
-    """[(text, claims)] of `count` captions of different texts, as far as the scene gives so many."""
-    found, texts = [], set()
+def write_captions(
+    rng: np.random.Generator, scene: Scene, classes: Mapping[str, SoundClass], ambiguity: float, count: int
+) -> list[tuple[str, list[Claim]]]:
+    """[(text, claims)] of `count` captions of different texts, as far as the scene gives so many.
+
+    classes: {name: SoundClass} of the scene's sounds; ambiguity in [0, 1]: see the module.
+    """
+    captions: list[tuple[str, list[Claim]]] = []
+    texts = set()
     for _ in range(20 * count):
         text, claims = _caption(rng, scene, classes, ambiguity)
         if text not in texts:
             texts.add(text)
-            found.append((text, claims))
-        if len(found) == count:
-            return found
-    return (found * count)[:count]
+            captions.append((text, claims))
+        if len(captions) == count:
+            return captions
+    return (captions * count)[:count]
 
 
-def _caption(rng, scene, classes, ambiguity):
+def _caption(
+    rng: np.random.Generator, scene: Scene, classes: Mapping[str, SoundClass], ambiguity: float
+) -> tuple[str, list[Claim]]:
     power = ambiguity / (1 - ambiguity) if ambiguity < 1 else float("inf")
     u = rng.random()
     detail = 1.0 if power == 0 else u**power
@@ -56,36 +72,38 @@ def _caption(rng, scene, classes, ambiguity):
     return text[0].upper() + text[1:] + _pick(rng, ("", ".")), claims
 
 
-def _pick(rng, choices):
-    return choices[rng.integers(len(choices))]
+def _pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
+    return choices[int(rng.integers(len(choices)))]
 
 
 class _Phrases:
     """The parts of one caption; every method returns (text, claims) and mentions an attribute by `chance`."""
 
-    def __init__(self, rng, scene, classes, chance):
+    def __init__(
+        self, rng: np.random.Generator, scene: Scene, classes: Mapping[str, SoundClass], chance: float
+    ) -> None:
         self.rng, self.scene, self.classes, self.chance = rng, scene, classes, chance
         self.facts = facts(scene)
 
-    def _words(self, sound):
+    def _words(self, sound: Sound) -> tuple[str, str, list[Claim], str]:
         """(finite clause, noun with -ing form, claims, verb's number) of a sound."""
         noun, verb, ing = _pick(self.rng, self.classes[sound["class"]].words)
         values = [v for _, v in sorted(sound["attributes"].items(), reverse=True) if self.rng.random() < self.chance]
         adverbs = [_pick(self.rng, ADVERBS[value]) for value in values]
-        claims = [("present", sound["class"]), *(("attribute", sound["class"], value) for value in values)]
+        claims: list[Claim] = [("present", sound["class"]), *(("attribute", sound["class"], value) for value in values)]
         number = "is" if verb.split()[0].endswith("s") else "are"
         return " ".join((noun, verb, *adverbs)), " ".join(w for w in (noun, ing, *adverbs) if w), claims, number
 
-    def finite(self, sound):
+    def finite(self, sound: Sound) -> tuple[str, list[Claim]]:
         text, _, claims, _ = self._words(sound)
         return text, claims
 
-    def alone(self, sound):
+    def alone(self, sound: Sound) -> tuple[str, list[Claim]]:
         text, ing, claims, number = self._words(sound)
         number = "is" if not self.classes[sound["class"]].synthesize else number
         return _pick(self.rng, ALONE).format(a=text, c=ing, **{"is": number}), claims
 
-    def pair(self, one, two):
+    def pair(self, one: Sound, two: Sound) -> tuple[str, list[Claim]]:
         """Two events in the relation that holds; joined by a bare `and` where none does."""
         if ("followed by", two["class"], one["class"]) in self.facts:
             one, two = two, one
@@ -95,7 +113,7 @@ class _Phrases:
         templates = {"followed by": THEN, "while": WHILE}[holds[0][0]] if holds else ("{a} and {b}",)
         return _pick(self.rng, templates).format(a=a, b=b), [*first, *second, *holds]
 
-    def over(self, text, claims, templates):
+    def over(self, text: str, claims: list[Claim], templates: Sequence[str]) -> tuple[str, list[Claim]]:
         """A clause over the scene's background."""
         finite, ing, more, _ = self._words(self.scene["background"])
         templates = templates[1:] if ing.endswith(ADVERBS["near"] + ADVERBS["distant"]) else templates

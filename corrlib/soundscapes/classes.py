@@ -23,16 +23,16 @@ class SoundClass:
 
     name: str
     role: str
-    attributes: tuple
-    words: tuple
+    attributes: tuple[str, ...]
+    words: tuple[tuple[str, str, str], ...]
     synthesize: Callable | None = None
 
 
-def _background(name, *words):
+def _background(name: str, *words: tuple[str, str, str]) -> SoundClass:
     return SoundClass(name, "background", ("strength", "distance"), words, getattr(textures, name))
 
 
-def _event(name, attributes, *words):
+def _event(name: str, attributes: tuple[str, ...], *words: tuple[str, str, str]) -> SoundClass:
     return SoundClass(name, "event", (*attributes, "distance"), words, getattr(events, name))
 
 

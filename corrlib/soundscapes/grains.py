@@ -4,28 +4,33 @@ A grain is named by its key, (class, attributes, number); no grain and no record
 """
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from corrlib.soundscapes import recordings
 from corrlib.soundscapes.classes import FACTORS, SYNTHETIC, VALUES, SoundClass
 from corrlib.soundscapes.synthesis import distance
+from corrlib.soundscapes.truth import Sound
 
 SPLITS = ("pretraining", "development", "validation", "evaluation")
 VARIANTS = 8
 EVENT_SECONDS = 2.0
+Key = tuple[str, tuple[tuple[str, str], ...], int]  # class, attributes with their values, number
 
 
-def _key(sound, count):
+def _key(sound: Sound, count: int) -> Key:
     return sound["class"], tuple(sorted(sound["attributes"].items())), sound["grain"] % count
 
 
-def _unit_power(waveform):
+def _unit_power(waveform: np.ndarray) -> np.ndarray:
     return (waveform / max(1e-9, float(np.sqrt(np.mean(np.square(waveform)))))).astype(np.float32)
 
 
-def _seed(*words):
+def _seed(*words: Any) -> int:
     return zlib.crc32(repr(words).encode())
 
 
@@ -37,13 +42,13 @@ class Synthetic:
     split: str
     rate_hz: int
     background_seconds: float
-    classes: dict = field(default_factory=lambda: SYNTHETIC)
+    classes: Mapping[str, SoundClass] = field(default_factory=lambda: SYNTHETIC)
 
-    def key(self, sound):
+    def key(self, sound: Sound) -> Key:
         """The key of a scene's sound (a dict, see `scenes`)."""
         return _key(sound, VARIANTS)
 
-    def make(self, key):
+    def make(self, key: Key) -> np.ndarray:
         """float32 waveform (samples,) of unit power."""
         name, attributes, variant = key
         kind, values = SYNTHETIC[name], dict(attributes)
@@ -63,15 +68,17 @@ class Synthetic:
 class Recorded:
     """Grains cut from the recordings of one split; near and distant are made by us, as for the synthetic ones."""
 
-    files: dict  # label -> tuple of paths
-    classes: dict
+    files: Mapping[str, tuple[str, ...]]  # of each label
+    classes: Mapping[str, SoundClass]
     rate_hz: int
     background_seconds: float
 
-    def key(self, sound):
+    def key(self, sound: Sound) -> Key:
+        """The key of a scene's sound (a dict, see `scenes`)."""
         return _key(sound, len(self.files[sound["class"]]))
 
-    def make(self, key):
+    def make(self, key: Key) -> np.ndarray:
+        """float32 waveform (samples,) of unit power; ValueError names a recording that cannot be used."""
         label, attributes, number = key
         waveform = recordings.decode(self.files[label][number], self.rate_hz)
         if self.classes[label].role == "background":
@@ -83,28 +90,32 @@ class Recorded:
         return _unit_power(waveform)
 
 
-def open_grains(table, seed, split, rate_hz, scene_seconds):
+def open_grains(
+    table: pd.DataFrame | None, seed: int, split: str, rate_hz: int, scene_seconds: float
+) -> Synthetic | Recorded:
     """The grains of one split: synthetic ones (table None), or of a table of recordings (see `recordings`)."""
     background_seconds = scene_seconds + 4.0  # a scene takes a random part
     if table is None:
         return Synthetic(seed, split, rate_hz, background_seconds)
     parts = recordings.split_sources(table, seed)
     mine = table[table["source_id"].map(parts) == split]
-    files = {label: tuple(rows["path"]) for label, rows in mine.groupby("label")}
+    files = {str(label): tuple(rows["path"]) for label, rows in mine.groupby("label")}
     return Recorded(files, recorded_classes(table), rate_hz, background_seconds)
 
 
-def recorded_classes(table):
+def recorded_classes(table: pd.DataFrame) -> dict[str, SoundClass]:
     """{label: SoundClass} of a table of recordings; captions use the words of the label."""
     roles = table.groupby("label")["role"].first()
     words = ("can be heard", "is audible", "sounds", "is heard")
     return {
-        label: SoundClass(label, role, ("distance",), tuple((label, verb, "") for verb in words))
+        str(label): SoundClass(str(label), role, ("distance",), tuple((str(label), verb, "") for verb in words))
         for label, role in roles.items()
     }
 
 
-def example(name, seed=0, rate_hz=16000, split="development", **attributes):
+def example(
+    name: str, seed: int = 0, rate_hz: int = 16000, split: str = "development", **attributes: str
+) -> np.ndarray:
     """Waveform (samples,) of one synthetic class, for looking and listening, with peak 0.9: 2 s, a background 8 s.
 
     Attributes not given take their first value (slow, low, near), strength its last. ValueError: unknown name or value.

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from corrlib.soundscapes.classes import VALUES
 from corrlib.soundscapes.truth import facts
 
 
-def _finished(folder, split=None):
+def _finished(folder: str | Path, split: str | None = None) -> dict:
     """corpus.json of a finished corpus, whose `split` is known."""
     path = Path(folder) / "corpus.json"
     if not path.is_file():
@@ -21,7 +22,7 @@ def _finished(folder, split=None):
     return corpus
 
 
-def load_scenes(folder):
+def load_scenes(folder: str | Path) -> dict[str, list[dict]]:
     """{split: list of scenes} as drawn (see `scenes`), each with `file` and `captions` [{text, claims}].
 
     FileNotFoundError if the corpus is not finished.
@@ -30,14 +31,14 @@ def load_scenes(folder):
     return _read_json(Path(folder) / "scenes.json")
 
 
-def _read_json(path):
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError:
         raise ValueError(f"{path} is damaged; delete {path.parent} to have the corpus written again") from None
 
 
-def load_truth(folder, split, clips=slice(None), captions=slice(None)):
+def load_truth(folder: str | Path, split: str, clips: Any = slice(None), captions: Any = slice(None)) -> np.ndarray:
     """True correspondence float32 (clips, captions) of a split in [0, 1], captions clip-major as in the tables.
 
     clips, captions: row numbers of a part that is wanted, which spares memory.
@@ -52,7 +53,7 @@ def load_truth(folder, split, clips=slice(None), captions=slice(None)):
         raise ValueError(f"{path} is damaged; delete {folder} to have the corpus written again") from None
 
 
-def load_tags(folder, split, attributes=False):
+def load_tags(folder: str | Path, split: str, attributes: bool = False) -> tuple[list[str], list[str], np.ndarray]:
     """(file names, tag names, float32 (clips, tags)): which classes sound in a clip.
 
     With `attributes` also a tag `class:value` for each of their attributes. The tags are the same for every split.

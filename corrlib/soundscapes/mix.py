@@ -1,6 +1,10 @@
 """Mix the grains of a scene to its waveform."""
 
+from collections.abc import Callable
+
 import numpy as np
+
+from corrlib.soundscapes.truth import Scene, Sound
 
 # level of a sound, whose grain has unit power; a distant event is 7 dB softer, a distant background 6 dB
 EVENT = {"near": 1.0, "distant": 0.45}
@@ -9,7 +13,7 @@ PLAIN_BACKGROUND = 0.15  # where recordings have no strength
 JITTER_DB, HEADROOM, FULL_SCALE = 2.0, 0.9, 4.0
 
 
-def mix(scene, grain_of, rate_hz, seconds):
+def mix(scene: Scene, grain_of: Callable[[Sound], np.ndarray], rate_hz: int, seconds: float) -> np.ndarray:
     """float32 waveform (samples,) of a scene: its background, and its events faded out at their ends.
 
     grain_of: function from a scene's sound to its waveform. One fixed gain keeps near louder than distant from scene

@@ -6,8 +6,10 @@ A folder holds one subfolder a label, or a metadata.csv with the columns `file` 
 
 import hashlib
 import zlib
+from collections.abc import Sequence
 from math import gcd
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ TOO_FEW = "too few"
 MEND = "add recordings of other sources, or leave it out (`leave_out`)"
 
 
-def find_recordings(folder, leave_out=()):
+def find_recordings(folder: str | Path, leave_out: Sequence[str] | str = ()) -> pd.DataFrame:
     """Table `path, label, role, source_id` of a folder, without the labels in `leave_out`.
 
     `leave_out` may also be "too few": every label with fewer sources than there are splits.
@@ -57,7 +59,7 @@ def find_recordings(folder, leave_out=()):
     return _with_roles(folder, table)
 
 
-def _listed(folder):
+def _listed(folder: Path) -> pd.DataFrame:
     listing = folder / "metadata.csv"
     table = pd.read_csv(listing, dtype=str, keep_default_na=False)
     for column in ("file", "label"):
@@ -79,7 +81,7 @@ def _listed(folder):
     return table
 
 
-def _subfolders(folder):
+def _subfolders(folder: Path) -> pd.DataFrame:
     rows = []
     for sub in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
         files = sorted(str(p) for p in sub.iterdir() if p.suffix.lower() in SUFFIXES)
@@ -89,7 +91,7 @@ def _subfolders(folder):
     return pd.DataFrame(rows, columns=["path", "label"])
 
 
-def _with_roles(folder, table):
+def _with_roles(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     if "role" not in table:
         table["role"] = np.where(table["label"].isin(_steadiest(table)), "background", "event")
     wrong = table[~table["role"].isin(["background", "event"])]
@@ -108,7 +110,7 @@ def _with_roles(folder, table):
     return table[["path", "label", "role", "source_id"]]
 
 
-def _steadiest(table):
+def _steadiest(table: pd.DataFrame) -> list[str]:
     """Without roles the steadiest third of the labels, at least one, are backgrounds.
 
     Steadiness: the share of a recording's 50 ms frames within 12 dB of its loudest ones (90th percentile of the
@@ -122,13 +124,13 @@ def _steadiest(table):
     return sorted(labels, key=lambda label: (-steady[label], label))[: max(1, len(labels) // 3)]
 
 
-def split_sources(table, seed):
+def split_sources(table: pd.DataFrame, seed: int) -> dict[str, str]:
     """{source_id: split}: about SHARES of each label's sources, at least one of every label in every split.
 
     A source with recordings of several labels is shared out once, with its rarest label.
     """
-    sources = {label: sorted(rows["source_id"].unique()) for label, rows in table.groupby("label")}
-    parts = {}
+    sources = {str(label): sorted(rows["source_id"].unique()) for label, rows in table.groupby("label")}
+    parts: dict[str, str] = {}
     for label in sorted(sources, key=lambda name: (len(sources[name]), name)):
         mine = sources[label]
         counts = {split: sum(parts.get(s) == split for s in mine) for split in SHARES}
@@ -146,17 +148,18 @@ def split_sources(table, seed):
     return parts
 
 
-def fingerprint(table, folder):
+def fingerprint(table: pd.DataFrame, folder: str | Path) -> str:
     """Short hash of the recordings' names, labels, roles, sources and sizes, wherever the folder lies."""
     digest = hashlib.sha256()
-    for row in table.sort_values("path").itertuples():
+    rows: list[Any] = list(table.sort_values("path").itertuples())
+    for row in rows:
         name = Path(row.path).relative_to(folder).as_posix()
         source = name if row.source_id == row.path else row.source_id
         digest.update(f"{name}\t{row.label}\t{row.role}\t{source}\t{Path(row.path).stat().st_size}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def decode(path, rate_hz):
+def decode(path: str | Path, rate_hz: int) -> np.ndarray:
     """Mono waveform (samples,) at `rate_hz`; ValueError names a recording that is unreadable, cut short or silent."""
     try:
         with soundfile.SoundFile(str(path)) as file:
@@ -174,7 +177,7 @@ def decode(path, rate_hz):
     return scipy.signal.resample_poly(waveform, rate_hz // common, rate // common)
 
 
-def _cut_short(path):
+def _cut_short(path: str | Path) -> bool:
     """Whether a wav file is shorter than its header says, or an Ogg file lacks its last page (decoders are lenient)."""
     data = Path(path).read_bytes()
     if data[:4] == b"RIFF":
@@ -185,13 +188,13 @@ def _cut_short(path):
     return False
 
 
-def frame_levels(waveform, frame):
+def frame_levels(waveform: np.ndarray, frame: int) -> np.ndarray:
     """Root mean square of each whole frame of `frame` samples."""
     whole = waveform[: max(1, len(waveform) // frame) * frame]
     return np.sqrt(np.mean(np.square(whole.reshape(-1, min(frame, len(whole)))), axis=1))
 
 
-def cut_event(waveform, seconds, rate_hz):
+def cut_event(waveform: np.ndarray, seconds: float, rate_hz: int) -> np.ndarray:
     """The first loud part of a recording, to `seconds`; a shorter one comes again after 0.15 s of silence."""
     frame = rate_hz // 50
     level = frame_levels(waveform, frame)
@@ -202,7 +205,7 @@ def cut_event(waveform, seconds, rate_hz):
     return np.resize(np.concatenate([part, np.zeros(int(0.15 * rate_hz))]), samples) if len(part) < samples else part
 
 
-def loop(waveform, samples, rate_hz):
+def loop(waveform: np.ndarray, samples: int, rate_hz: int) -> np.ndarray:
     """`samples` of a background: its middle, or the whole again and again with short cross-fades."""
     if len(waveform) >= samples:
         start = (len(waveform) - samples) // 2
@@ -216,7 +219,7 @@ def loop(waveform, samples, rate_hz):
     return np.resize(body, samples)
 
 
-def fade(waveform, rate_hz, seconds=0.01):
+def fade(waveform: np.ndarray, rate_hz: int, seconds: float = 0.01) -> np.ndarray:
     """The waveform with short ramps at both ends."""
     n = min(len(waveform) // 4, int(seconds * rate_hz))
     out = np.array(waveform)

@@ -6,13 +6,18 @@
 `attributes` is {attribute: value}; `grain` is a number that chooses the variant or recording of the class.
 """
 
-from corrlib.soundscapes.classes import VALUES
+from collections.abc import Mapping
+
+import numpy as np
+
+from corrlib.soundscapes.classes import VALUES, SoundClass
+from corrlib.soundscapes.truth import Scene, Sound
 
 COUNTS, SHARES = (1, 2, 3), (0.3, 0.45, 0.25)
 GAP_SECONDS = 0.12
 
 
-def draw_scene(rng, classes, seconds):
+def draw_scene(rng: np.random.Generator, classes: Mapping[str, SoundClass], seconds: float) -> Scene:
     """A random scene: one background and one to three events of different classes ({name: SoundClass})."""
     backgrounds = [c for c in classes.values() if c.role == "background"]
     events = [c for c in classes.values() if c.role == "event"]
@@ -25,12 +30,12 @@ def draw_scene(rng, classes, seconds):
     return scene
 
 
-def _sound(rng, kind):
+def _sound(rng: np.random.Generator, kind: SoundClass) -> Sound:
     attributes = {name: VALUES[name][rng.integers(2)] for name in kind.attributes}
     return {"class": kind.name, "attributes": attributes, "grain": int(rng.integers(2**31))}
 
 
-def _times(rng, count, seconds):
+def _times(rng: np.random.Generator, count: int, seconds: float) -> list[tuple[float, float]]:
     """[(onset, offset)] in seconds: an event begins with the one before it, or after all before it have ended."""
     lengths = rng.uniform(1.2, 1.8, count) if count > 1 else rng.uniform(1.4, 2.0, 1)
     times, start = [], rng.uniform(0.05, 0.3)

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import shutil
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import pandas as pd
 import soundfile
 
 from corrlib.soundscapes.captions import write_captions
-from corrlib.soundscapes.grains import SPLITS, open_grains
+from corrlib.soundscapes.classes import SoundClass
+from corrlib.soundscapes.grains import SPLITS, Recorded, Synthetic, open_grains
 from corrlib.soundscapes.mix import mix
 from corrlib.soundscapes.recordings import find_recordings, fingerprint
 from corrlib.soundscapes.scenes import draw_scene
@@ -30,16 +32,16 @@ GRAINS = ".grains.npy"
 
 
 def write_corpus(
-    folder,
-    seed,
-    sizes=None,
-    sounds="synthetic",
-    rate_hz=16000,
-    scene_seconds=4.0,
-    ambiguity=0.8,
-    workers=2,
-    leave_out=(),
-):
+    folder: str | Path,
+    seed: int,
+    sizes: Mapping[str, int] | None = None,
+    sounds: str = "synthetic",
+    rate_hz: int = 16000,
+    scene_seconds: float = 4.0,
+    ambiguity: float = 0.8,
+    workers: int = 2,
+    leave_out: Sequence[str] | str = (),
+) -> dict:
     """Compose and write the corpus; a finished one with the same parameters is left as it is.
 
     sizes: {split: number of clips}, SIZES where None. sounds: "synthetic" or a folder of labelled recordings (see
@@ -79,7 +81,9 @@ def write_corpus(
     return _finish(folder, wanted | {"classes": classes, "fingerprint": _fingerprint(folder)})
 
 
-def _check(seed, sizes, rate_hz, scene_seconds, ambiguity, workers):
+def _check(
+    seed: int, sizes: Mapping[str, int], rate_hz: int, scene_seconds: float, ambiguity: float, workers: int
+) -> None:
     for split in sizes:
         if split not in SPLITS:
             raise ValueError(f"sizes names the split '{split}'; splits: {', '.join(SPLITS)}")
@@ -100,7 +104,7 @@ def _check(seed, sizes, rate_hz, scene_seconds, ambiguity, workers):
             raise ValueError(f"{name} is {value}; choose one between {low} and {high}")
 
 
-def _finished(folder, wanted):
+def _finished(folder: Path, wanted: dict) -> dict | None:
     """What corpus.json of a finished corpus says; None if there is none yet; ValueError if it is another one."""
     if not (folder / "corpus.json").is_file():
         return None
@@ -116,7 +120,7 @@ def _finished(folder, wanted):
     return found
 
 
-def _describe(classes, split, wanted):
+def _describe(classes: Mapping[str, SoundClass], split: str, wanted: dict) -> list[dict]:
     """The scenes of a split with file names and captions; each scene has its own random stream."""
     scenes = []
     for number in range(wanted["sizes"][split]):
@@ -128,7 +132,9 @@ def _describe(classes, split, wanted):
     return scenes
 
 
-def _render(folder, split, scenes, grains, wanted, workers):
+def _render(
+    folder: Path, split: str, scenes: list[dict], grains: Synthetic | Recorded, wanted: dict, workers: int
+) -> None:
     """Write the audio of a split with `workers` processes: first each grain that it needs, once; then the scenes."""
     shutil.rmtree(folder / split, ignore_errors=True)
     (folder / split).mkdir()
@@ -151,11 +157,11 @@ def _render(folder, split, scenes, grains, wanted, workers):
             pool.join()
 
 
-def _parts(items, size):
+def _parts(items: list, size: int) -> list[list]:
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
-def _render_some(job):
+def _render_some(job: tuple) -> None:
     folder, split, scenes, key, places, wanted = job
     pieces = np.load(folder / GRAINS, mmap_mode="r")
     for scene in scenes:
@@ -167,14 +173,14 @@ def _render_some(job):
         (folder / split / scene["file"]).write_bytes(content.getbuffer())
 
 
-def _write_captions(folder, split, scenes):
+def _write_captions(folder: Path, split: str, scenes: list[dict]) -> None:
     rows = [
         {"file_name": s["file"], **{f"caption_{i + 1}": c["text"] for i, c in enumerate(s["captions"])}} for s in scenes
     ]
     pd.DataFrame(rows).to_csv(folder / f"clotho_captions_{split}.csv", index=False)
 
 
-def _save_compressed(path, arrays):
+def _save_compressed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """As numpy.savez_compressed, at the quickest level: a quarter of the time for a third more bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         for name, array in arrays.items():
@@ -182,7 +188,7 @@ def _save_compressed(path, arrays):
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
-def _fingerprint(folder):
+def _fingerprint(folder: Path) -> str:
     """Short hash of every clip and of the scenes."""
     digest = hashlib.sha256((folder / "scenes.json").read_bytes())
     for path in sorted(p for split in SPLITS for p in (folder / split).iterdir()):
@@ -190,7 +196,7 @@ def _fingerprint(folder):
     return digest.hexdigest()[:16]
 
 
-def _finish(folder, content):
+def _finish(folder: Path, content: dict) -> dict:
     part = folder / ".corpus.json.part"
     part.write_text(json.dumps(content, indent=1))
     os.replace(part, folder / "corpus.json")
