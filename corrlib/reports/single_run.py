@@ -216,6 +216,16 @@ def differences(parameters: StageTwoParameters, resamples: int = 2000) -> pd.Dat
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
+def in_points(differences: pd.DataFrame) -> pd.DataFrame:
+    """The table of `differences` to be read: values in per cent, differences in points, one row a run and metric."""
+    shares = ["a", "b", "difference", "low", "high"]
+    shown = differences.assign(**{column: 100 * differences[column] for column in shares})
+    shown = shown.rename(columns={"a": "this run", "b": "the other"}).set_index(["against", "metric"])
+    return shown.drop(columns="p").round(
+        {"this run": 1, "the other": 1, "difference": 2, "low": 2, "high": 2, "p_holm": 4}
+    )
+
+
 def _captions_of(study: str, run: str) -> list[str]:
     return runs.read_table(study, run, "queries.csv")["caption_id"].tolist()
 

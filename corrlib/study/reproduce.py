@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from corrlib.study import runs
+from corrlib.study.pages import write_page
 from corrlib.study.parameters import ParameterError, nearest
 from corrlib.study.plan import plan_runs
 from corrlib.study.study_file import load_study
@@ -68,9 +69,8 @@ def execute(study, run, kernel=None):
         with tempfile.TemporaryDirectory(prefix="corrlib-") as sockets:  # a folder a kernel: files, no ports to clash
             kernel = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
             papermill.execute_notebook(
-                plan.notebook,
+                write_page(plan.notebook, folder / "notebook.ipynb", plan.parameters),
                 folder / "notebook.ipynb",
-                parameters=plan.parameters,
                 progress_bar=False,
                 log_output=False,
                 kernel_name="python3",
@@ -79,9 +79,13 @@ def execute(study, run, kernel=None):
                 config=kernel,
             )
     except papermill.PapermillExecutionError as error:
-        print(f"[{run}] failed: {error.ename}: {error.evalue}", flush=True)
-        (runs.root() / study / run / "manifest.json").unlink(missing_ok=True)
-        return 1
+        manifest = folder / "manifest.json"
+        if not manifest.is_file() or manifest.stat().st_mtime < started:
+            print(f"[{run}] failed: {error.ename}: {error.evalue}", flush=True)
+            manifest.unlink(missing_ok=True)
+            return 1
+        # what follows a run's end only tells of it: hours of training are not thrown away for a sentence
+        print(f"[{run}] is finished, but its notebook then failed: {error.ename}: {error.evalue}", flush=True)
     if not runs.is_finished(study, run):
         print(f"[{run}] failed: its notebook ended without finishing the run", flush=True)
         return 1
