@@ -49,7 +49,7 @@ def spectrogram_sheet(
             vmax=0,
         )
         text = first_lines(captions[name], wide - 0.2, 5, 7) if captions else ""
-        axis.set_title(shorten(name, wide - 0.1, 7), fontsize=7)
+        axis.set_title(shorten(name, wide - 0.3, 7), fontsize=7)
         axis.set_xlabel(text, fontsize=7)
     return figure
 

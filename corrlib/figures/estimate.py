@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import leaves_list, linkage
@@ -121,7 +122,7 @@ def top_clips(queries: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     known = all(table["truth"].notna().all() for _, table in queries)
     room = 5.2 if known else 6.2  # inches beside the axis's label and, where there is truth, its colour bar
     for axis, (caption, table) in zip(axes[:, 0], queries, strict=True):
-        axis.bar(range(1, len(table) + 1), table["probability"], color=_shades(table), edgecolor="0.6", lw=0.4)
+        axis.bar(range(1, len(table) + 1), table["probability"], color=_shades(table["truth"]), edgecolor="0.6", lw=0.4)
         place = _mark_annotated(axis, table)
         axis.set_title(f"{first_lines(f'“{caption}”', room, 2)}\n{place}", loc="left")
         axis.set(ylabel="p(clip | caption)", xlim=(0.3, len(table) + 0.7), ylim=(0, 1.2 * table["probability"].max()))
@@ -137,15 +138,14 @@ def top_clips(queries: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     return figure
 
 
-def _shades(table: pd.DataFrame) -> list | str:
-    """Colours of a table's bars: by `truth`, grey where it is not known."""
-    return [plt.get_cmap("Blues")(0.12 + 0.88 * t) for t in table["truth"]] if table["truth"].notna().all() else "0.7"
+def _shades(truth: pd.Series) -> list | str:
+    """Colours of bars: by their truth in [0, 1], grey where it is not known."""
+    return [plt.get_cmap("Blues")(0.12 + 0.88 * value) for value in truth] if truth.notna().all() else "0.7"
 
 
 def _truth_bar(figure: Figure, axes: np.ndarray) -> None:
-    shades = plt.get_cmap("Blues")
-    bar = figure.colorbar(ScalarMappable(cmap=shades), ax=axes, shrink=0.6, pad=0.01, label="true correspondence")
-    bar.ax.set_ylim(0, 1)
+    shades = ListedColormap(plt.get_cmap("Blues")(np.linspace(0.12, 1, 256)))  # as the bars are shaded
+    figure.colorbar(ScalarMappable(cmap=shades), ax=axes, shrink=0.6, pad=0.01, label="true correspondence")
 
 
 def _mark_annotated(axis: Axes, table: pd.DataFrame) -> str:
@@ -166,10 +166,11 @@ def target_row(caption: str, table: pd.DataFrame, count: int = 10) -> Figure:
     """One caption's row of a target, over the clips of a batch: annotated and, beside it, estimated.
 
     table: columns `text` (a caption of the clip), `annotated` (0/1), `estimated` (probability, nan where nothing is
-    estimated), `true` (nan where not known); one row a clip of the batch, the most probable first. The first `count`
-    are drawn.
+    estimated), `true` (nan where not known); one row a clip of the batch, the most probable first. `count` clips are
+    drawn: the most probable ones, and the annotated one in any case.
     """
-    shown = table.head(count)
+    best = table.head(count)
+    shown = best if best["annotated"].any() else pd.concat([table.head(count - 1), table[table["annotated"] > 0]])
     estimated = bool(table["estimated"].notna().all())
     drawn = ["annotated", "estimated"] if estimated else ["annotated"]
     names = [shorten(text, 3.2, 8) for text in shown["text"]]
@@ -177,15 +178,17 @@ def target_row(caption: str, table: pd.DataFrame, count: int = 10) -> Figure:
         1, len(drawn), (2.2, 0.5 + 0.2 * len(shown)), labels=["x" * 42], legend_labels=["0.00"], sharey=True
     )
     for axis, column in zip(axes[0], drawn, strict=True):
-        axis.barh(range(len(shown)), shown[column], color=_shades(shown.rename(columns={"true": "truth"})), height=0.7)
-        axis.set(title=column, xlabel="p(clip | caption)", xlim=(0, 1.05 * max(shown[column].max(), 1e-3)))
-    own = np.flatnonzero(shown["annotated"])
-    axes[0, -1].plot(np.zeros(len(own)), own, ">", color=ANNOTATED, ms=6, clip_on=False)
+        axis.barh(range(len(shown)), shown[column], color=_shades(shown["true"]), edgecolor="0.6", lw=0.4, height=0.7)
+        axis.set(title=column, xlabel="p(clip | caption)", xlim=(0, 1.05 * shown[column].max()))
     axes[0, 0].set_yticks(range(len(shown)), names, fontsize=8)
     axes[0, 0].set_ylim(len(shown) - 0.5, -0.5)
     if shown["true"].notna().all():
         _truth_bar(figure, axes)
-    say(figure, _claim_of_row(caption, table, estimated), _reading_of_row(len(shown), len(table)))
+    how = (
+        f"{len(shown)} of the {len(table)} clips of the first batch, the most probable first, each named by one of its "
+    )
+    how += "own captions; where the annotated clip is not among the most probable, it is the last."
+    say(figure, _claim_of_row(caption, table, estimated), how)
     return figure
 
 
@@ -195,10 +198,3 @@ def _claim_of_row(caption: str, table: pd.DataFrame, estimated: bool) -> str:
         return f"{said}: only the annotated clip counts"
     own = float(table.loc[table["annotated"] > 0, "estimated"].sum())
     return f"{said}: {100 * own:.1f} % for the annotated clip, {100 - 100 * own:.1f} % for the {len(table) - 1} others"
-
-
-def _reading_of_row(shown: int, clips: int) -> str:
-    return (
-        f"The {shown} most probable of the {clips} clips of the first batch, each named by one of its own captions. "
-        "Triangle: the annotated clip."
-    )
