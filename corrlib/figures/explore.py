@@ -58,8 +58,8 @@ def partial_matches(rows: Sequence[Match]) -> Figure:
         axis.invert_yaxis()
         axis.axvline(0, color="0.5", lw=0.8)
         known = "" if truth is None else f", true correspondence {truth:.2f}"
-        facts = f"{100 * disagreement:+.1f} points more probable than its own clip{known}"
-        title = f"{first_lines(f'“{caption}”', 4.9, 2, 7.5)}\n{first_lines(f'{shorten(clip, 2, 7.5)}: {facts}', 4.9, 2, 7.5)}"
+        facts = f"{shorten(clip, 2, 7.5)}: {100 * disagreement:+.1f} points more probable than its own clip{known}"
+        title = f"{first_lines(f'“{caption}”', 4.9, 2, 7.5)}\n{first_lines(facts, 4.9, 2, 7.5)}"
         axis.set_title(title, fontsize=7.5, loc="left")
         axis.tick_params(axis="x", labelsize=7)
     axes[-1, 0].set_xlabel("drop in similarity when the phrase is left out")

@@ -9,6 +9,7 @@ import torch
 from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -154,6 +155,8 @@ def learning_curve(log: pd.DataFrame) -> Figure:
     left.set(xlabel="epoch", ylabel="training loss")
     right.plot(log["epoch"], 100 * log["validation mAP@10"], marker=".")
     right.set(xlabel="epoch", ylabel="validation mAP@10 (%)")
+    for axis in (left, right):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

@@ -1,5 +1,7 @@
 """Where text stands in a drawn figure: `misplaced` finds what overlaps or is cut off."""
 
+import warnings
+
 from matplotlib.figure import Figure
 
 
@@ -20,7 +22,9 @@ def texts_of(figure: Figure) -> list:
 
 def misplaced(figure: Figure, slack: float = 1.0) -> list[str]:
     """What overlaps another text or other panels by more than `slack` pixels, or leaves the figure, in words."""
-    figure.canvas.draw()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as that there was no room to lay panels out
+        figure.canvas.draw()
     boxes = [(t.get_text(), axis, t.get_window_extent()) for t, axis in texts_of(figure)]
     said = []
     for place, (text, axis, box) in enumerate(boxes):

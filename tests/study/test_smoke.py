@@ -118,6 +118,19 @@ def test_a_failed_run_is_named_with_its_notebook(study):
     os.utime(manifest, ns=(finished, finished))  # as if it had never failed: its dependants stay
 
 
+def test_every_page_ran_to_its_end_and_shows_its_parameters_once(study):
+    for folder in (p.parent for p in study[0].glob("*/manifest.json")):
+        cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        assert not [o for o in outputs if o["output_type"] == "error"], folder
+        tags = [tag for cell in cells for tag in cell["metadata"].get("tags", [])]
+        assert tags.count("parameters") == 1 and "injected-parameters" not in tags
+        shown = {}
+        exec("".join(next(c for c in cells if "parameters" in c["metadata"].get("tags", []))["source"]), shown)
+        recorded = json.loads((folder / "manifest.json").read_text())["parameters"]
+        assert {name: shown[name] for name in recorded} == recorded
+
+
 def test_manifest_tells_how_to_repeat(study):
     manifest = json.loads((study[0] / "stage1-mn_tiny-seed1" / "manifest.json").read_text())
     assert manifest["parameters"]["backbone"] == "mn_tiny" and manifest["parameters"]["seed"] == 1
