@@ -91,5 +91,5 @@ def heat_map(session: Session, rows: torch.Tensor, columns: torch.Tensor, kind: 
 
 def _plain(text: str) -> str:
     """Without what plotly would take for markup, for a formula or for a template."""
-    text = text.replace("$", "\u200b$")  # it reads text that begins and ends with a dollar as a formula
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
+    return text.replace("$", "&#36;")  # it looks for formulas first, and reads entities after

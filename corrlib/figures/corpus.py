@@ -77,8 +77,8 @@ def contents(splits: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     for axis, (what, measure) in zip(axes, measures.items(), strict=True):
         values = {split: measure(corpus).to_numpy(float) for split, corpus in splits.items()}
         edges = _edges(np.concatenate(list(values.values())))
-        for (split, found), shade in zip(values.items(), PALETTE, strict=False):
-            counts = np.histogram(found, edges)[0]
+        for (split, lengths), shade in zip(values.items(), PALETTE, strict=False):
+            counts = np.histogram(lengths, edges)[0]
             axis.stairs(100 * counts / max(1, counts.sum()), edges, color=shade, label=split, linewidth=1.4)
             rows += [
                 {"what": what, "split": split, "from": a, "to": b, "count": int(n)}

@@ -76,7 +76,7 @@ def calibration(tables: Mapping[str, pd.DataFrame]) -> Figure:
         axis.plot(tables[name]["bin"], tables[name]["truth"], marker=marker, ms=4, lw=1.3, color=shade, label=label)
     axis.set(xlabel="tenth of the pairs, by estimated similarity", ylabel="mean true correspondence", ylim=(0, None))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1))  # below the figure's title, which the figure's own is not
+    axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1))  # a figure's legend would meet its title
     chosen = "ensemble" if "ensemble" in tables else next(iter(tables))
     ends = tables[chosen]["truth"]
     claim = f"From the lowest to the highest tenth, the mean truth goes from {ends.iloc[0]:.2f} to {ends.iloc[-1]:.2f}"
@@ -196,5 +196,5 @@ def _claim_of_row(caption: str, table: pd.DataFrame, estimated: bool) -> str:
     said = f"“{first_lines(caption, 9, 2, 10)}”"
     if not estimated:
         return f"{said}: only the annotated clip counts"
-    own = float(table.loc[table["annotated"] > 0, "estimated"].sum())
-    return f"{said}: {100 * own:.1f} % for the annotated clip, {100 - 100 * own:.1f} % for the {len(table) - 1} others"
+    percent = 100 * float(table.loc[table["annotated"] > 0, "estimated"].sum())
+    return f"{said}: {percent:.1f} % for the annotated clip, {100 - percent:.1f} % for the {len(table) - 1} others"

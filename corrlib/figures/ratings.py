@@ -23,11 +23,11 @@ def human_ratings(pairs: pd.DataFrame, agreement: pd.DataFrame, bins: int = 12) 
         left.bar(edges[:-1] + 5 + offset, 100 * counts / max(1, counts.sum()), 3, color=shade, label=kind)
     left.set(xlabel="human rating", ylabel="pairs of this kind (%)")
     for kind in ("near", "annotated"):
-        own = pairs[pairs["group"] == kind].sort_values("similarity")
-        parts = [p for p in np.array_split(np.arange(len(own)), bins) if len(p)]
+        ordered = pairs[pairs["group"] == kind].sort_values("similarity")
+        parts = [p for p in np.array_split(np.arange(len(ordered)), bins) if len(p)]
         right.plot(
-            [own["similarity"].iloc[p].mean() for p in parts],
-            [own["rating"].iloc[p].mean() for p in parts],
+            [ordered["similarity"].iloc[p].mean() for p in parts],
+            [ordered["rating"].iloc[p].mean() for p in parts],
             marker="o",
             ms=4,
             lw=1.3,

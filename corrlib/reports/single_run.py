@@ -194,11 +194,11 @@ def target_row(parameters: StageTwoParameters, corpora: Corpora, target: Target)
 
 def control_of(parameters: StageTwoParameters) -> str | None:
     """The finished run of the same student and training whose target is the annotated pairs; None if there is none."""
-    own = {k: v for k, v in parameters.model_dump().items() if k not in (*TOWARDS, *MACHINE)}
-    found = runs.gather(parameters.study)
-    for run in found.loc[found["setting"] == "continued", "run"]:
+    wanted = {k: v for k, v in parameters.model_dump().items() if k not in (*TOWARDS, *MACHINE)}
+    finished = runs.gather(parameters.study)
+    for run in finished.loc[finished["setting"] == "continued", "run"]:
         other = runs.read_manifest(parameters.study, run)["parameters"]
-        if run != parameters.run_name() and all(other.get(key) == value for key, value in own.items()):
+        if run != parameters.run_name() and all(other.get(key) == value for key, value in wanted.items()):
             return run
     return None
 

@@ -111,10 +111,10 @@ def ambiguity(corpus: Corpus, truth: np.ndarray | None) -> dict[str, Any]:
     """
     if truth is None:
         return {}
-    own = annotated(corpus)
+    is_annotated = annotated(corpus)
     whole = (truth >= 1).sum(0)
     best = np.minimum(whole, 10) / whole
-    ceilings = {f"annotated {name}": value for name, value in oracle_ceiling(truth, own).items()}
+    ceilings = {f"annotated {name}": value for name, value in oracle_ceiling(truth, is_annotated).items()}
     return {
         "clips": int(truth.shape[0]),
         "median_wholly": float(np.median(whole)),
@@ -140,8 +140,8 @@ def shared_captions(corpus: Corpus, truth: np.ndarray | None, count: int = 8) ->
         return pd.DataFrame()
     rows = []
     for column in range(0, truth.shape[1], max(1, truth.shape[1] // count)):
-        own = corpus.captions["clip_id"].iloc[column]
-        others = np.flatnonzero((truth[:, column] >= 1) & (corpus.clips["clip_id"] != own))
+        home = corpus.captions["clip_id"].iloc[column]
+        others = np.flatnonzero((truth[:, column] >= 1) & (corpus.clips["clip_id"] != home))
         rows.append(
             {
                 "caption": corpus.captions["text"].iloc[column],
@@ -157,13 +157,13 @@ def examples_to_hear(corpus: Corpus, truth: np.ndarray, count: int = 3) -> list[
     numbers.
     """
     row = pd.Series(range(len(corpus.clips)), index=corpus.clips["clip_id"])
-    own = row.loc[corpus.captions["clip_id"]].to_numpy()
+    home = row.loc[corpus.captions["clip_id"]].to_numpy()
     examples: list[tuple[str, int, int]] = []
     for column in range(0, truth.shape[1], max(1, truth.shape[1] // count)):
         others = np.flatnonzero(truth[:, column] >= 1)
-        others = others[others != own[column]]
+        others = others[others != home[column]]
         if len(others) and len(examples) < count:
-            examples.append((corpus.captions["text"].iloc[column], int(own[column]), int(others[0])))
+            examples.append((corpus.captions["text"].iloc[column], int(home[column]), int(others[0])))
     return examples
 
 

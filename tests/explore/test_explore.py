@@ -170,14 +170,15 @@ def test_a_foreign_csv_is_not_taken_for_verdicts(tmp_path):
 
 
 def test_nothing_from_a_corpus_becomes_markup(tmp_path):
-    s = session_of(text="<img src=x onerror=alert(1)> & %{{z}} {}")
+    s = session_of(text="<img src=x onerror=alert(1)> & $5$ %{{z}} {}")
     shown = words.clip_facts(s, 0, 0.5, 0.1, 1) + words.caption_table(s.best_captions(0))
     shown += words.claim_list([("<b>dog", True)])
     shown += words.marked_phrases([("<script>", 0.1), ("b", float("nan"))])
     assert "<img" not in shown and "<script" not in shown and "<b>dog" not in shown and "&lt;img" in shown
     rows, columns = matrix.block(s, 5)
-    hover = matrix.heat_map(s, rows, columns).data[0].text
-    assert not any("<img" in cell or "%{z} " in cell for line in hover for cell in line)
+    figure = matrix.heat_map(s, rows, columns)
+    texts = [cell for line in figure.data[0].text for cell in line] + list(figure.layout.yaxis.ticktext)
+    assert len(texts) == 30 and not any(mark in text for text in texts for mark in ("<img", "%{z}", "$"))
 
 
 def test_a_block_has_one_caption_of_each_clip_and_the_matrices_agree():
@@ -251,6 +252,7 @@ class TestStudy:
 
     def test_headless_figures(self, study):
         for name in ("search", "matrix", "partial_matches"):
+            assert (study[0] / "figures" / f"explore_{name}.png").stat().st_size > 5000
             assert len(pd.read_csv(study[0] / "figures" / f"explore_{name}.csv"))
         assert (study[0] / "explore" / "manifest.json").is_file()
 
