@@ -26,7 +26,7 @@ def models() -> dict[str, list[str]]:
     """{study: names of its finished models}: students of the plain ensemble first, variants of ablations after those
     of their kind.
     """
-    found = {}
+    names = {}
     for folder in sorted(p for p in runs.root().glob("*") if p.is_dir()):
         try:
             table = runs.gather(folder.name)
@@ -37,15 +37,16 @@ def models() -> dict[str, list[str]]:
             not run.startswith(f"{setting}-") for run, setting in zip(table["run"], table["setting"], strict=True)
         ]
         order = table.assign(place=place, variant=variant).sort_values(["place", "variant", "run"], kind="stable")
-        found[folder.name] = order["run"].tolist()
-    return found
+        names[folder.name] = order["run"].tolist()
+    return names
 
 
 class Session:
     """What 13_explore looks at. Rows are clips of the split that the model was judged on, columns its captions.
 
     teachers: the runs whose estimate is shown: those of the model, or the stage-1 runs of its seed. The estimate is
-    combined, and its temperature is, as the model's own parameters say.
+    combined, and its temperature is, as the model's own parameters say. clip_embeddings (clips, E), caption_embeddings
+    (captions, E): the model's; truth (clips, captions) or None.
     """
 
     def __init__(self, study: str, model: str = "") -> None:
@@ -60,8 +61,8 @@ class Session:
         kind = StageTwoParameters if "student" in manifest["parameters"] else StageOneParameters
         self.study, self.model, self.manifest = study, model, manifest
         self.parameters = runs.read_parameters(study, model, kind)
-        own = getattr(self.parameters, "target_temperature", None)  # of a student; stage 1 has none
-        self.temperature, self.split = own or self.parameters.temperature, self.parameters.evaluate_on
+        of_target = getattr(self.parameters, "target_temperature", None)  # of a student; stage 1 has none
+        self.temperature, self.split = of_target or self.parameters.temperature, self.parameters.evaluate_on
         self.combine = getattr(self.parameters, "combine", "mean_similarity")
         self.corpora = open_corpora(self.parameters)
         self.corpus, self.items = self.corpora.corpus(self.split), self.corpora.items(self.split)
@@ -70,7 +71,7 @@ class Session:
                 f"the corpus in {self.parameters.data} is not the one that run '{model}' was judged on; "
                 "restore it, or run the study again"
             )
-        self.clips, self.captions = load_embeddings(study, model, self.split)
+        self.clip_embeddings, self.caption_embeddings = load_embeddings(study, model, self.split)
         self.teachers = getattr(self.parameters, "teachers", []) or self._stage_one_runs()
         self.truth = self.corpora.truth(self.split)
 
@@ -100,7 +101,7 @@ class Session:
     @cached_property
     def similarity(self) -> torch.Tensor:
         """(clips, captions) of the model."""
-        return self.clips @ self.captions.T
+        return self.clip_embeddings @ self.caption_embeddings.T
 
     @cached_property
     def _teacher_similarities(self) -> torch.Tensor:
@@ -143,7 +144,8 @@ class Session:
         """
         if not text.strip():
             raise ValueError("the caption is empty; type what should be heard")
-        (similarity,), (best,) = nearest(self._embed(self.encoder, [text]), self.clips, min(count, len(self.clips)))
+        query, count = self._embed(self.encoder, [text]), min(count, self.items.clips)
+        (similarity,), (best,) = nearest(query, self.clip_embeddings, count)
         estimated = self.estimate_of([text])[best, 0]
         return pd.DataFrame({"clip": best.numpy(), "similarity": similarity.numpy(), "estimated": estimated.numpy()})
 
@@ -178,11 +180,11 @@ class Session:
         clip to be more probable than what is annotated. One row a caption: its most probable other clip. Further
         columns are those of `best_captions`, with estimated p(clip | caption).
         """
-        own = self.items.clip_of_caption
+        home = self.items.clip_of_caption
         columns = torch.arange(self.items.captions)
-        annotated = self.clip_given_caption[own, columns]
+        annotated = self.clip_given_caption[home, columns]
         others = self.clip_given_caption.clone()
-        others[own, columns] = -1
+        others[home, columns] = -1
         value, clip = others.max(0)
         order = (value - annotated).argsort(descending=True, stable=True)[:count]
         table = self._pairs(clip[order].numpy(), order.numpy(), self.clip_given_caption)
@@ -204,16 +206,16 @@ class Session:
     @torch.no_grad()
     def phrases(self, caption: str, clip: int) -> list[tuple[str, float]]:
         """[(phrase, drop in the model's similarity to the clip when it is left out)] of a text."""
-        return contributions(caption, lambda texts: self._embed(self.encoder, texts) @ self.clips[clip])
+        return contributions(caption, lambda texts: self._embed(self.encoder, texts) @ self.clip_embeddings[clip])
 
     def claims(self, clip: int, caption: int) -> list[tuple[str, bool]]:
         """[(claim in words, whether it holds for the clip)] of a caption (rows); [] where nobody knows the truth."""
         if self.truth is None:
             return []
-        scene, own = self._scenes[self.name(clip)], int(self.items.clip_of_caption[caption])
+        scene, home = self._scenes[self.name(clip)], int(self.items.clip_of_caption[caption])
         number = int(self.items.caption_ids[caption].rpartition("#")[2])
         holds = soundscapes.facts(scene)
-        claims = self._scenes[self.name(own)]["captions"][number - 1]["claims"]
+        claims = self._scenes[self.name(home)]["captions"][number - 1]["claims"]
         return [(_in_words(claim), tuple(claim) in holds) for claim in claims]
 
     @cached_property

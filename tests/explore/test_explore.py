@@ -91,9 +91,14 @@ def session_of(clips=7, captions_a_clip=3, truth=True, folder=None, text="captio
         annotated=annotated,
         caption_ids=s.corpus.captions["caption_id"].tolist(),
     )
-    s.clips, s.captions = (torch.nn.functional.normalize(torch.randn(n, 8, generator=draw)) for n in (clips, len(own)))
+    s.clip_embeddings, s.caption_embeddings = (
+        torch.nn.functional.normalize(torch.randn(n, 8, generator=draw)) for n in (clips, len(own))
+    )
     s.temperature, s.teachers, s.combine, s.study = 0.1, ["one", "two"], "mean_similarity", "t"
-    s.__dict__["_teacher_embeddings"] = [(s.clips, s.captions), (s.clips.flip(1), s.captions)]
+    s.__dict__["_teacher_embeddings"] = [
+        (s.clip_embeddings, s.caption_embeddings),
+        (s.clip_embeddings.flip(1), s.caption_embeddings),
+    ]
     s.truth = torch.rand(clips, len(own), generator=draw).numpy() if truth else None
     if folder is not None:
         for i, key in enumerate(keys):
@@ -103,7 +108,7 @@ def session_of(clips=7, captions_a_clip=3, truth=True, folder=None, text="captio
 
 def test_partial_matches_against_a_loop():
     s = session_of()
-    mean = (s.clips @ s.captions.T + s.clips.flip(1) @ s.captions.T) / 2
+    mean = (s.clip_embeddings @ s.caption_embeddings.T + s.clip_embeddings.flip(1) @ s.caption_embeddings.T) / 2
     expected = []
     for caption, home in enumerate(s.items.clip_of_caption.tolist()):
         p = torch.exp(mean[:, caption] / 0.1)
@@ -135,7 +140,9 @@ def test_the_estimate_is_combined_as_the_run_combines_it(combine, monkeypatch):
     s.combine, s.temperature = combine, 0.3
     scores = {"one": 0.1, "two": 0.2}
     monkeypatch.setattr("corrlib.correspondence.targets.best_validation_score", lambda study, name: scores[name])
-    members = torch.stack([s.clips @ s.captions.T, s.clips.flip(1) @ s.captions.T])
+    members = torch.stack(
+        [s.clip_embeddings @ s.caption_embeddings.T, s.clip_embeddings.flip(1) @ s.caption_embeddings.T]
+    )
     by_clip, by_caption = estimate(members, 0.3, combine, [0.1, 0.2] if combine == "best" else None)
     torch.testing.assert_close(s.clip_given_caption, by_clip)
     torch.testing.assert_close(s.caption_given_clip, by_caption)
