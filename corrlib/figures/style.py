@@ -135,7 +135,7 @@ def panels(
     """
     use_style()
     left = max((text_inches(label) for label in labels), default=0)
-    right = max((text_inches(label, 8) for label in legend_labels), default=0) + 0.5 * bool(legend_labels)
+    right = _legend_inches(legend_labels)
     width, height = max(4.5, left + 0.4 + columns * size[0] + right), rows * size[1] + 0.9
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
 
@@ -143,6 +143,11 @@ def panels(
 def panel_title(axis: Axes, text: str, inches: float) -> None:
     """A panel's title, in as many lines as a panel of `inches` needs."""
     axis.set_title("\n".join(wrap(line, inches) for line in text.split("\n")))
+
+
+def ticks_width(names: Sequence[str], least: float, most: float) -> float:
+    """Inches for a panel in which `name_ticks` need not turn the names, between `least` and `most`."""
+    return min(max(least, len(names) * (max(map(text_inches, names)) + 0.1)), most)
 
 
 def name_ticks(axis: Axes, names: Sequence[str], inches: float) -> None:
@@ -156,12 +161,21 @@ def name_ticks(axis: Axes, names: Sequence[str], inches: float) -> None:
 
 
 def say(figure: Figure, claim: str, how: str) -> None:
-    """The figure's caption: what it shows in one sentence, above, and how to read it, below."""
+    """The figure's caption: what it shows in one sentence, above, and how to read it, below.
+
+    Comes after `legend`, which it leaves its corner.
+    """
     room = figure.get_figwidth() * 0.98 - 0.05
-    figure.suptitle(wrap(claim, room, 10, bold=True), fontsize=10, x=0.01, ha="left", fontweight="bold")
+    beside = max((_legend_inches(text.get_text() for text in own.texts) for own in figure.legends), default=0)
+    figure.suptitle(wrap(claim, room - beside, 10, bold=True), fontsize=10, x=0.01, ha="left", fontweight="bold")
     figure.supxlabel(wrap(how, room, 8), fontsize=8, x=0.01, ha="left", color="0.35")
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:
     """One legend for the whole figure, right of its panels and clear of the data."""
     figure.legend(handles=handles, loc="outside right upper")
+
+
+def _legend_inches(labels: Iterable[str]) -> float:
+    """Width of a legend of these labels: its text, and 0.55 for handles and padding."""
+    return max((text_inches(label, 8) + 0.55 for label in labels), default=0)
