@@ -20,6 +20,7 @@ from corrlib.correspondence import estimate
 
 from corrlib import soundscapes
 from corrlib.corpora.corpus import build
+from corrlib.correspondence.estimate import estimate
 from corrlib.evaluation.relevance import load_relevance
 from corrlib.explore import (
     Desk,
