@@ -106,6 +106,7 @@ def test_the_notebook_runs_headlessly(tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
     table = pd.read_csv(tmp_path / "figures" / "benchmark.csv")
     assert set(table["part"]) == {"front end", "embedding", "training step", "text", "evaluation", "decoding"}
+    assert "all" in set(pd.read_csv(tmp_path / "figures" / "merged_epoch.csv")["corpus"])
     grown = pd.read_csv(tmp_path / "figures" / "benchmark_growth.csv")
     assert (grown["recall"].dropna() > 0).all() and {"estimation", "estimation from disk", "search"} == set(
         grown["work"]
