@@ -16,11 +16,10 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from corrlib.correspondence import estimate
 
 from corrlib import soundscapes
 from corrlib.corpora.corpus import build
-from corrlib.correspondence.estimate import estimate
+from corrlib.correspondence import estimate
 from corrlib.evaluation.relevance import load_relevance
 from corrlib.explore import (
     Desk,
