@@ -44,10 +44,10 @@ class Prefixed:
         self.stream.flush()
 
 
-def execute(study, run, forked=False):
+def execute(study, run, kernel=None):
     """Run one planned notebook through papermill; its executed copy is kept in the run's folder either way.
 
-    forked: whether its kernel is forked, too (see corrlib.study.warm); else it is a new process.
+    kernel: a corrlib.study.kernels.ForkedKernel that waits for it; a new process, where there is none.
     """
     # jsonschema would build a grammar of URIs for a format check that notebooks do not use: two seconds a run
     sys.modules.setdefault("rfc3987_syntax", None)  # pyrefly: ignore[no-matching-overload]
@@ -58,10 +58,10 @@ def execute(study, run, forked=False):
     folder = runs.root() / study / run
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(HEADLESS)
-    if forked:
-        from corrlib.study.kernels import fork_kernels
+    if kernel:
+        from corrlib.study.kernels import use
 
-        fork_kernels()
+        use(kernel)
     started = time.time()
     print(f"[{run}] starts ({plan.notebook})", flush=True)
     try:
