@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corrlib.study import runs
+from corrlib.study.backbones import family
 from corrlib.study.parameters import KINDS, ParameterError, check
-from corrlib.study.study_file import SETTINGS, family, load_study
+from corrlib.study.study_file import SETTINGS, load_study
 
 NOTEBOOKS = {
     "data": "01_data",
@@ -16,7 +17,6 @@ NOTEBOOKS = {
     "results": "12_results",
     "explore": "13_explore",
 }
-STAGE1_NOTEBOOKS = {"passt": "02_stage1_passt", "atst": "03_stage1_atst", "mn": "04_stage1_mn"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class _Planner:
         self.add(
             "stage1",
             run,
-            STAGE1_NOTEBOOKS[family(backbone)],
+            family(backbone).notebook,
             [self._data_run(common), *needs],
             {
                 **common,

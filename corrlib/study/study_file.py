@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from corrlib.study.backbones import BACKBONES
 from corrlib.study.parameters import ParameterError, check, nearest
 
-FAMILIES = ("passt", "atst", "mn")
 SETTINGS = {"continued": "annotated", "self": "self", "ensemble": "ensemble"}
 
 
@@ -85,7 +85,7 @@ def load_study(name, folder="studies"):
             if setting not in SETTINGS:
                 raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
         for backbone in study.backbones:
-            family(backbone)
+            _check_known("backbones", backbone, BACKBONES)
         for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
             if backbone not in study.backbones:
                 raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")
@@ -153,11 +153,3 @@ def _expand(text, path):
 
     body = "\n".join(line.split("#")[0] if line.lstrip().startswith("#") else line for line in text.splitlines())
     return re.sub(r"\$([A-Z][A-Z0-9_]*)", value, body)
-
-
-def family(backbone):
-    """`passt`, `atst` or `mn`: which stage-1 notebook tells a backbone's story."""
-    match = re.match(r"(passt|atst|mn)", backbone)
-    if not match:
-        raise ParameterError(f"backbone '{backbone}' has no stage-1 notebook{nearest(backbone, FAMILIES)}")
-    return match.group(1)
