@@ -31,7 +31,7 @@ def embed(encoder, audio, items, batch=128, precision="float32", workers=0):
         for part in np.array_split(order, max(1, len(order) // (2 * batch))):
             captions[torch.as_tensor(part)] = encoder.embed_tokens([tokens[i] for i in part]).float().cpu()
     encoder.train(was_training)
-    return gather(clips).cpu(), captions[index]
+    return gather(clips, items.clips).cpu(), captions[index]
 
 
 def annotated_relevance(items, captions=slice(None)):
