@@ -15,7 +15,7 @@ from corrlib.benchmarks.models import _roberta, captions_of, training_gflop
 from corrlib.corpora.ahead import load_ahead
 from corrlib.corpora.audio import read_clip
 from corrlib.corpora.batches import Items, WaveformAudio
-from corrlib.corpora.corpus import build
+from corrlib.corpora.corpus import Corpus, build
 from corrlib.evaluation.evaluate import embed
 from corrlib.models.backbones import build_backbone
 from corrlib.models.dual_encoder import DualEncoder
@@ -33,7 +33,7 @@ PUBLISHED = {
 FREESOUND_MEAN, FREESOUND_SHORT, FREESOUND_SHORT_MEAN = 85.98, 0.351, 4.09
 
 
-def _corpus(folder, clips, seconds, rate_hz, captions=5):
+def _corpus(folder: str, clips: int, seconds: float, rate_hz: int, captions: int = 5) -> Corpus:
     """Clips of noise in `folder`, as FLAC, each with `captions`."""
     draw, names = np.random.default_rng(0), [f"{i:03d}.flac" for i in range(clips)]
     for name in names:
@@ -50,7 +50,7 @@ def _corpus(folder, clips, seconds, rate_hz, captions=5):
     return build("noise", "evaluation", files, texts)
 
 
-def evaluation(name, clips, repeats):
+def evaluation(name: str, clips: int, repeats: int) -> pd.DataFrame:
     """Embedding a corpus of five captions a clip: each clip once, beside its audio once for every caption."""
     with tempfile.TemporaryDirectory() as folder:
         encoder = DualEncoder(build_backbone(name), _roberta(256), 256).to(DEVICE).eval()
@@ -58,7 +58,7 @@ def evaluation(name, clips, repeats):
         items, audio = Items(corpus), WaveformAudio(corpus, encoder.backbone.sample_rate_hz, 10.0)
 
         @torch.no_grad()
-        def once_a_caption():
+        def once_a_caption() -> None:
             for start in range(0, items.captions, 8):
                 rows = items.clip_of_caption[start : start + 8]
                 encoder.embed_batch(audio.collate([audio.read(p) for p in audio.places(rows)]))
@@ -70,7 +70,7 @@ def evaluation(name, clips, repeats):
     )
 
 
-def decoding(clips, repeats, workers=2, rate_hz=44100, to_hz=32000):
+def decoding(clips: int, repeats: int, workers: int = 2, rate_hz: int = 44100, to_hz: int = 32000) -> pd.DataFrame:
     """Ten seconds of each clip of thirty, resampled: only that part, beside all of it; and by threads, beside by
     none.
     """
@@ -79,7 +79,7 @@ def decoding(clips, repeats, workers=2, rate_hz=44100, to_hz=32000):
         audio = WaveformAudio(corpus, to_hz, 10.0)
         paths = corpus.clips["path"].tolist()
 
-        def by(threads):
+        def by(threads: int) -> None:
             list(load_ahead(audio, [(None, [audio.places(range(clips))])], threads))
 
         part = in_turns(
@@ -95,7 +95,7 @@ def decoding(clips, repeats, workers=2, rate_hz=44100, to_hz=32000):
     )
 
 
-def freesound_seconds(quantiles=2000):
+def freesound_seconds(quantiles: int = 2000) -> np.ndarray:
     """Lengths of FreeSound's clips in WavCaps (quantiles,), as far as they are published.
 
     The log-normal distribution with the published mean and the published share of short clips; it gives these a mean of
@@ -109,11 +109,11 @@ def freesound_seconds(quantiles=2000):
     return np.exp([mu + sigma * normal.inv_cdf((i + 0.5) / quantiles) for i in range(quantiles)])
 
 
-def _lengths(corpus, long_seconds=None):
+def _lengths(corpus: str, long_seconds: float | None = None) -> np.ndarray:
     """Seconds of a corpus's clips, each standing for equally many; long_seconds: of FreeSound's clips beyond ten."""
     if corpus.endswith("FreeSound"):
-        found = freesound_seconds()
-        return found if long_seconds is None else np.where(found > 10, long_seconds, found)
+        lengths = freesound_seconds()
+        return lengths if long_seconds is None else np.where(lengths > 10, long_seconds, lengths)
     return {
         "ClothoV2": np.linspace(15, 30, 301),
         "WavCaps: BBC": np.array([115.04]),
@@ -121,7 +121,7 @@ def _lengths(corpus, long_seconds=None):
     }.get(corpus, np.array([10.0]))
 
 
-def merged_epoch(name="passt_s16", crop_seconds=30):
+def merged_epoch(name: str = "passt_s16", crop_seconds: int = 30) -> pd.DataFrame:
     """GFLOP of the audio in a training epoch of ClothoV2 + AudioCaps + WavCaps, beside every item padded to the crop.
 
     Padded: every caption's clip as three segments of 10 s, of which the backbone computes every token to the end.
@@ -133,7 +133,7 @@ def merged_epoch(name="passt_s16", crop_seconds=30):
     short = np.array([0.0, *training_gflop(name)])  # of 0, 1, ... 10 s
     whole, usual = short[-1], training_gflop(name, every_token=True)[-1]
 
-    def ours(seconds, whole_segments=True):
+    def ours(seconds: np.ndarray, whole_segments: bool = True) -> float:
         seconds = np.minimum(seconds, crop_seconds)
         full, tail = np.divmod(np.ceil(seconds).astype(int), 10)
         if whole_segments:

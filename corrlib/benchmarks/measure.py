@@ -5,6 +5,8 @@ import importlib.util
 import itertools
 import statistics
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -12,12 +14,12 @@ from torch.profiler import ProfilerActivity, profile
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def installed(*packages):
+def installed(*packages: str) -> bool:
     """Whether what is compared with is there."""
     return all(importlib.util.find_spec(p) for p in packages)
 
 
-def seconds(function):
+def seconds(function: Callable[[], object]) -> float:
     """Wall time of one call, the GPU's work included."""
     _wait()
     started = time.perf_counter()
@@ -26,12 +28,12 @@ def seconds(function):
     return time.perf_counter() - started
 
 
-def _wait():
+def _wait() -> None:
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
 
-def in_turns(functions, repeats):
+def in_turns(functions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Median seconds of each of {name: function}, called in turns after one call each that does not count.
 
     In turns, as a machine is not equally fast at all times: the ratios can be trusted more than the seconds.
@@ -42,10 +44,10 @@ def in_turns(functions, repeats):
     for _ in range(repeats):
         for name, function in functions.items():
             times[name].append(seconds(function))
-    return {name: statistics.median(found) for name, found in times.items()}
+    return {name: statistics.median(of_calls) for name, of_calls in times.items()}
 
 
-def memory(function):
+def memory(function: Callable[[], object]) -> float:
     """GiB that torch holds at the peak of a call, beyond what it held before."""
     gc.collect()
     if DEVICE.type == "cuda":
@@ -63,17 +65,27 @@ def memory(function):
     return max(held, default=0) / 2**30
 
 
-def peak_gflops(size=3072, repeats=4):
-    """GFLOP a second of a float32 matrix product at its best: what the machine can do."""
+def peak_gflops(size: int = 3072, repeats: int = 4) -> float:
+    """GFLOP a second of a float32 product of size x size matrices at its best: what the machine can do."""
     a, b = (torch.randn(size, size, device=DEVICE) for _ in range(2))
     return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(repeats)) / 1e9
 
 
-def row(part, work, found, usual="", gflop=None, peak=None, **gib):
-    """A row of the table. found: {"ours": seconds, "usual": seconds}; usual: what that is; gflop of ours; peak:
-    GFLOP/s.
+def row(
+    part: str,
+    work: str,
+    medians: Mapping[str, float],
+    usual: str = "",
+    gflop: float | None = None,
+    peak: float | None = None,
+    **gib: float,
+) -> dict[str, Any]:
+    """A row of the table.
+
+    medians: {"ours": seconds, "usual": seconds}, the latter where there is something to compare with; usual: what that
+    is; gflop: of ours; peak: GFLOP a second of the machine; gib: memory, by the column's name.
     """
-    ours, other = found["ours"], found.get("usual")
+    ours, other = medians["ours"], medians.get("usual")
     return {
         "part": part,
         "work": work,

@@ -3,18 +3,21 @@
 import contextlib
 import io
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ClapAudioConfig, ClapAudioModelWithProjection, RobertaConfig, RobertaModel
 
 from corrlib.benchmarks.measure import DEVICE, in_turns, installed, memory, row
+from corrlib.models.backbone import Backbone
 from corrlib.models.backbones import build_backbone
 from corrlib.models.dual_encoder import DualEncoder
+from corrlib.models.frontends import KaldiLogMel
 from corrlib.models.gradient_cache import Parts
 from corrlib.models.passt import PaSST
 from corrlib.models.text import TextEncoder, train_tokenizer
@@ -29,19 +32,22 @@ WORDS = (
 )
 
 
-def captions_of(count):
+def captions_of(count: int) -> list[str]:
     """Captions as long as WORDS are in turn, of their words in any order: hardly two alike."""
     words, draw = sorted({word for text in WORDS for word in text.split()}), random.Random(0)
     return [" ".join(draw.choices(words, k=len(WORDS[i % len(WORDS)].split()))) for i in range(count)]
 
 
-def sounds(clips, rate_hz, seconds=10):
+def sounds(clips: int, rate_hz: int, seconds: int = 10) -> Tensor:
     """Noise (clips, samples): no part of the work depends on what is heard."""
     return 0.1 * torch.randn(clips, seconds * rate_hz, generator=torch.Generator().manual_seed(0)).to(DEVICE)
 
 
-def published_passt(patchout):
-    """The package hear21passt's front end and PaSST-S of 16 x 16 patches without overlap, with random weights."""
+def published_passt(patchout: tuple[int, int]) -> tuple[nn.Module, nn.Module]:
+    """The package hear21passt's front end and PaSST-S of 16 x 16 patches without overlap, with random weights.
+
+    patchout: (time columns, frequency rows) left out in training.
+    """
     from hear21passt.models.passt import get_model  # pyrefly: ignore[missing-import]
     from hear21passt.models.preprocess import AugmentMelSTFT  # pyrefly: ignore[missing-import]
 
@@ -70,7 +76,7 @@ def published_passt(patchout):
     return mel.to(DEVICE), network.to(DEVICE)
 
 
-def front_ends(names, clips, repeats):
+def front_ends(names: Sequence[str], clips: int, repeats: int) -> pd.DataFrame:
     """Log-mels of `clips` segments, in training: PaSST's and MN's beside hear21passt's."""
     rows = []
     for name in names:
@@ -80,7 +86,7 @@ def front_ends(names, clips, repeats):
         calls["ours"] = lambda b=backbone, w=waveform: b.log_mel(w)
         if (
             installed("hear21passt", "timm")
-            and backbone.front_end.settings()["kind"] == "kaldi"
+            and isinstance(backbone.front_end, KaldiLogMel)
             and backbone.sample_rate_hz == 32000
         ):
             mel, usual = published_passt((0, 0))[0].train(), "hear21passt"
@@ -90,21 +96,21 @@ def front_ends(names, clips, repeats):
     return pd.DataFrame(rows)
 
 
-def backbones(names, clips, repeats, peak):
-    """Embedding of segments, and a training step (forward, backward) with what is drawn in training; log-mels are
-    given.
+def backbones(names: Sequence[str], clips: int, repeats: int, peak: float) -> pd.DataFrame:
+    """Embedding of segments, and a training step (forward, backward) with what is drawn in training.
+
+    Log-mels are given. peak: GFLOP a second of the machine.
     """
     rows = []
     for name in names:
         backbone = build_backbone(name).to(DEVICE)
         log_mel = backbone.eval().log_mel(sounds(clips, backbone.sample_rate_hz)).detach()
-        usual, other = {}, None
-        if name == "passt_s16" and installed("hear21passt", "timm"):
+        other = None
+        if name == "passt_s16" and isinstance(backbone, PaSST) and installed("hear21passt", "timm"):
             other = published_passt(backbone.patchout)[1]
-            usual = {"usual": other}
         for part, training in (("embedding", False), ("training step", True)):
             calls = {"ours": _pass(backbone, backbone.encode, log_mel, training)}
-            if usual:
+            if other is not None:
                 calls["usual"] = _pass(other, other, log_mel[:, None], training)
             gib = {f"{which}_gib": memory(call) for which, call in calls.items()}
             rows.append(
@@ -121,14 +127,14 @@ def backbones(names, clips, repeats, peak):
     return pd.DataFrame(rows)
 
 
-def _pass(model, call, log_mel, training):
+def _pass(model: nn.Module, call: Callable[[Tensor], Any], log_mel: Tensor, training: bool) -> Callable[[], None]:
     """A function that runs a network forwards, in training also backwards."""
 
-    def step():
+    def step() -> None:
         model.train(training)
         with torch.set_grad_enabled(training):
-            found = call(log_mel)
-            features = found if isinstance(found, torch.Tensor) else found[-1]
+            outputs = call(log_mel)
+            features = outputs if isinstance(outputs, Tensor) else outputs[-1]
             if training:
                 model.zero_grad(set_to_none=True)
                 features.square().mean().backward()
@@ -136,7 +142,7 @@ def _pass(model, call, log_mel, training):
     return step
 
 
-def _gflop(backbone, log_mel, training):
+def _gflop(backbone: Backbone, log_mel: Tensor, training: bool) -> float:
     """Of one pass; backwards costs twice the way forwards. Fused attention is not counted, so it is counted unfused."""
     backbone.train(training)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -144,23 +150,23 @@ def _gflop(backbone, log_mel, training):
     return counter.get_total_flops() * (3 if training else 1) / 1e9
 
 
-def training_gflop(name, every_token=False):
+def training_gflop(name: str, every_token: bool = False) -> list[float]:
     """GFLOP of a training step's audio for one segment of 1, 2, ... 10 s: a list.
 
     every_token: as PaSST is usually computed, with all tokens in the last block, too.
     """
-    backbone, found = build_backbone(name), []
+    backbone, gflop = build_backbone(name), []
     if every_token and isinstance(backbone, PaSST):
         last: Any = backbone.blocks[-1]
         usual = last.forward
         last.forward = lambda x, first=None: usual(x)[:, :first]
     for seconds in range(1, backbone.segment_seconds + 1):
         log_mel = backbone.eval().log_mel(sounds(1, backbone.sample_rate_hz, seconds).cpu())
-        found.append(_gflop(backbone, log_mel, True))
-    return found
+        gflop.append(_gflop(backbone, log_mel, True))
+    return gflop
 
 
-def clap(clips, repeats):
+def clap(clips: int, repeats: int) -> pd.DataFrame:
     """Embedding of segments by transformers' CLAP (HTSAT): another network, to be read beside the backbones."""
     model = ClapAudioModelWithProjection(ClapAudioConfig()).eval()
     model.to(device=DEVICE)  # pyrefly: ignore[missing-argument]
@@ -170,7 +176,7 @@ def clap(clips, repeats):
     return pd.DataFrame([row("embedding", f"CLAP (HTSAT) of transformers, {clips} x 10 s", found)])
 
 
-def _roberta(size):
+def _roberta(size: int) -> TextEncoder:
     captions = list(WORDS) * 9
     tokenizer = train_tokenizer(captions)
     config = RobertaConfig(
@@ -185,7 +191,7 @@ def _roberta(size):
     return TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer).to(DEVICE).eval()
 
 
-def text(captions, repeats, size=768):
+def text(captions: int, repeats: int, size: int = 768) -> pd.DataFrame:
     """Embedding of captions: tokens side by side, beside all padded to 32 tokens."""
     encoder, texts = _roberta(size), captions_of(captions)
     tokens = encoder.tokenize(texts)
@@ -203,15 +209,15 @@ def text(captions, repeats, size=768):
     )
 
 
-def training_options(name, clips, repeats, compiled=True):
+def training_options(name: str, clips: int, repeats: int, compiled: bool = True) -> pd.DataFrame:
     """A whole contrastive step (audio, text, loss, gradient) and its memory, plain and with each option."""
     encoder = DualEncoder(build_backbone(name), _roberta(256), 256).to(DEVICE)
     waveform = sounds(clips, encoder.backbone.sample_rate_hz)
     tokens = encoder.text.tokenize(captions_of(clips))
     pairs = torch.eye(clips, device=DEVICE).bool()
 
-    def step(size):
-        def embed(start):
+    def step(size: int) -> None:
+        def embed(start: int) -> Tensor:
             part = waveform[start : start + size]
             return encoder.embed_audio(part, torch.full((len(part),), part.shape[1]))
 

@@ -3,13 +3,16 @@
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from corrlib.benchmarks.measure import in_turns, installed, memory, seconds
 from corrlib.correspondence import estimate, member_similarities, top_correspondences
@@ -21,25 +24,27 @@ MEMBERS, SIZE, K = 3, 256, 50
 PUBLISHED_SIZE, CAPTIONS = 1024, 1024  # of an embedding in the published recipe; captions of one block
 
 
-def unit(rows, seed, size=SIZE):
-    """Unit embeddings in clusters, as trained ones are: a caption's clips are near one another."""
+def unit(rows: int, seed: int, size: int = SIZE) -> Tensor:
+    """Unit embeddings (rows, size) in clusters, as trained ones are: a caption's clips are near one another."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(max(1, rows // 100), size, generator=torch.Generator().manual_seed(0))
     near = centres[torch.randint(len(centres), (rows,), generator=generator)]
     return torch.nn.functional.normalize(near + torch.randn(rows, size, generator=generator), dim=-1)
 
 
-def _dense(clips, captions, temperature):
+def _dense(clips: list[Tensor], captions: list[Tensor], temperature: float) -> object:
     probability = estimate(member_similarities(clips, captions, slice(None), slice(None)), temperature)[0]
     return probability.topk(K, dim=0)
 
 
-def estimation(sizes, dense_up_to, temperature=0.05):
+def estimation(sizes: Sequence[int], dense_up_to: int, temperature: float = 0.05) -> pd.DataFrame:
     """Best 50 clips of every caption by an ensemble of three, N x N: block by block, beside the dense matrix."""
     rows = []
     for n in sizes:
         clips, captions = ([unit(n, seed + m) for m in range(MEMBERS)] for seed in (1, 7))
-        calls = {"block by block": partial(top_correspondences, clips, captions, temperature, K)}
+        calls: dict[str, Callable[[], object]] = {
+            "block by block": partial(top_correspondences, clips, captions, temperature, K)
+        }
         if n <= dense_up_to:
             calls["dense"] = partial(_dense, clips, captions, temperature)
         for way, call in calls.items():
@@ -48,7 +53,7 @@ def estimation(sizes, dense_up_to, temperature=0.05):
     return pd.DataFrame(rows)
 
 
-def stored_estimation(sizes):
+def stored_estimation(sizes: Sequence[int]) -> pd.DataFrame:
     """As `estimation`, of embeddings of the published size that stay on disk: one block of captions against N clips.
 
     GiB are all that a process of its own takes, which does nothing else.
@@ -75,28 +80,28 @@ def stored_estimation(sizes):
     return pd.DataFrame(rows)
 
 
-def _stored(path, temperature=0.05):
+def _stored(path: str | Path, temperature: float = 0.05) -> Callable[[], object]:
     """Estimation of CAPTIONS captions from the clips' embeddings in a file."""
     clips = [StoredEmbeddings(path, str(m)) for m in range(MEMBERS)]
     captions = [unit(CAPTIONS, 7 + m, clips[0].shape[1]) for m in range(MEMBERS)]
     return partial(top_correspondences, clips, captions, temperature, K)
 
 
-def extrapolated(table, n=400_000):
+def extrapolated(table: pd.DataFrame, n: int = 400_000) -> dict[str, Any]:
     """Hours and GiB of estimation from disk, n x n, from the largest number of clips that was measured.
 
     Work is proportional to clips x captions: `exponent` is the slope of log seconds over log clips of the three
     largest, 1 if linear in the product. Memory is that of a process with one block, which does not grow, and of what
     is found: K probabilities and places a caption, held twice while the blocks are put together.
     """
-    own = table[table["work"] == "estimation from disk"].sort_values("n")
-    last, tail = own.iloc[-1], own.tail(3)
+    measured = table[table["work"] == "estimation from disk"].sort_values("n")
+    last, tail = measured.iloc[-1], measured.tail(3)
     slope = np.polyfit(np.log(tail["n"]), np.log(tail["seconds"]), 1)[0] if len(tail) > 1 else np.nan
     hours = last["seconds"] * (n / last["n"]) * (n / CAPTIONS) / 3600
     return {"n": n, "hours": hours, "exponent": slope, "gib": last["gib"] + 2 * n * K * 12 / 2**30}
 
 
-def searching(sizes, queries=64, probes=(4, 16, 64)):
+def searching(sizes: Sequence[int], queries: int = 64, probes: Sequence[int] = (4, 16, 64)) -> pd.DataFrame:
     """Ten best of N for some queries: exactly, by sorting everything, and through faiss, with what it finds of the
     exact.
     """

@@ -45,7 +45,7 @@ def embed(
         for part in np.array_split(order, max(1, len(order) // (2 * batch))):
             different[torch.as_tensor(part)] = encoder.embed_tokens([tokens[i] for i in part]).float().cpu()
     encoder.train(was_training)
-    return gather(clip_embeddings).cpu(), different[index]
+    return gather(clip_embeddings, items.clips).cpu(), different[index]
 
 
 def annotated_relevance(items: Items, caption_rows: torch.Tensor | slice = slice(None)) -> torch.Tensor:

@@ -1,7 +1,9 @@
 """ATST-Frame: frame-level audio transformer (Li, Shao and Li, TASLP 2024)."""
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from corrlib.models.backbone import Backbone
 from corrlib.models.frontends import AtstLogMel, warp_frequency
@@ -11,30 +13,39 @@ from corrlib.models.transformer import Block
 class FramePatches(nn.Module):
     """log-mel (B, mels, frames) -> tokens (B, T, D): whole mel axis by `frames` frames, mel slow, frame fast."""
 
-    def __init__(self, mels, frames, width):
+    def __init__(self, mels: int, frames: int, width: int) -> None:
         super().__init__()
         self.frames = frames
         self.patch_embed = nn.Linear(mels * frames, width)
 
-    def forward(self, log_mel):
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """log-mel (B, mels, frames) -> tokens (B, T, D); frames that fill no token are left out."""
         batch, mels, total = log_mel.shape
         tokens = total // self.frames
-        x = log_mel[..., : tokens * self.frames].reshape(batch, mels, tokens, self.frames)
-        return self.patch_embed(x.permute(0, 2, 1, 3).reshape(batch, tokens, -1))
+        patches = log_mel[..., : tokens * self.frames].reshape(batch, mels, tokens, self.frames)
+        return self.patch_embed(patches.permute(0, 2, 1, 3).reshape(batch, tokens, -1))
 
 
 class AtstFrame(Backbone):
     """Tokens of four frames each, no class token; features are the mean over the clip's frames.
 
+    width: D; depth: blocks; heads: of attention; mlp_ratio: hidden units of a block's MLP over D; mels: of the log-mel;
+    frames: of a token; positions: tokens of a whole segment; front_end: further arguments of AtstLogMel.
     warp: the narrowest share of the mel axis that frequency warping keeps in training (published: 0.6; 1: none).
     """
 
-    published_file = "atstframe_base_as2M.ckpt"
-    published_at = "Audio-WestlakeU/audiossl"
-
     def __init__(
-        self, width=768, depth=12, heads=12, mlp_ratio=4, mels=64, frames=4, positions=250, warp=0.6, front_end=None
-    ):
+        self,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        mlp_ratio: float = 4,
+        mels: int = 64,
+        frames: int = 4,
+        positions: int = 250,
+        warp: float = 0.6,
+        front_end: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.front_end = AtstLogMel(mels=mels, **(front_end or {}))
         self.feature_size, self.frames, self.warp = width, frames, warp
@@ -45,7 +56,7 @@ class AtstFrame(Backbone):
         self.norm_frame = nn.LayerNorm(width, eps=1e-6)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
-    def encode(self, log_mel):
+    def encode(self, log_mel: Tensor) -> Tensor:
         """log-mel (B, mels, frames) -> features (B, D)."""
         if self.training and self.warp < 1:
             log_mel = warp_frequency(log_mel, self.warp)
@@ -55,7 +66,7 @@ class AtstFrame(Backbone):
         tokens = self.through(self.blocks, tokens)
         return self.norm_frame(tokens).mean(1)
 
-    def published_names(self, state):
+    def published_names(self, state: dict[str, Any]) -> dict[str, Any]:
         """Lightning prefixes of the fine-tuned and the self-supervised checkpoint; heads and class token dropped."""
         for prefix in ("encoder.encoder.", "model.teacher.encoder."):
             if any(key.startswith(prefix) for key in state):
@@ -63,7 +74,6 @@ class AtstFrame(Backbone):
         renamed = {("norm_frame." + key[5:] if key.startswith("norm.") else key): value for key, value in state.items()}
         return {key: value for key, value in renamed.items() if key != "cls_token"}
 
-    def token_count(self, samples, training=False):
-        """Number of tokens for a waveform of `samples` at 32 kHz."""
-        frames = samples * self.front_end.inner_hz // self.front_end.rate_hz // self.front_end.hop + 1
-        return min(frames // self.frames, self.pos_embed.shape[1] - 1)
+    def token_count(self, samples: int, training: bool = False) -> int:
+        """Number of tokens for a waveform of `samples` at `sample_rate_hz`; the same in training."""
+        return min(self.front_end.frame_count(samples) // self.frames, self.pos_embed.shape[1] - 1)

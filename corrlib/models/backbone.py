@@ -1,21 +1,29 @@
 """The contract of an audio backbone: waveform -> log-mel -> features, and strict loading of published weights."""
 
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from corrlib.models.frontends import FrontEnd
 from corrlib.models.gradient_cache import frozen_statistics
+
+FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # kinds in which weights are published
 
 
 class Backbone(nn.Module):
-    """Base of the three networks. A subclass sets `front_end`, `feature_size` and writes `encode`."""
+    """Base of the networks. A subclass sets `front_end` and `feature_size`, and writes `encode`.
 
-    front_end: Any  # one of corrlib.models.frontends
+    published_file, published_at: the checkpoint that `load_published` is meant for, and who publishes it.
+    """
+
+    front_end: FrontEnd
     feature_size: int
     segment_seconds = 10
     published_file = ""
@@ -23,34 +31,34 @@ class Backbone(nn.Module):
     checkpoint_activations = False  # keep only what enters each block, and compute the rest again backwards
 
     @property
-    def sample_rate_hz(self):
+    def sample_rate_hz(self) -> int:
         """Rate of the waveforms that it takes: 32 kHz as published, 16 kHz of the tiny presets."""
         return self.front_end.rate_hz
 
-    def log_mel(self, waveform):
+    def log_mel(self, waveform: Tensor) -> Tensor:
         """waveform (B, samples) mono at `sample_rate_hz` -> (B, mels, frames), float32 also under autocast."""
         return self.front_end(waveform)
 
-    def encode(self, log_mel):
+    def encode(self, log_mel: Tensor) -> Tensor:
         """log-mel (B, mels, frames) -> features (B, D); augments the log-mel in training."""
         raise NotImplementedError
 
-    def through(self, blocks, x):
-        """x after the blocks, one after the other."""
+    def token_count(self, samples: int, training: bool = False) -> int:
+        """Positions at which the network computes a waveform of `samples`, in evaluation or in training."""
+        raise NotImplementedError
+
+    def through(self, blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+        """x after the blocks, one after the other; their activations are kept or not, as is set."""
         for block in blocks:
             if self.checkpoint_activations and torch.is_grad_enabled():
-                x = checkpoint(
-                    block,
-                    x,
-                    use_reentrant=False,
-                    context_fn=lambda block=block: (nullcontext(), frozen_statistics(block)),
-                )
+                contexts = partial(_contexts, block)
+                x = cast(Tensor, checkpoint(block, x, use_reentrant=False, context_fn=contexts))
             else:
                 x = block(x)
         return x
 
-    def forward(self, waveform):
-        """waveform (B, samples of at most a segment) -> features (B, D)."""
+    def forward(self, waveform: Tensor) -> Tensor:
+        """waveform (B, samples of at most a segment) -> features (B, D). ValueError where it is longer."""
         limit = self.segment_seconds * self.sample_rate_hz
         if waveform.shape[1] > limit:
             raise ValueError(
@@ -59,36 +67,37 @@ class Backbone(nn.Module):
             )
         return self.encode(self.log_mel(waveform))
 
-    def published_names(self, state):
+    def published_names(self, state: dict[str, Any]) -> dict[str, Any]:
         """Rename a published state dict's keys to ours; parts that features do not need are left out here."""
         return state
 
-    def load_published(self, source):
+    def load_published(self, source: str | Path | Mapping[str, Any]) -> None:
         """Load a published checkpoint (path or state dict) strictly; ValueError names the first keys that differ.
 
-        Plain layouts, one nested under `model`, and Lightning's `state_dict` are understood. Files are read by
-        safetensors or `torch.load(weights_only=True)`: a pickled object is refused, never run.
+        Plain layouts, one nested under `model`, and Lightning's `state_dict` are understood. A weight must be a finite
+        floating-point number, a counter an integer. Files are read by safetensors or `torch.load(weights_only=True)`:
+        a pickled object is refused, never run. FileNotFoundError says where the file is published.
         """
-        state: dict = source if isinstance(source, dict) else self._read(Path(source))
+        state: dict[str, Any] = dict(source) if isinstance(source, Mapping) else self._read(Path(source))
+        label = "the state dict" if isinstance(source, Mapping) else str(source)
         for wrapper in ("state_dict", "model"):
             state = state[wrapper] if isinstance(state.get(wrapper), dict) else state
         state, own = self.published_names(state), self.state_dict()
         wrong = [f"{key} (missing)" for key in own if key not in state]
         wrong += [f"{key} (unknown)" for key in state if key not in own]
         wrong += [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+            f"{key} {shape} instead of {tuple(own[key].shape)}"
             for key in own
-            if key in state and tuple(state[key].shape) != tuple(own[key].shape)
+            if key in state and (shape := tuple(getattr(state[key], "shape", ()))) != tuple(own[key].shape)
         ]
         if wrong:
-            label = "the state dict" if isinstance(source, dict) else source
             raise ValueError(
                 f"{label} does not fit {type(self).__name__}: {len(wrong)} keys differ, first "
                 f"{'; '.join(wrong[:3])}; choose the backbone that this file belongs to"
             )
-        self.load_state_dict({key: torch.as_tensor(value) for key, value in state.items()})
+        self.load_state_dict({key: _usable(state[key], own[key], f"{key} of {label}") for key in own})
 
-    def _read(self, path):
+    def _read(self, path: Path) -> dict[str, Any]:
         if not path.is_file():
             where = f"; it is published as {self.published_file} ({self.published_at})" if self.published_file else ""
             raise FileNotFoundError(
@@ -97,9 +106,35 @@ class Backbone(nn.Module):
         try:
             if path.suffix == ".safetensors":
                 return load_file(path)
-            return torch.load(path, map_location="cpu", weights_only=True)
+            found = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise ValueError(
                 f"{path} is not a checkpoint that can be read safely ({str(error).splitlines()[0][:100]}); "
                 "use the published file"
             ) from None
+        if not isinstance(found, dict):
+            raise ValueError(f"{path} holds a {type(found).__name__}, not a state dict; use the published file")
+        return found
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """In which a block is computed the first time, and once more when the gradient needs it."""
+    return nullcontext(), frozen_statistics(block)
+
+
+def _usable(value: Any, own: Tensor, name: str) -> Tensor:
+    """A published value as a tensor of the kind that `own` is; ValueError where it is another, or not finite."""
+    try:
+        found = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} is a {type(value).__name__}, not a tensor; use the published file") from None
+    if own.is_floating_point() and found.dtype not in FLOATING:
+        kind = str(found.dtype).removeprefix("torch.")
+        raise ValueError(f"{name} holds {kind} numbers, which are no weights of this network; use the published file")
+    if not own.is_floating_point() and (found.is_floating_point() or found.is_complex()):
+        raise ValueError(f"{name} must count in whole numbers, but holds {found.dtype}; use the published file")
+    if found.layout != torch.strided:
+        raise ValueError(f"{name} is a sparse tensor, which is no weight of this network; use the published file")
+    if not bool(torch.isfinite(found).all()):
+        raise ValueError(f"{name} holds numbers that are not finite (NaN or infinite); fetch the published file again")
+    return found

@@ -1,15 +1,17 @@
 """Backbones by name: the published ones and tiny presets of the same classes."""
 
-import difflib
+from typing import Any
 
 from corrlib.models.atst import AtstFrame
+from corrlib.models.backbone import Backbone
 from corrlib.models.mobilenet import MobileNet
 from corrlib.models.passt import PaSST
+from corrlib.study.backbones import BACKBONES, family
 
 # The tiny presets hear the built-in corpus at its own 16 kHz; fewer and longer frames keep them quick. Their log-mels
 # have about zero mean and unit variance there. No frequency warping: it would blur pitch, which captions name.
 # PaSST's patches span the mel axis: at this size a fine grid in time is worth more than one in frequency.
-TINY_MEL = {
+TINY_MEL: dict[str, Any] = {
     "rate_hz": 16000,
     "n_fft": 512,
     "window": 400,
@@ -26,10 +28,12 @@ TINY_BLOCKS = (
     (40, 3, 120, 40, True, "HS", 1),
 )
 
-PRESETS = {
+# what each name of corrlib.study.backbones builds: a network and arguments of its constructor
+PRESETS: dict[str, tuple[type[Backbone], dict[str, Any]]] = {
     "passt_s16": (PaSST, {}),
     "passt_s10": (PaSST, {"stride": (10, 10), "frames": 998}),
     "atst_base": (AtstFrame, {}),
+    "mn04": (MobileNet, {"width": 0.4}),
     "mn10": (MobileNet, {"width": 1.0}),
     "mn20": (MobileNet, {"width": 2.0}),
     "mn40": (MobileNet, {"width": 4.0}),
@@ -68,11 +72,13 @@ PRESETS = {
 }
 
 
-def build_backbone(name, **overrides):
-    """A Backbone with random weights, by preset name; `overrides` are constructor arguments of its class."""
-    if name not in PRESETS:
-        close = difflib.get_close_matches(name, list(PRESETS), n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(PRESETS)}"
-        raise ValueError(f"unknown backbone '{name}'; {hint}")
-    kind, arguments = PRESETS[name]
-    return kind(**{**arguments, **overrides})
+def build_backbone(name: str, **overrides: Any) -> Backbone:
+    """A Backbone with random weights, by its name; `overrides` are constructor arguments of its class.
+
+    ValueError names the known backbone that is most like an unknown one.
+    """
+    publisher = family(name).published_at
+    network, arguments = PRESETS[name]
+    backbone = network(**{**arguments, **overrides})
+    backbone.published_file, backbone.published_at = BACKBONES[name].published_file, publisher
+    return backbone

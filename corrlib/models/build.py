@@ -3,6 +3,7 @@
 import torch
 from safetensors.torch import save_file
 
+from corrlib.corpora.splits import Corpora
 from corrlib.files import read_tensors, replace_with
 from corrlib.models.backbones import build_backbone
 from corrlib.models.dual_encoder import DualEncoder
@@ -13,7 +14,7 @@ from corrlib.study.parameters import StageOneParameters
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def build_encoder(parameters, corpora):
+def build_encoder(parameters: StageOneParameters, corpora: Corpora) -> DualEncoder:
     """The stage-1 dual encoder: published weights where the parameters name them, else seeded random ones."""
     torch.manual_seed(parameters.seed)
     backbone = build_backbone(parameters.backbone)
@@ -32,7 +33,7 @@ def build_encoder(parameters, corpora):
     return DualEncoder(backbone, text, parameters.embedding_size, parameters.whole_segments).to(DEVICE)
 
 
-def rebuild_encoder(study, run):
+def rebuild_encoder(study: str, run: str) -> DualEncoder:
     """The dual encoder of a finished stage-1 or stage-2 run, with its weights."""
     root = stage_one_of(study, run)
     parameters = runs.read_parameters(study, root, StageOneParameters)
@@ -45,21 +46,21 @@ def rebuild_encoder(study, run):
     return encoder
 
 
-def stage_one_of(study, run):
+def stage_one_of(study: str, run: str) -> str:
     """The stage-1 run at which a chain of students begins."""
     parameters = runs.read_manifest(study, run)["parameters"]
     return stage_one_of(study, parameters["student"]) if "student" in parameters else run
 
 
-def save_model(run, encoder):
+def save_model(run: runs.RunFolder, encoder: DualEncoder) -> None:
     """Weights, text configuration and tokenizer of a trained encoder into its run's folder."""
-    state = {k: v.contiguous() for k, v in encoder.state_dict().items()}
+    state = {name: value.contiguous() for name, value in encoder.state_dict().items()}
     replace_with(run.path("model.safetensors"), lambda path: save_file(state, path))
     encoder.text.save(run.path("text"))
 
 
-def load_weights(encoder, study, run):
-    """Load a finished run's weights strictly into an encoder of the same shape."""
+def load_weights(encoder: DualEncoder, study: str, run: str) -> None:
+    """Load a finished run's weights strictly into an encoder; ValueError where it is not of the same shape."""
     path = runs.artefact(study, run, "model.safetensors")
     state, own = read_tensors(path), encoder.state_dict()
     wrong = [k for k in sorted({*state, *own}) if k not in state or k not in own or state[k].shape != own[k].shape]

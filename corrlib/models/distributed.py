@@ -1,40 +1,50 @@
 """One global batch over several processes, one a GPU: the loss and the gradient of a single process with the whole
 batch.
 
-Every process has the whole batch's row numbers and embeds its share. The embeddings are gathered with their gradient,
-so that each process computes the loss of the whole similarity matrix; what flows back into its own rows is the whole
-loss's gradient, and the parameters' gradients are summed over the processes. Positives are found by clip, wherever
-they were embedded. One process alone is the special case in which nothing is sent.
+Every process has the whole batch's row numbers and embeds its share. The embeddings are gathered, so that each process
+computes the loss of the whole similarity matrix, and sends an equal part of it backwards: what `gather` carries back is
+summed over the processes, and so are the parameters' gradients. Positives are found by clip, wherever they were
+embedded. One process alone is the special case in which nothing is sent.
 """
 
 import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather, all_reduce
+
+from corrlib.models.precision import full_precision
 
 BUCKET = 1 << 25  # bytes of gradients sent at a time
+Rows = TypeVar("Rows", Tensor, list[Any])
 
 
-def active():
+def active() -> bool:
     """Whether this is one of several processes."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def rank():
+def process_index() -> int:
+    """Which of the processes this is, from 0 on."""
     return dist.get_rank() if active() else 0
 
 
-def world():
+def process_count() -> int:
+    """How many processes share a batch."""
     return dist.get_world_size() if active() else 1
 
 
 @contextmanager
-def joined():
+def joined() -> Iterator[None]:
     """Join the processes that torchrun started: NCCL where each has a GPU, else gloo."""
     gpu = torch.cuda.is_available()
     if gpu:
@@ -46,70 +56,44 @@ def joined():
         dist.destroy_process_group()
 
 
-def wait():
+def wait() -> None:
     """Until every process is here."""
     if active():
         dist.barrier()
 
 
-def share(rows):
-    """This process's part of a sequence (list, array or tensor): contiguous, sizes differ by at most one, none missing.
+def share(rows: Rows) -> Rows:
+    """This process's part of a tensor or list: contiguous, sizes differ by at most one, none missing.
 
     ValueError where there are fewer rows than processes.
     """
-    if len(rows) < world():
+    if len(rows) < process_count():
         raise ValueError(
-            f"{len(rows)} clips or captions cannot be shared by {world()} processes; raise batch_clips, or "
+            f"{len(rows)} clips or captions cannot be shared by {process_count()} processes; raise batch_clips, or "
             "lower processes"
         )
-    edges = [len(rows) * i // world() for i in range(world() + 1)]
-    return rows[edges[rank()] : edges[rank() + 1]]
+    edges = _edges(len(rows))
+    return rows[edges[process_index()] : edges[process_index() + 1]]  # pyrefly: ignore[bad-return]
 
 
-class _Gather(torch.autograd.Function):
-    """Rows of all processes, in their order. Backwards, each takes the gradient of its own rows: the loss is the same
-    everywhere, so this is already the whole gradient."""
-
-    @staticmethod
-    def forward(ctx, *given):
-        (own,) = given
-        counts = [torch.zeros(1, dtype=torch.long, device=own.device) for _ in range(world())]
-        dist.all_gather(counts, torch.tensor([len(own)], device=own.device))
-        sizes = [int(c) for c in counts]
-        padded = own.new_zeros(max(sizes), *own.shape[1:])
-        padded[: len(own)] = own
-        parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
-        ctx.rows = slice(sum(sizes[: rank()]), sum(sizes[: rank() + 1]))
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-    @staticmethod
-    def backward(ctx, *gradients):
-        return gradients[0][ctx.rows].contiguous()
+def _edges(rows: int) -> list[int]:
+    """Where each process's share of so many rows begins, and the last one ends."""
+    return [rows * process // process_count() for process in range(process_count() + 1)]
 
 
-def gather(own):
-    """(own rows, ...) -> (all processes' rows, ...), with the gradient of the own ones."""
-    return _Gather.apply(own) if active() else own
+def gather(own: Tensor, rows: int) -> Tensor:
+    """This process's share (own rows, E) of so many rows -> all of them (rows, E), in the order of `share`.
+
+    The gradient of the own rows is the sum of what every process's loss says of them.
+    """
+    if not active():
+        return own
+    sizes = [stop - start for start, stop in pairwise(_edges(rows))]
+    equal = F.pad(own, (0, 0, 0, max(sizes) - len(own)))
+    return torch.cat([share[:size] for share, size in zip(all_gather(equal), sizes, strict=True)])
 
 
-class _Sum(torch.autograd.Function):
-    """Sum over processes; so is its gradient, as every process's loss depends on the sum."""
-
-    @staticmethod
-    def forward(ctx, *given):
-        total = given[0].clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx, *gradients):
-        total = gradients[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total
-
-
-def sum_gradients(parameters):
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Add up every parameter's gradient over the processes, in buckets; one that has none counts as zero."""
     if not active():
         return
@@ -125,7 +109,7 @@ def sum_gradients(parameters):
     _sum_bucket(bucket)
 
 
-def _sum_bucket(gradients):
+def _sum_bucket(gradients: list[Tensor]) -> None:
     if gradients:
         flat = torch.cat([g.flatten() for g in gradients])
         dist.all_reduce(flat)
@@ -134,26 +118,30 @@ def _sum_bucket(gradients):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation in training by the statistics of all processes' maps, on any device."""
+    """Batch normalisation in training by the statistics of all processes' maps, on any device.
 
-    def forward(self, input):
-        x = input
+    torch's own, nn.SyncBatchNorm, refuses maps that are not on a GPU (tests/models/test_fast.py shows it), and
+    then processes without one could not train MobileNets, nor a test walk the lines that a GPU's run takes.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """input (B, C, F, T) -> the same shape and kind; computed in float32, or float64 as given."""
         if not (self.training and active()):
-            return super().forward(x)
-        with torch.autocast(x.device.type, enabled=False):
-            full = x if x.dtype == torch.float64 else x.float()
-            count = full.new_tensor([full.numel() / full.shape[1]])
-            total = _Sum.apply(torch.cat([full.sum((0, 2, 3)), count]))
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            maps = full_precision(input)
+            count = maps.new_tensor([maps.numel() / maps.shape[1]])
+            total = all_reduce(torch.cat([maps.sum((0, 2, 3)), count]))
             count, mean = total[-1].detach(), total[:-1] / total[-1].detach()
-            centred = full - mean[:, None, None]
-            variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
+            centred = maps - mean[:, None, None]
+            variance = all_reduce(centred.square().sum((0, 2, 3))) / count
             if self.track_running_stats:
                 self._follow(mean.detach(), variance.detach() * count / (count - 1))
             scale = self.weight * (variance + self.eps).rsqrt()
-            return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+            return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 
     @torch.no_grad()
-    def _follow(self, mean, variance):
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
         assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
         self.num_batches_tracked += 1
         weight = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
@@ -161,7 +149,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance, weight)
 
 
-def share_statistics(model):
+def share_statistics(model: nn.Module) -> None:
     """Make every BatchNorm2d of a model normalise by the global batch; parameters and names stay."""
     if active():
         for module in model.modules():
@@ -169,7 +157,7 @@ def share_statistics(model):
                 module.__class__ = GlobalBatchNorm2d
 
 
-def launch(processes, study, run):
+def launch(processes: int, study: str, run: str) -> None:
     """Train a run by several processes (`corrlib.training.worker`), until its last checkpoint is written.
 
     The same from a notebook and headless: `processes` of this machine by torchrun, or what the environment's

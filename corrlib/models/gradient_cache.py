@@ -6,10 +6,13 @@ are embedded without a graph, the loss gives the gradient of every embedding, an
 a graph, to carry its share of it into the parameters.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+Draws = tuple[Tensor, Tensor | None]  # states of the random generators of CPU and GPU
 
 
 class Parts:
@@ -19,25 +22,25 @@ class Parts:
     One part alone is embedded once, in the usual way.
     """
 
-    def __init__(self, functions, model):
+    def __init__(self, functions: Sequence[Callable[[], Tensor]], model: nn.Module) -> None:
         self.functions, self.model = functions, model
         self.device = next(model.parameters()).device
-        self.states: list = []
-        self.leaf: torch.Tensor | None = None
+        self.states: list[Draws] = []
+        self.leaf: Tensor | None = None
 
-    def embed(self):
+    def embed(self) -> Tensor:
         """(rows of all parts, E), from which a loss can be computed and sent backwards."""
         if len(self.functions) == 1:
             return self.functions[0]()
-        found = []
+        embeddings = []
         with torch.no_grad(), frozen_statistics(self.model):
             for function in self.functions:
                 self.states.append(self._draws())
-                found.append(function())
-        self.leaf = torch.cat(found).requires_grad_()
+                embeddings.append(function())
+        self.leaf = torch.cat(embeddings).requires_grad_()
         return self.leaf
 
-    def backward(self):
+    def backward(self) -> None:
         """After the loss's backward: carry the gradient of the embeddings into the model's parameters."""
         if self.leaf is None:
             return
@@ -50,18 +53,18 @@ class Parts:
             start += len(embeddings)
         self._set_draws(end)
 
-    def _draws(self):
+    def _draws(self) -> Draws:
         gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return torch.get_rng_state(), gpu
 
-    def _set_draws(self, state):
+    def _set_draws(self, state: Draws) -> None:
         torch.set_rng_state(state[0])
         if state[1] is not None:
             torch.cuda.set_rng_state(state[1], self.device)
 
 
 @contextmanager
-def frozen_statistics(model):
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
     """BatchNorm's running means stand still: what is computed twice counts once."""
     before = [
         (m, m.momentum, m.num_batches_tracked.clone())

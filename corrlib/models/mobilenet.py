@@ -1,15 +1,18 @@
 """MN: MobileNetV3 for audio (Schmid, Koutini and Widmer, ICASSP 2023; Howard et al. 2019)."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from corrlib.models.backbone import Backbone
 from corrlib.models.frontends import KaldiLogMel
 
-# in, kernel, expansion, out, squeeze-excitation, activation, stride
-BLOCKS = (
+# in, kernel, expansion, out, squeeze-excitation, activation (RE: ReLU, HS: Hardswish), stride
+BlockRow = tuple[int, int, int, int, bool, str, int]
+BLOCKS: tuple[BlockRow, ...] = (
     (16, 3, 16, 16, False, "RE", 1),
     (16, 3, 64, 24, False, "RE", 2),
     (24, 3, 72, 24, False, "RE", 1),
@@ -28,14 +31,21 @@ BLOCKS = (
 )
 
 
-def make_divisible(channels, divisor=8):
-    """The nearest multiple of 8, at least 8 and never more than 10 % below `channels`."""
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """The nearest multiple of `divisor`, at least one and never more than 10 % below `channels`."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def convolution(inputs, outputs, kernel=1, stride=1, groups=1, activation=None):
-    """Convolution without bias, BatchNorm, activation."""
+def convolution(
+    inputs: int,
+    outputs: int,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    activation: Callable[[], nn.Module] | None = None,
+) -> nn.Sequential:
+    """Convolution without bias, BatchNorm, activation: (B, inputs, F, T) -> (B, outputs, F / stride, T / stride)."""
     layers = [
         nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
@@ -46,11 +56,12 @@ def convolution(inputs, outputs, kernel=1, stride=1, groups=1, activation=None):
 class SqueezeExcitation(nn.Module):
     """Gate of each channel from its mean over the map (B, C, F, T)."""
 
-    def __init__(self, channels, hidden):
+    def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, F, T) -> the same shape."""
         gate = self.fc2(self.fc1(x.mean((2, 3))).relu()).sigmoid()
         return x * gate[:, :, None, None]
 
@@ -58,22 +69,24 @@ class SqueezeExcitation(nn.Module):
 class ConcurrentSE(nn.Module):
     """Holder that gives the gate its published name."""
 
-    def __init__(self, channels, hidden):
+    def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.conc_se_layers = nn.ModuleList([SqueezeExcitation(channels, hidden)])
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, F, T) -> the same shape."""
         return self.conc_se_layers[0](x)
 
 
 class InvertedResidual(nn.Module):
     """1x1 expansion, depthwise convolution, gate, 1x1 projection; residual where the shape allows."""
 
-    def __init__(self, inputs, kernel, expansion, outputs, gated, activation, stride):
+    def __init__(
+        self, inputs: int, kernel: int, expansion: int, outputs: int, gated: bool, activation: str, stride: int
+    ) -> None:
         super().__init__()
-        act = (
-            nn.Hardswish if activation == "HS" else partial(nn.ReLU, inplace=True)
-        )  # BatchNorm does not miss its output
+        # in place: BatchNorm does not miss its output
+        act: Callable[[], nn.Module] = nn.Hardswish if activation == "HS" else partial(nn.ReLU, inplace=True)
         layers: list[nn.Module] = [] if expansion == inputs else [convolution(inputs, expansion, activation=act)]
         layers.append(convolution(expansion, expansion, kernel, stride, expansion, act))
         if gated:
@@ -81,25 +94,32 @@ class InvertedResidual(nn.Module):
         self.block = nn.Sequential(*layers, convolution(expansion, outputs))
         self.stride, self.residual = stride, stride == 1 and inputs == outputs
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, inputs, F, T) -> (B, outputs, F / stride, T / stride)."""
         return x + self.block(x) if self.residual else self.block(x)
 
 
 class MobileNet(Backbone):
     """Inverted residuals; features are the mean over frequency and time of the last 1x1 convolution.
 
-    width multiplies all channels; blocks is the table; tags the classes of the published classifier, which loads but
+    width multiplies all channels; blocks is the table; last: features over channels of the last block; front_end:
+    further arguments of KaldiLogMel; tags: the classes of the published classifier, which loads but
     plays no part in the features (None: no classifier).
     """
 
-    published_file = "mn10_as_mAP_471.pt"
-    published_at = "release v0.0.1 of fschmid56/EfficientAT"
-
-    def __init__(self, width=1.0, blocks=BLOCKS, mels=128, tags=527, last=6, front_end=None):
+    def __init__(
+        self,
+        width: float = 1.0,
+        blocks: Sequence[BlockRow] = BLOCKS,
+        mels: int = 128,
+        tags: int | None = 527,
+        last: int = 6,
+        front_end: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.front_end = KaldiLogMel(mels=mels, **(front_end or {}))
 
-        def scaled(channels):
+        def scaled(channels: int) -> int:
             return make_divisible(channels * width)
 
         layers = [convolution(1, scaled(blocks[0][0]), 3, 2, activation=nn.Hardswish)]
@@ -120,14 +140,14 @@ class MobileNet(Backbone):
         # depthwise convolutions are a quarter faster this way
         self.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
 
-    def encode(self, log_mel):
+    def encode(self, log_mel: Tensor) -> Tensor:
         """log-mel (B, mels, frames) -> features (B, D)."""
         x = log_mel[:, None].contiguous(memory_format=torch.channels_last)
         return self.through(self.features, x).mean((2, 3))
 
-    def token_count(self, samples, training=False):
-        """Positions of the last map (frequency x time)."""
-        rows, columns = self.front_end.mels, (samples - 1) // self.front_end.hop + 1
+    def token_count(self, samples: int, training: bool = False) -> int:
+        """Positions of the last map (frequency x time); the same in training."""
+        rows, columns = self.front_end.mels, self.front_end.frame_count(samples)
         strides = [2] + [b.stride for b in self.features if isinstance(b, InvertedResidual)]
         for stride in strides:
             rows, columns = (rows - 1) // stride + 1, (columns - 1) // stride + 1

@@ -1,8 +1,10 @@
 """PaSST: patchout spectrogram transformer (Koutini et al., Interspeech 2022)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from corrlib.models.backbone import Backbone
 from corrlib.models.frontends import KaldiLogMel
@@ -12,11 +14,12 @@ from corrlib.models.transformer import Block
 class PatchEmbed(nn.Module):
     """Spectrogram (B, 1, mels, frames) -> (B, D, F, T) by one strided convolution."""
 
-    def __init__(self, width, patch, stride):
+    def __init__(self, width: int, patch: tuple[int, int], stride: tuple[int, int]) -> None:
         super().__init__()
         self.proj = nn.Conv2d(1, width, patch, stride)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 1, mels, frames) -> (B, D, F, T)."""
         (high, wide), stride = self.proj.kernel_size, self.proj.stride
         if stride != (high, wide):
             return self.proj(x)
@@ -30,28 +33,27 @@ class PatchEmbed(nn.Module):
 class PaSST(Backbone):
     """Patches with time and frequency positions, patchout in training, class and distillation tokens.
 
+    width: D; depth: blocks; heads: of attention; mlp_ratio: hidden units of a block's MLP over D; mels: of the log-mel;
     patch, stride: (mel bands, frames); frames: log-mel frames of a whole segment, which fix the number of time
     positions; patchout: (time columns, frequency rows) of a whole segment left out in training, of a shorter clip as
-    great a share; tags: classes of the published heads, which load but play no part in the features (None: no heads).
+    great a share; tags: classes of the published heads, which load but play no part in the features (None: no heads);
+    front_end: further arguments of KaldiLogMel.
     """
-
-    published_file = "passt-s-f128-p16-s16-ap.468.pt"
-    published_at = "releases of kkoutini/PaSST"
 
     def __init__(
         self,
-        width=768,
-        depth=12,
-        heads=12,
-        mlp_ratio=4,
-        patch=(16, 16),
-        stride=(16, 16),
-        mels=128,
-        frames=1000,
-        patchout=(15, 2),
-        tags=527,
-        front_end=None,
-    ):
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        mlp_ratio: float = 4,
+        patch: tuple[int, int] = (16, 16),
+        stride: tuple[int, int] = (16, 16),
+        mels: int = 128,
+        frames: int = 1000,
+        patchout: tuple[int, int] = (15, 2),
+        tags: int | None = 527,
+        front_end: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.front_end = KaldiLogMel(mels=mels, **(front_end or {}))
         self.patch, self.stride, self.patchout, self.feature_size = patch, stride, patchout, width
@@ -71,14 +73,14 @@ class PaSST(Backbone):
             if "pos_embed" in name or "token" in name:
                 nn.init.trunc_normal_(parameter, std=0.02)
 
-    def grid(self, mels, frames):
+    def grid(self, mels: int, frames: int) -> list[int]:
         """[rows, columns] of patches of a log-mel."""
         return [
             (size - patch) // stride + 1
             for size, patch, stride in zip((mels, frames), self.patch, self.stride, strict=True)
         ]
 
-    def encode(self, log_mel):
+    def encode(self, log_mel: Tensor) -> Tensor:
         """log-mel (B, mels, frames) -> features (B, D): mean of class and distillation token, before the heads."""
         x = self.patch_embed(log_mel[:, None])
         columns = min(x.shape[3], self.time_new_pos_embed.shape[3])
@@ -92,15 +94,15 @@ class PaSST(Backbone):
         tokens = last(self.through(blocks, tokens), first=2)  # nothing comes after the others
         return self.norm(tokens).mean(1)
 
-    def patchout_draw(self, x):
-        """Leave out random columns, then rows; the same for the whole batch, order kept."""
+    def patchout_draw(self, x: Tensor) -> Tensor:
+        """(B, D, F, T) without some columns, then rows, drawn for the whole batch at once; order is kept."""
         for axis, count in zip((3, 2), self._kept(*x.shape[:1:-1]), strict=True):
             if count < x.shape[axis]:
                 kept = torch.randperm(x.shape[axis])[:count].sort().values
                 x = x.index_select(axis, kept.to(x.device))
         return x
 
-    def _kept(self, columns, rows):
+    def _kept(self, columns: int, rows: int) -> list[int]:
         """[columns, rows] that patchout leaves of so many."""
         whole = self.time_new_pos_embed.shape[3], self.freq_new_pos_embed.shape[2]
         # rounded in integers, of which torch.compile keeps track
@@ -109,10 +111,9 @@ class PaSST(Backbone):
             for size, dropped, of in zip((columns, rows), self.patchout, whole, strict=True)
         ]
 
-    def token_count(self, samples, training=False):
+    def token_count(self, samples: int, training: bool = False) -> int:
         """Number of tokens for a waveform of `samples`, in evaluation or after patchout."""
-        frames = (samples - 1) // self.front_end.hop + 1
-        rows, columns = self.grid(self.front_end.mels, frames)
+        rows, columns = self.grid(self.front_end.mels, self.front_end.frame_count(samples))
         columns = min(columns, self.time_new_pos_embed.shape[3])
         if training:
             columns, rows = self._kept(columns, rows)

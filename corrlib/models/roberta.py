@@ -7,10 +7,12 @@ features.
 
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import RobertaModel
 
@@ -27,37 +29,38 @@ class Group:
 
     tokens: int
     captions: int
-    padded: torch.Tensor | None
-    real: torch.Tensor | None
+    padded: Tensor | None
+    real: Tensor | None
 
 
-def fits(model):
+def fits(model: nn.Module) -> TypeGuard[RobertaModel]:
     """Whether an encoder can be computed here: an encoder-only RobertaModel."""
     return type(model) is RobertaModel and not model.config.is_decoder
 
 
-def first_tokens(model, token_ids):
+def first_tokens(model: RobertaModel, token_ids: list[list[int]]) -> Tensor:
     """RobertaModel, list of B id lists ordered by length -> (B, D), what it makes of each first token."""
     device, lengths = next(model.parameters()).device, [len(ids) for ids in token_ids]
     stops = list(accumulate(lengths))
     # through numpy, which reads lists quicker than torch
     ids = torch.from_numpy(np.fromiter(chain.from_iterable(token_ids), np.int64, stops[-1])).to(device)[None]
     places = np.arange(stops[-1]) - np.repeat(np.array(stops) - lengths, lengths)
-    positions = torch.from_numpy(places).to(device)[None] + model.config.pad_token_id + 1
+    padding = model.config.pad_token_id
+    assert padding is not None  # RoBERTa counts positions from the one behind it
+    positions = torch.from_numpy(places).to(device)[None] + padding + 1
     x = model.embeddings(input_ids=ids, position_ids=positions, token_type_ids=torch.zeros_like(ids))[0]
     groups = _groups(lengths, stops, LEAST.get(device.type, 64), device)
     *layers, last = model.encoder.layer
     for layer in layers:
         save = getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled()
-        x = (
-            checkpoint(_through, layer, x, groups, None, use_reentrant=False)
-            if save
-            else _through(layer, x, groups, None)
-        )
+        if save:
+            x = cast(Tensor, checkpoint(_through, layer, x, groups, None, use_reentrant=False))
+        else:
+            x = _through(layer, x, groups, None)
     return _through(last, x, groups, torch.tensor([0, *stops[:-1]], device=device))
 
 
-def _groups(lengths, stops, least, device):
+def _groups(lengths: list[int], stops: list[int], least: int, device: torch.device) -> list[Group]:
     """Groups of captions of one length; rare lengths are put together with longer ones, until there are `least`."""
     edges, groups = [0], []
     for place in range(1, len(lengths)):
@@ -74,17 +77,17 @@ def _groups(lengths, stops, least, device):
     return groups
 
 
-def _through(layer, x, groups, firsts):
+def _through(layer: Any, x: Tensor, groups: list[Group], firsts: Tensor | None) -> Tensor:
     """One layer: tokens (N, D) -> (N, D), or -> (B, D) of the rows `firsts` alone."""
     asking = x if firsts is None else x[firsts]
     mixed = _attention(layer.attention.self, x, asking, groups, firsts is not None)
     return layer.feed_forward_chunk(layer.attention.output(mixed, asking))
 
 
-def _attention(attention, x, asking, groups, first_only):
+def _attention(attention: Any, x: Tensor, asking: Tensor, groups: list[Group], first_only: bool) -> Tensor:
     """Attention of the tokens `asking`, all or each caption's first, to their own caption's: (their number, D)."""
 
-    def heads(rows):
+    def heads(rows: Tensor) -> Tensor:
         return rows.unflatten(-1, (-1, attention.attention_head_size)).transpose(1, 2)
 
     dropout, found = attention.dropout.p if attention.training else 0.0, []
@@ -102,6 +105,6 @@ def _attention(attention, x, asking, groups, first_only):
     return torch.cat(found)
 
 
-def _padded(rows, group):
+def _padded(rows: Tensor, group: Group) -> Tensor:
     """(tokens, D) of a group -> (captions, longest, D); what is beyond a caption's end repeats its last token."""
     return rows.unflatten(0, (group.captions, -1)) if group.padded is None else rows[group.padded]

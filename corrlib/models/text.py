@@ -1,13 +1,24 @@
 """Captions to features: clean-up, tokenizer, RoBERTa (or any transformers encoder), first token."""
 
 import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from tokenizers.processors import RobertaProcessing
-from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from corrlib.models import roberta
 
@@ -16,14 +27,14 @@ TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "in
 DROPOUT_NAMES = {"hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"}  # by family
 
 
-def clean(caption):
+def clean(caption: str) -> str:
     """Lower case, punctuation removed, single spaces (the published recipe)."""
     return " ".join(re.sub(r"[^\w\s]", " ", caption.lower().replace("'", "").replace("’", "")).split())
 
 
-def distinct(token_ids):
+def distinct(token_ids: Sequence[list[int]]) -> tuple[list[list[int]], Tensor]:
     """list of B id lists -> (the different ones, index (B,) of each among them)."""
-    places: dict = {}
+    places: dict[tuple[int, ...], int] = {}
     index = [places.setdefault(tuple(ids), len(places)) for ids in token_ids]
     return [list(ids) for ids in places], torch.tensor(index)
 
@@ -35,27 +46,34 @@ class TextEncoder(nn.Module):
     truncation is never silent.
     """
 
-    def __init__(self, model, tokenizer, max_tokens=32, clean_captions=True):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_tokens: int = 32,
+        clean_captions: bool = True,
+    ) -> None:
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
         self.max_tokens, self.clean_captions = max_tokens, clean_captions
         self.feature_size = model.config.hidden_size
         self.cut_captions = self.seen_captions = 0
 
-    def tokenize(self, captions):
+    def tokenize(self, captions: Sequence[str]) -> list[list[int]]:
         """list of n captions -> list of n lists of token ids, each at most `max_tokens` long."""
         texts = [clean(c) for c in captions] if self.clean_captions else list(captions)
-        own = dict.fromkeys(texts)  # each once
-        ids = (
-            dict(zip(own, self.tokenizer(list(own), add_special_tokens=True)["input_ids"], strict=True)) if own else {}
-        )
+        different = list(dict.fromkeys(texts))
+        found = self.tokenizer(different, add_special_tokens=True)["input_ids"] if different else []
+        ids = dict(zip(different, found, strict=True))
         self.seen_captions += len(texts)
         self.cut_captions += sum(len(ids[text]) > self.max_tokens for text in texts)
-        end = self.tokenizer.sep_token_id
-        short = {text: i if len(i) <= self.max_tokens else [*i[: self.max_tokens - 1], end] for text, i in ids.items()}
-        return [short[text] for text in texts]
+        return [self._cut(ids[text]) for text in texts]
 
-    def forward(self, token_ids):
+    def _cut(self, ids: list[int]) -> list[int]:
+        """At most `max_tokens` token ids, the last of which says that the caption ends."""
+        return ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], self.tokenizer.sep_token_id]
+
+    def forward(self, token_ids: list[list[int]]) -> Tensor:
         """list of B id lists -> features (B, D).
 
         RoBERTa is computed without padding (see corrlib.models.roberta); other encoders get captions of like length
@@ -75,29 +93,31 @@ class TextEncoder(nn.Module):
         place = torch.tensor(order).argsort()
         return features[(place if index is None else place[index]).to(features.device)]
 
-    def _draws(self):
+    def _draws(self) -> bool:
         """Whether equal captions may differ in their dropout; only RoBERTa is known to have no other than its
         modules.
         """
         drops = any(m.p > 0 for m in self.model.modules() if isinstance(m, nn.Dropout))
         return self.training and (drops or not roberta.fits(self.model))
 
-    def _first_token(self, token_ids):
+    def _first_token(self, token_ids: list[list[int]]) -> Tensor:
         device = next(self.parameters()).device
         longest, pad = max(len(i) for i in token_ids), self.tokenizer.pad_token_id
         ids = torch.tensor([[*i, *[pad] * (longest - len(i))] for i in token_ids], device=device)
         mask = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in token_ids], device=device)
         return self.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
 
-    def save(self, folder):
+    def save(self, folder: str | Path) -> None:
         """Configuration and tokenizer (not the weights, which are in the run's model.safetensors)."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.model.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
-def train_tokenizer(captions, vocabulary=2000, clean_captions=True):
-    """A byte-level BPE tokenizer of RoBERTa's kind, trained on `captions`."""
+def train_tokenizer(
+    captions: Iterable[str], vocabulary: int = 2000, clean_captions: bool = True
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of RoBERTa's kind with at most so many tokens, trained on `captions`."""
     texts = [clean(c) for c in captions] if clean_captions else list(captions)
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(texts, vocab_size=vocabulary, min_frequency=2, special_tokens=SPECIAL, show_progress=False)
@@ -114,8 +134,10 @@ def train_tokenizer(captions, vocabulary=2000, clean_captions=True):
     )
 
 
-def build_text_encoder(name, captions=(), weights="", dropout=0.1, **options):
-    """A TextEncoder by name.
+def build_text_encoder(
+    name: str, captions: Iterable[str] = (), weights: str = "", dropout: float = 0.1, **options: Any
+) -> TextEncoder:
+    """A TextEncoder by name; `options` are those of its constructor.
 
     `tiny`: a small RoBERTa with random weights and a tokenizer trained on `captions`. Anything else: a
     transformers encoder by its name (`roberta-large`) or from the local folder `weights`, as published.
@@ -140,7 +162,7 @@ def build_text_encoder(name, captions=(), weights="", dropout=0.1, **options):
         config = AutoConfig.from_pretrained(source)
         for rate in DROPOUT_NAMES & set(config.to_dict()):
             setattr(config, rate, dropout)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = _tokenizer_of(source)
         model = _without_pooler(AutoModel.from_pretrained, source, config=config)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
@@ -151,7 +173,13 @@ def build_text_encoder(name, captions=(), weights="", dropout=0.1, **options):
     return TextEncoder(model, tokenizer, **options)
 
 
-def _without_pooler(build, *arguments, **options):
+def _tokenizer_of(source: str | Path) -> PreTrainedTokenizerBase:
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return tokenizer
+
+
+def _without_pooler(build: Callable[..., PreTrainedModel], *arguments: Any, **options: Any) -> PreTrainedModel:
     """A model without the pooling layer that features do not need; some encoders have none and refuse the option."""
     try:
         return build(*arguments, add_pooling_layer=False, **options)
@@ -159,9 +187,12 @@ def _without_pooler(build, *arguments, **options):
         return build(*arguments, **options)
 
 
-def load_text_encoder(folder, **options):
-    """The TextEncoder whose configuration and tokenizer `save` wrote; weights are random until loaded."""
+def load_text_encoder(folder: str | Path, **options: Any) -> TextEncoder:
+    """The TextEncoder whose configuration and tokenizer `save` wrote; weights are random until loaded.
+
+    options: max_tokens and clean_captions, which are not kept there.
+    """
     config = AutoConfig.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = _tokenizer_of(folder)
     model = _without_pooler(AutoModel.from_config, config)
     return TextEncoder(model, tokenizer, **options)

@@ -1,10 +1,9 @@
-"""Jupyter kernels of multiprocessing's fork server, which have everything imported (see corrlib.study.warm)."""
+"""A Jupyter kernel forked from the process that executes its notebook: it has everything imported as it starts."""
 
 import multiprocessing
 import os
-import threading
 from importlib.metadata import EntryPoint
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,36 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 
-class ForkedKernel(ForkServerProcess):
-    """A process that serves as a kernel, with what jupyter_client asks of a subprocess.Popen."""
+class ForkedKernel(ForkProcess):
+    """A process that waits to become a kernel, with what jupyter_client asks of a subprocess.Popen.
+
+    To be started before papermill opens sockets and event loops, which do not survive a fork.
+    """
 
     stdin = stdout = stderr = None
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], folder: str) -> None:
+    def __init__(self) -> None:
         super().__init__(name="kernel")
-        self.arguments, self.environment, self.folder = arguments, environment, folder
+        self._received, self._sent = multiprocessing.Pipe(duplex=False)
+
+    def launch(self, arguments: list[str], environment: dict[str, str], folder: str) -> None:
+        """Become a kernel with these command line arguments."""
+        self._sent.send((arguments, environment, folder))
 
     def run(self) -> None:
-        """Serve as a kernel with these command line arguments, until it is shut down or its run has ended."""
+        """In the forked process: wait for `launch`, then serve as a kernel until it is shut down or the run ends."""
         from ipykernel.kernelapp import IPKernelApp
 
         os.setsid()  # Ctrl-C goes to the run, which shuts its kernel down
-        threading.Thread(target=_end_with_the_run, daemon=True).start()
+        self._sent.close()
+        try:
+            arguments, environment, folder = self._received.recv()
+        except EOFError:  # the run has ended before it needed a kernel
+            return
         os.environ.clear()
-        os.environ.update(self.environment)
-        os.chdir(self.folder)
-        # the fork server, which it is not to outlive either
-        IPKernelApp.launch_instance(self.arguments, parent_handle=os.getppid())
+        os.environ.update(environment)
+        os.chdir(folder)
+        IPKernelApp.launch_instance(arguments, parent_handle=os.getppid())
 
     def poll(self) -> int | None:
         """Exit status, None while it lives."""
@@ -48,28 +57,22 @@ class ForkedKernel(ForkServerProcess):
             os.kill(self.pid, number)
 
 
-def _end_with_the_run() -> None:
-    """A run that is killed cannot shut its kernel down."""
-    run = multiprocessing.parent_process()
-    if run is not None:
-        run.join()
-        os._exit(1)
-
-
 class ForkedProvisioner(LocalProvisioner):
-    """Starts kernels by the fork server from which this process descends."""
+    """Starts a kernel by telling the waiting process to become one."""
+
+    waiting: ForkedKernel
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel that `cmd` describes; returns how it is reached."""
         self.cwd = str(kwargs.get("cwd") or Path.cwd())
-        kernel = ForkedKernel(cmd[cmd.index("-f") :], dict(kwargs["env"]), self.cwd)
-        kernel.start()
-        self.process, self.pid = kernel, kernel.pid  # pyrefly: ignore[bad-override-mutable-attribute]
+        self.waiting.launch(cmd[cmd.index("-f") :], dict(kwargs["env"]), self.cwd)
+        self.process, self.pid = self.waiting, self.waiting.pid  # pyrefly: ignore[bad-override-mutable-attribute]
         return self.connection_info
 
 
-def fork_kernels() -> None:
-    """From now on, notebooks that this process executes get a ForkedKernel each."""
+def use(kernel: ForkedKernel) -> None:
+    """Let the notebook that this process executes next run in `kernel`."""
+    ForkedProvisioner.waiting = kernel
     factory = KernelProvisionerFactory.instance()
     factory.provisioners["forked"] = EntryPoint("forked", f"{__name__}:ForkedProvisioner", factory.GROUP_NAME)
     factory.default_provisioner_name = "forked"

@@ -5,11 +5,12 @@ parameter would otherwise be ignored. Every field's default is what the notebook
 """
 
 import difflib
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from corrlib.corpora.load import check_name
+from corrlib.study.backbones import BACKBONES
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -21,7 +22,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 Target = Literal["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"]
 Combine = Literal["mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best", "chosen_weights"]
-TARGETS, COMBINE = get_args(Target), get_args(Combine)
 ENSEMBLE_TARGETS = ("ensemble", "shuffled")  # what several teachers estimate
 FIRST_BACKBONES = ("passt_tiny", "atst_tiny", "mn_tiny")  # of 02, 03 and 04, unless they are told another
 # what changes time and memory, not what is computed; all else is the recipe
@@ -35,7 +35,6 @@ MACHINE = (
     "checkpoint_activations",
     "compile_backbone",
 )
-BACKBONES = ("passt_s16", "passt_s10", "atst_base", "mn10", "mn20", "mn40", "passt_tiny", "atst_tiny", "mn_tiny")
 
 
 class ParameterError(ValueError):

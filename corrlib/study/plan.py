@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corrlib.study import runs
+from corrlib.study.backbones import family
 from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, ParameterError, check
-from corrlib.study.study_file import SETTINGS, family, load_study
+from corrlib.study.study_file import SETTINGS, load_study
 
 NOTEBOOKS = {
     "data": "01_data",
@@ -16,7 +17,6 @@ NOTEBOOKS = {
     "results": "12_results",
     "explore": "13_explore",
 }
-STAGE1_NOTEBOOKS = {"passt": "02_stage1_passt", "atst": "03_stage1_atst", "mn": "04_stage1_mn"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def notebook_of(run: str) -> str:
     kind, _, rest = run.partition("-")
     try:
         name = {"data": "01_data", "correspondences": "05_correspondences"}.get(kind) or (
-            STAGE1_NOTEBOOKS[family(rest)] if kind == "stage1" else "06_stage2"
+            family(rest).notebook if kind == "stage1" else "06_stage2"
         )
-    except ParameterError:  # a variant or a member, whose name need not begin with its backbone's
+    except ValueError:  # a variant or a member, whose name need not begin with its backbone's
         name = "02, 03 or 04"
     return name
 
@@ -132,7 +132,7 @@ class _Planner:
         self.add(
             "stage1",
             run,
-            STAGE1_NOTEBOOKS[family(backbone)],
+            family(backbone).notebook,
             [self._data_run(common), *needs],
             {
                 **common,

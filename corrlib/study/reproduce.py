@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from corrlib.study import code, identity, runs, warm
 from corrlib.study.pages import write_page
@@ -19,6 +19,9 @@ from corrlib.study.parameters import ParameterError, nearest
 from corrlib.study.plan import Plan, plan_runs
 from corrlib.study.publish import beside_published
 from corrlib.study.study_file import load_study
+
+if TYPE_CHECKING:
+    from corrlib.study.kernels import ForkedKernel
 
 # of every run's processes: one thread each, nothing downloaded, and memory that is kept for the next step: giving it
 # back and taking it again costs a twelfth of a step
@@ -52,11 +55,11 @@ class Prefixed:
         self.stream.flush()
 
 
-def execute(study: str, run: str, forked: bool = False) -> int:
+def execute(study: str, run: str, kernel: "ForkedKernel | None" = None) -> int:
     """Run one planned notebook through papermill, unless the run is what its plan wants; returns an exit status.
 
-    The executed copy is kept in the run's folder either way. forked: whether its kernel is forked, too (see
-    corrlib.study.warm); else it is a new process.
+    The executed copy is kept in the run's folder either way. kernel: a process that waits to become the notebook's
+    kernel (see corrlib.study.warm); a new one, where there is none.
     """
     plans = plan_runs(study)
     plan = plans[run]
@@ -71,10 +74,10 @@ def execute(study: str, run: str, forked: bool = False) -> int:
     folder = runs.root() / study / run
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.update({**HEADLESS, runs.PLANNED: f"{study}/{run}"})
-    if forked:
-        from corrlib.study.kernels import fork_kernels
+    if kernel:
+        from corrlib.study.kernels import use
 
-        fork_kernels()
+        use(kernel)
     started = time.time()
     print(f"[{run}] starts ({plan.notebook})", flush=True)
     try:

@@ -55,7 +55,8 @@ class RunFolder:
     """The folder of a run in progress, its checked parameters, and what it is made of."""
 
     def __init__(self, parameters: Parameters, notebook: str) -> None:
-        self.parameters, self.notebook = parameters, notebook
+        self.parameters: Any = parameters  # of the run's kind
+        self.notebook = notebook
         self.folder = root() / parameters.study / parameters.run_name()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from corrlib.study.backbones import BACKBONES
 from corrlib.study.parameters import ParameterError, check, nearest
 
-FAMILIES = ("passt", "atst", "mn")
 LARGEST = 1_000_000  # bytes of a study file
 SETTINGS = {"continued": "annotated", "self": "self", "ensemble": "ensemble"}
 
@@ -82,7 +82,7 @@ def load_study(name, folder="studies"):
             if setting not in SETTINGS:
                 raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
         for backbone in study.backbones:
-            family(backbone)
+            _check_known("backbones", backbone, BACKBONES)
         for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
             if backbone not in study.backbones:
                 raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")
@@ -197,11 +197,3 @@ def _expand(content, path):
         return os.environ[name]
 
     return re.sub(r"\$([A-Z][A-Z0-9_]*)", value, content)
-
-
-def family(backbone):
-    """`passt`, `atst` or `mn`: which stage-1 notebook tells a backbone's story."""
-    match = re.match(r"(passt|atst|mn)", backbone)
-    if not match:
-        raise ParameterError(f"backbone '{backbone}' has no stage-1 notebook{nearest(backbone, FAMILIES)}")
-    return match.group(1)

@@ -1,4 +1,4 @@
-"""Runs without a cold start: each, and its kernel, is forked from one process that has imported everything.
+"""Runs without a cold start: each is forked from one process that has imported everything, and its kernel from it.
 
 Importing takes seven seconds of a core for a run and its kernel: the smoke study's 30 runs took 83 CPU seconds where
 they were forked, and 303 where they were not (means of two, in turns, on a busy machine of two cores). Of the built-in
@@ -94,9 +94,16 @@ class _Request(socketserver.StreamRequestHandler):
 
 def _run_and_exit(study: str, run: str) -> None:
     """What a forked process does."""
+    from corrlib.study.kernels import ForkedKernel
     from corrlib.study.reproduce import execute  # which imports this file
 
-    sys.exit(execute(study, run, forked=True))
+    kernel = ForkedKernel()
+    kernel.start()
+    try:
+        status = execute(study, run, kernel)
+    finally:
+        kernel.kill()
+    sys.exit(status)
 
 
 def ask(address: str, study: str, run: str) -> int | None:

@@ -6,10 +6,12 @@ distribution, in both directions; only the targets differ. Half-precision inputs
 float64 stays float64.
 """
 
+from torch import Tensor
+
 from corrlib.models.precision import full_precision
 
 
-def _check(similarity, other, name, temperature):
+def _check(similarity: Tensor, other: Tensor, name: str, temperature: float) -> None:
     if similarity.ndim != 2 or similarity.shape != other.shape:
         raise ValueError(
             f"similarity is {tuple(similarity.shape)} but {name} is {tuple(other.shape)}; "
@@ -19,14 +21,16 @@ def _check(similarity, other, name, temperature):
         raise ValueError(f"temperature is {float(temperature)}; it must be greater than 0")
 
 
-def symmetric_cross_entropy(similarity, clip_given_caption, caption_given_clip, temperature):
-    """Cross-entropy of target and predicted distributions, in both directions.
+def symmetric_cross_entropy(
+    similarity: Tensor, clip_given_caption: Tensor, caption_given_clip: Tensor, temperature: float
+) -> Tensor:
+    """Cross-entropy of target and predicted distributions, in both directions; a scalar.
 
         1/2 mean over captions j of  - sum_i clip_given_caption[i, j] log softmax_i(similarity[i, j] / temperature)
       + 1/2 mean over clips i of     - sum_j caption_given_clip[i, j] log softmax_j(similarity[i, j] / temperature)
 
     similarity (clips, captions); the targets have its shape and sum to 1 over clips and captions respectively,
-    as `corrlib.correspondence.estimate` returns them.
+    as `corrlib.correspondence.estimate` returns them. ValueError where the shapes differ.
     """
     _check(similarity, clip_given_caption, "clip_given_caption", temperature)
     _check(similarity, caption_given_clip, "caption_given_clip", temperature)
@@ -36,8 +40,8 @@ def symmetric_cross_entropy(similarity, clip_given_caption, caption_given_clip, 
     return (to_clips.mean() + to_captions.mean()) / 2
 
 
-def contrastive_loss(similarity, annotated, temperature):
-    """Symmetric cross-entropy against the annotated pairs (stage 1; paper, section 2.1).
+def contrastive_loss(similarity: Tensor, annotated: Tensor, temperature: float) -> Tensor:
+    """Symmetric cross-entropy against the annotated pairs (stage 1; paper, section 2.1); a scalar.
 
     similarity (clips, captions) in [-1, 1]; annotated (clips, captions) bool. The matches of a caption share its
     target equally, and so do those of a clip: with P(j) the matching clips of caption j, the caption-to-clip half is
@@ -54,47 +58,45 @@ def contrastive_loss(similarity, annotated, temperature):
     return symmetric_cross_entropy(similarity, matches / per_caption, matches / per_clip, temperature)
 
 
-def distillation_loss(similarity, teacher_similarity, temperature, teacher_temperature=None):
-    """Symmetric cross-entropy against the softmax of the teachers' similarity (stage 2; paper, section 2.2).
+def distillation_loss(
+    similarity: Tensor, teacher_similarity: Tensor, temperature: float, teacher_temperature: float | None = None
+) -> Tensor:
+    """Symmetric cross-entropy against the softmax of the teachers' similarity (stage 2; paper, section 2.2); a scalar.
 
     teacher_similarity (clips, captions) is the teachers' mean similarity; no gradient flows into it.
     teacher_temperature is `temperature` unless given, as in the paper. The loss is least, at the targets' entropy,
     where the student's distributions are the teachers'. A teacher without opinion (constant similarity) makes uniform
     targets; a certain one (teacher_temperature towards 0) makes this the contrastive loss of its best pairs.
+
+    A run computes the same from embeddings: `corrlib.correspondence.targets.estimated` gives the two distributions,
+    and `stage_loss` their cross-entropy.
     """
     teacher_temperature = temperature if teacher_temperature is None else teacher_temperature
     _check(similarity, teacher_similarity, "teacher_similarity", teacher_temperature)
-    soft = full_precision(teacher_similarity.detach()) / teacher_temperature
-    return symmetric_cross_entropy(similarity, soft.softmax(0), soft.softmax(1), temperature)
+    teacher_logits = full_precision(teacher_similarity.detach()) / teacher_temperature
+    return symmetric_cross_entropy(similarity, teacher_logits.softmax(0), teacher_logits.softmax(1), temperature)
 
 
 def stage_loss(
-    similarity,
-    annotated,
-    temperature,
-    teacher_similarity=None,
-    w_sup=1.0,
-    w_dist=0.0,
-    teacher_temperature=None,
-    estimated=None,
-):
-    """w_sup * L_sup + w_dist * L_dist: stage 1 is (1, 0), published stage 2 (0, 1), a later system (1, 1).
+    similarity: Tensor,
+    annotated: Tensor,
+    temperature: float,
+    estimated: tuple[Tensor, Tensor] | None = None,
+    w_sup: float = 1.0,
+    w_dist: float = 0.0,
+) -> Tensor:
+    """w_sup * L_sup + w_dist * L_dist: stage 1 is (1, 0), published stage 2 (0, 1), a later system (1, 1); a scalar.
 
-    L_dist is the distillation loss of `teacher_similarity`, or, for an ensemble that is not combined by its mean
-    similarity, the cross-entropy against `estimated`, the two distributions of
-    `corrlib.correspondence.estimate` (which hold their temperature already). A term of weight 0 is not
-    computed.
+    L_sup is the contrastive loss of the `annotated` pairs (clips, captions); L_dist the cross-entropy against
+    `estimated`, the two distributions of `corrlib.correspondence.estimate`, which hold their temperature already. A
+    term of weight 0 is not computed. ValueError where L_dist counts and nothing is estimated.
     """
-    if w_dist and (teacher_similarity is None) == (estimated is None):
-        raise ValueError(
-            "w_dist is not 0, so give either teacher_similarity or estimated (one of them), or set w_dist to 0"
-        )
     loss = similarity.new_zeros((), dtype=full_precision(similarity).dtype)
     if w_sup:
         loss = loss + w_sup * contrastive_loss(similarity, annotated, temperature)
-    if w_dist and estimated is not None:
+    if w_dist:
+        if estimated is None:
+            raise ValueError("w_dist is not 0, but the target has no estimate; give `estimated`, or set w_dist to 0")
         clip_given_caption, caption_given_clip = estimated
         loss = loss + w_dist * symmetric_cross_entropy(similarity, clip_given_caption, caption_given_clip, temperature)
-    elif w_dist:
-        loss = loss + w_dist * distillation_loss(similarity, teacher_similarity, temperature, teacher_temperature)
     return loss

@@ -5,39 +5,53 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from corrlib.corpora.batches import AudioSource, LogMels
 from corrlib.files import replace_with
+from corrlib.models.backbone import Backbone
+from corrlib.models.precision import full_precision
 from corrlib.training.trainer import learning_rate_at
 
 
-def pretrain(backbone, audio, tags, epochs, learning_rate, seed, batch_clips=16):
+def pretrain(
+    backbone: Backbone,
+    audio: AudioSource,
+    tags: np.ndarray,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    batch_clips: int = 16,
+) -> list[float]:
     """Train `backbone` (in place) and a linear head to tag clips; returns the mean loss of each epoch.
 
-    audio: LogMelAudio of the pretraining split; tags (clips, classes) in {0, 1}. Binary cross-entropy, AdamW,
-    one epoch of warm-up and a cosine, as AudioSet taggers are trained. The head is thrown away.
+    audio: of the pretraining split, clips of at most a segment; tags (clips, classes) in {0, 1}. Binary cross-entropy,
+    AdamW, one epoch of warm-up and a cosine, as AudioSet taggers are trained. The head is thrown away.
     """
     torch.manual_seed(seed)
     device = next(backbone.parameters()).device
-    tags = torch.as_tensor(tags).to(device)
-    head = nn.Linear(backbone.feature_size, tags.shape[1]).to(device)
+    targets = torch.as_tensor(tags).to(device)
+    head = nn.Linear(backbone.feature_size, targets.shape[1]).to(device)
     optimiser = torch.optim.AdamW(
         [*backbone.parameters(), *head.parameters()], lr=learning_rate, weight_decay=1e-4, fused=True
     )
-    batch_clips = min(batch_clips, len(tags))
-    steps, step, losses = len(tags) // batch_clips, 0, []
+    batch_clips = min(batch_clips, len(targets))
+    steps, step, losses = len(targets) // batch_clips, 0, []
     backbone.train()
     for epoch in range(epochs):
         total = 0.0
-        for clips in torch.randperm(len(tags))[: steps * batch_clips].split(batch_clips):
+        for clip_rows in torch.randperm(len(targets))[: steps * batch_clips].split(batch_clips):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate_at(step, epochs * steps, steps, learning_rate, 1e-6)
-            loss = F.binary_cross_entropy_with_logits(head(backbone.encode(audio.log_mel(clips, device))), tags[clips])
+            logits = head(_features(backbone, audio, clip_rows))
+            loss = F.binary_cross_entropy_with_logits(logits, targets[clip_rows])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -47,6 +61,15 @@ def pretrain(backbone, audio, tags, epochs, learning_rate, seed, batch_clips=16)
     return losses
 
 
+def _features(backbone: Backbone, audio: AudioSource, clip_rows: torch.Tensor) -> torch.Tensor:
+    """Features (B, D) of some clips, (B,) row numbers, from cached log-mels or from their waveforms."""
+    device = next(backbone.parameters()).device
+    batch = audio.collate([audio.read(place) for place in audio.places(clip_rows)])
+    if isinstance(batch, LogMels):
+        return backbone.encode(full_precision(batch.log_mel.to(device)))
+    return backbone(batch.waveform.to(device))
+
+
 class Pretrained:
     """A pretrained backbone on disk, found again by its recipe, its clips and their tags, whatever folder they lie in.
 
@@ -54,8 +77,12 @@ class Pretrained:
     `pretrained/` of the data folder (`data`, or what CORRLIB_DATA names).
     """
 
-    def __init__(self, backbone, recipe, clips, tags):
-        content = [recipe, backbone.front_end.settings(), {k: list(v.shape) for k, v in backbone.state_dict().items()}]
+    def __init__(self, backbone: Backbone, recipe: dict[str, Any], clips: pd.DataFrame, tags: np.ndarray) -> None:
+        content = [
+            recipe,
+            backbone.front_end.settings(),
+            {name: list(value.shape) for name, value in backbone.state_dict().items()},
+        ]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         for name in (type(backbone).__module__, "corrlib.models.transformer", "corrlib.models.frontends", __name__):
             digest.update(Path(str(sys.modules[name].__file__)).read_bytes())  # other code, other weights
@@ -65,7 +92,7 @@ class Pretrained:
         folder = Path(os.environ.get("CORRLIB_DATA", "data")) / "pretrained"
         self.path = folder / f"{recipe['backbone']}-{digest.hexdigest()[:16]}.safetensors"
 
-    def load(self, backbone):
+    def load(self, backbone: Backbone) -> list[float] | None:
         """Load the weights into `backbone`; the losses of their epochs, or None where there are none (or damaged)."""
         try:
             state = load_file(self.path)
@@ -76,8 +103,9 @@ class Pretrained:
         print(f"pretrained backbone found in {self.path}", flush=True)
         return losses
 
-    def save(self, backbone, losses):
-        state = {k: v.contiguous() for k, v in backbone.state_dict().items()}
+    def save(self, backbone: Backbone, losses: list[float]) -> None:
+        """Keep the weights of `backbone`, and the losses of the epochs that made them."""
+        state = {name: value.contiguous() for name, value in backbone.state_dict().items()}
         state["losses"] = torch.tensor(losses, dtype=torch.float64)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         replace_with(self.path, lambda path: save_file(state, path))

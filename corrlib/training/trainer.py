@@ -2,17 +2,34 @@
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from corrlib.corpora.ahead import load_ahead
-from corrlib.corpora.batches import epoch_batches, steps_an_epoch
+from corrlib.corpora.batches import (
+    AudioSource,
+    Batch,
+    Items,
+    LogMels,
+    Waveforms,
+    epoch_batches,
+    steps_an_epoch,
+)
+from corrlib.corpora.seeds import derive_seed
+from corrlib.correspondence.targets import Target
 from corrlib.evaluation.evaluate import validation_score
 from corrlib.models import distributed
+from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.gradient_cache import Parts
 from corrlib.models.precision import autocast
+from corrlib.study.parameters import TrainingParameters
+from corrlib.study.runs import RunFolder
 from corrlib.training import checkpoints
 from corrlib.training.losses import stage_loss
 
@@ -25,7 +42,7 @@ class DivergenceError(RuntimeError):
     """The loss or a gradient is no longer finite."""
 
 
-def learning_rate_at(step, steps, warmup_steps, peak, final):
+def learning_rate_at(step: int, steps: float, warmup_steps: float, peak: float, final: float) -> float:
     """Linear warm-up to `peak`, half a cosine down to `final` at the last of `steps`, then `final` (published
     recipe).
     """
@@ -39,11 +56,23 @@ class Trainer:
     """Trains `encoder` on `audio` and `items` towards `target`, choosing the best epoch on validation.
 
     parameters: TrainingParameters; validation: (audio, items); run: corrlib.study.runs.Run or None (nothing is
-    written). The loss is w_sup * L_sup + w_dist * L_dist; stage 1 is w_sup = 1 and no teacher. As one of several
+    written). The loss is w_sup * L_sup + w_dist * L_dist (see `stage_loss`), in which only L_dist knows of `target`:
+    stage 1 has w_sup = 1 and a target without an estimate, published stage 2 w_dist = 1. As one of several
     processes (see corrlib.models.distributed) it embeds its share of every batch, and the first of them writes.
     """
 
-    def __init__(self, encoder, audio, items, target, parameters, validation, run=None, w_sup=1.0, w_dist=0.0):
+    def __init__(
+        self,
+        encoder: DualEncoder,
+        audio: AudioSource,
+        items: Items,
+        target: Target,
+        parameters: TrainingParameters,
+        validation: tuple[AudioSource, Items] | None,
+        run: RunFolder | None = None,
+        w_sup: float = 1.0,
+        w_dist: float = 0.0,
+    ) -> None:
         self.encoder, self.audio, self.items, self.target = encoder, audio, items, target
         self.parameters, self.validation, self.run = parameters, validation, run
         self.weights = {"w_sup": w_sup, "w_dist": w_dist}
@@ -60,29 +89,38 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=parameters.precision == "float16")
         self.tokens = encoder.text.tokenize(items.texts)
         self.steps_an_epoch = steps_an_epoch(items, parameters.batch_clips, parameters.captions_per_clip)
-        self.epoch, self.best, self.log = 0, -1.0, []
-        self.best_state: dict | None = None
+        self.epoch, self.best = 0, -1.0
+        self.log: list[dict[str, float]] = []
+        self.best_state: dict[str, Tensor] | None = None
 
-    def run_all(self):
-        """Train every epoch, resuming after the last finished one; leaves the best epoch's weights loaded."""
+    def run_all(self) -> pd.DataFrame:
+        """Train every epoch, resuming after the last finished one; leaves the best epoch's weights loaded.
+
+        Returns the log, one row an epoch. DivergenceError where the loss or a gradient is no longer finite.
+        """
         self._resume()
         while self.epoch < self.parameters.epochs:
             started = time.time()
             loss = self._train_epoch()
-            p = self.parameters
-            scores = validation_score(self.encoder, *self.validation, precision=p.precision, workers=p.workers)
+            scores = self._validate()
             self.epoch += 1
             self._record(loss, scores, time.time() - started)
+        assert self.best_state is not None  # there is at least one epoch
         self.encoder.load_state_dict(self.best_state)
         return pd.DataFrame(self.log)
 
-    def _train_epoch(self):
+    def _validate(self) -> dict[str, float]:
+        assert self.validation is not None, "a Trainer that runs needs a validation split"
+        p = self.parameters
+        return validation_score(self.encoder, *self.validation, precision=p.precision, workers=p.workers)
+
+    def _train_epoch(self) -> float:
         """One pass over the items; returns the mean loss.
 
-        Seeded by (seed, epoch) alone, so a resumed run is the same.
+        Seeded by seed, epoch and process alone, so a resumed run is the same.
         """
         p = self.parameters
-        torch.manual_seed(p.draw_seed() * 7919 + self.epoch + 15485863 * distributed.rank())
+        torch.manual_seed(derive_seed(p.draw_seed(), "training", self.epoch, distributed.process_index()))
         self.encoder.train()
         total, count, spoken = 0.0, 0, time.time()
         for batch, parts in load_ahead(self.audio, self._requests(), p.workers):
@@ -95,20 +133,30 @@ class Trainer:
                 )
         return total / count
 
-    def _requests(self):
-        """The epoch's batches, each with the places of its audio: this process's share, in parts of `part_clips`.
+    def _requests(self) -> Iterator[tuple[Batch, list[list[Any]]]]:
+        """The epoch's batches, each with the places of its audio: this process's share, in parts.
 
         Crops are drawn for the whole batch, so that they do not depend on the number of processes.
         """
         p = self.parameters
-        crops = torch.Generator().manual_seed(p.draw_seed() * 104729 + self.epoch)
+        crops = torch.Generator().manual_seed(derive_seed(p.draw_seed(), "crops", self.epoch))
         longest = p.clip_seconds if p.like_lengths else None
         for batch in epoch_batches(self.items, p.batch_clips, p.captions_per_clip, p.draw_seed(), self.epoch, longest):
             own = distributed.share(self.audio.places(batch.clip_rows, crops))
-            size = p.part_clips or len(own)
-            yield batch, [own[i : i + size] for i in range(0, len(own), size)]
+            parts = self._part_count(len(batch.clip_rows))
+            edges = [len(own) * part // parts for part in range(parts + 1)]
+            yield batch, [own[start:stop] for start, stop in pairwise(edges)]
 
-    def _step(self, batch, audio_parts, count):
+    def _part_count(self, clips: int) -> int:
+        """Parts of at most `part_clips` clips in which every process embeds its share of so many.
+
+        As many in each process, even where shares differ by a clip: networks may wait for one another in every part.
+        """
+        smallest, more = divmod(clips, distributed.process_count())
+        largest = smallest + bool(more)
+        return min(smallest, math.ceil(largest / (self.parameters.part_clips or largest)))
+
+    def _step(self, batch: Batch, audio_parts: list[Waveforms | LogMels], count: int) -> float:
         """One batch: its gradient and, at the last of `accumulate_batches`, a step of the optimiser; returns the
         loss.
         """
@@ -122,38 +170,42 @@ class Trainer:
             self._update(batch, step)
         return loss
 
-    def _add_gradient(self, batch, audio_parts, step, together):
-        p = self.parameters
-        clips = self._in_parts([(self.encoder.embed_batch, part) for part in audio_parts])
-        own = distributed.share([self.tokens[i] for i in batch.caption_rows.tolist()])
-        size = -(-len(own) // len(audio_parts))
-        captions = self._in_parts([(self.encoder.embed_tokens, own[i : i + size]) for i in range(0, len(own), size)])
-        similarity = distributed.gather(clips.embed()) @ distributed.gather(captions.embed()).T
-        estimated = self.target(batch)
-        if estimated is not None:
-            estimated = [distribution.to(self.device) for distribution in estimated]
-        loss = stage_loss(
-            similarity, batch.annotated.to(self.device), temperature=p.temperature, estimated=estimated, **self.weights
-        )
+    def _add_gradient(self, batch: Batch, audio_parts: list[Waveforms | LogMels], step: int, together: int) -> float:
+        tokens = distributed.share([self.tokens[i] for i in batch.caption_rows.tolist()])
+        size = math.ceil(len(tokens) / len(audio_parts))
+        token_parts = [tokens[i : i + size] for i in range(0, len(tokens), size)]
+        clip_parts = self._in_parts(self.encoder.embed_batch, audio_parts)
+        caption_parts = self._in_parts(self.encoder.embed_tokens, token_parts)
+        clip_embeddings = distributed.gather(clip_parts.embed(), len(batch.clip_rows))
+        caption_embeddings = distributed.gather(caption_parts.embed(), len(batch.caption_rows))
+        loss = self._loss(clip_embeddings @ caption_embeddings.T, batch)
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss is {loss.item()}", step, batch)
-        self.scaler.scale(loss / together).backward()
-        clips.backward()
-        captions.backward()
+        # every process has the whole batch's loss, and `gather` adds up what each of them sends back
+        self.scaler.scale(loss / together / distributed.process_count()).backward()
+        clip_parts.backward()
+        caption_parts.backward()
         return float(loss.detach())
 
-    def _in_parts(self, calls):
-        """Parts of embeddings, each a function and its arguments, computed in the run's precision."""
+    def _loss(self, similarity: Tensor, batch: Batch) -> Tensor:
+        """The one place where the stages differ: what the target says of the batch."""
+        estimated = self.target(batch)
+        if estimated is not None:
+            estimated = estimated[0].to(self.device), estimated[1].to(self.device)
+        annotated = batch.annotated.to(self.device)
+        return stage_loss(similarity, annotated, self.parameters.temperature, estimated, **self.weights)
 
-        def under_autocast(function, *arguments):
-            with autocast(self.device, self.parameters.precision):
-                return function(*arguments)
+    def _in_parts(self, embed: Callable[[Any], Tensor], parts: list[Any]) -> Parts:
+        """The embeddings of some parts of a batch, in the run's precision."""
+        return Parts([partial(self._embed, embed, part) for part in parts], self.encoder)
 
-        return Parts([partial(under_autocast, *call) for call in calls], self.encoder)
+    def _embed(self, embed: Callable[[Any], Tensor], part: Any) -> Tensor:
+        with autocast(self.device, self.parameters.precision):
+            return embed(part)
 
-    def _update(self, batch, step):
+    def _update(self, batch: Batch, step: int) -> None:
         p = self.parameters
-        decay, warmup = (e * self.steps_an_epoch for e in (p.cosine_epochs or p.epochs, p.warmup_epochs))
+        decay, warmup = (epochs * self.steps_an_epoch for epochs in (p.cosine_epochs or p.epochs, p.warmup_epochs))
         rate = learning_rate_at(step, decay, warmup, p.learning_rate, p.final_learning_rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -162,7 +214,7 @@ class Trainer:
         self.scaler.step(self.optimiser)
         self.scaler.update()
 
-    def _check_gradient(self, step, batch):
+    def _check_gradient(self, step: int, batch: Batch) -> None:
         """DivergenceError where a gradient is not finite; float16's scaler skips such a step, but not for ever."""
         if self.scaler.is_enabled():
             if self.scaler.get_scale() < LEAST_SCALE:
@@ -173,7 +225,7 @@ class Trainer:
         if not torch.isfinite(norm):
             raise self._diverged(f"the gradient's norm is {norm.item()}", step, batch)
 
-    def _diverged(self, what, step, batch):
+    def _diverged(self, what: str, step: int, batch: Batch) -> DivergenceError:
         clips = ", ".join(self.items.clip_ids[row] for row in batch.clip_rows[:8].tolist())
         last = next(iter(self.run.checkpoints() if self.run else []), "none yet")
         return DivergenceError(
@@ -181,17 +233,17 @@ class Trainer:
             f"{clips}; last good checkpoint: {last}; lower learning_rate and run again"
         )
 
-    def _record(self, loss, scores, seconds):
+    def _record(self, loss: float, scores: dict[str, float], seconds: float) -> None:
         score = float(scores["mAP@10"])
         if score > self.best:
             self.best = score
-            self.best_state = {k: v.detach().cpu().clone() for k, v in self.encoder.state_dict().items()}
+            self.best_state = {name: value.detach().cpu().clone() for name, value in self.encoder.state_dict().items()}
         self.log.append(
             {
                 "epoch": self.epoch,
                 "loss": loss,
                 "seconds": seconds,
-                **{f"validation {k}": float(scores[k]) for k in ("mAP@10", "R@1", "R@5", "R@10")},
+                **{f"validation {metric}": float(scores[metric]) for metric in ("mAP@10", "R@1", "R@5", "R@10")},
             }
         )
         left = (self.parameters.epochs - self.epoch) * sum(r["seconds"] for r in self.log) / len(self.log)
@@ -204,23 +256,24 @@ class Trainer:
                 f"warning: all similarities are alike (standard deviation {scores['spread']:.1e}), the embedding "
                 "space has collapsed; lower learning_rate, or raise batch_clips or temperature"
             )
-        if self.run and distributed.rank() == 0:
+        if self.run and distributed.process_index() == 0:
             self.run.write_table("log.csv", pd.DataFrame(self.log))
             self._checkpoint()
         distributed.wait()
 
-    def _say(self, line):
+    def _say(self, line: str) -> None:
         """To the notebook, and to progress.log in the run's folder, which can be followed while a headless run goes
         on.
         """
-        if distributed.rank():
+        if distributed.process_index() != 0:
             return
         print(line, flush=True)
         if self.run:
             with open(self.run.path("progress.log"), "a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
-    def _checkpoint(self):
+    def _checkpoint(self) -> None:
+        assert self.run is not None
         checkpoints.save(
             self.run,
             self.epoch,
@@ -235,7 +288,7 @@ class Trainer:
             },
         )
 
-    def _resume(self):
+    def _resume(self) -> None:
         state = checkpoints.load(self.run, self.device) if self.run else None
         if state is None:
             return
@@ -243,6 +296,6 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.best, self.log = state["epoch"], state["best"], state["log"]
-        self.best_state = {k: v.cpu() for k, v in state["best_state"].items()}
-        if distributed.rank() == 0:
+        self.best_state = {name: value.cpu() for name, value in state["best_state"].items()}
+        if distributed.process_index() == 0:
             print(f"resumed after epoch {self.epoch}", flush=True)

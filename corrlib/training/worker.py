@@ -5,6 +5,8 @@ The run's notebook starts them where `processes` is above 1, and goes on from th
 
 import sys
 
+import pandas as pd
+
 from corrlib.corpora.splits import open_corpora
 from corrlib.models import distributed
 from corrlib.models.build import build_encoder, rebuild_encoder
@@ -13,8 +15,11 @@ from corrlib.study.parameters import StageOneParameters, StageTwoParameters
 from corrlib.training import stages
 
 
-def train(study, run):
-    """This process's part of a run's training."""
+def train(study: str, run: str) -> pd.DataFrame:
+    """This process's part of a run's training; returns the log, one row an epoch.
+
+    FileNotFoundError where the run was never begun.
+    """
     folder = runs.started(study, run, (StageOneParameters, StageTwoParameters))
     corpora = open_corpora(folder.parameters)
     if isinstance(folder.parameters, StageTwoParameters):
@@ -25,7 +30,8 @@ def train(study, run):
     return stages.train_stage_one(folder, corpora, encoder)
 
 
-def main():
+def main() -> None:
+    """Join the other processes and train the run that the command line names."""
     with distributed.joined():
         train(*sys.argv[1:3])
 

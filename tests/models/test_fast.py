@@ -224,25 +224,25 @@ def test_the_optimiser_steps_once_a_group_and_at_the_end(batches, together, step
 # several processes
 
 
-def _rank(number, port, folder, name, clips, values):
+def _process(index, port, folder, name, clips, values):
     os.environ |= {
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(port),
-        "RANK": str(number),
+        "RANK": str(index),
         "WORLD_SIZE": "2",
-        "LOCAL_RANK": str(number),
+        "LOCAL_RANK": str(index),
     }
     torch.set_num_threads(1)
     with distributed.joined():
-        torch.save(gradient(trainer_of(name, Pairs(clips), **values)), f"{folder}/{number}.pt")
+        torch.save(gradient(trainer_of(name, Pairs(clips), **values)), f"{folder}/{index}.pt")
 
 
 def by_two(folder, *arguments):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(_rank, (port, str(folder), *arguments), nprocs=2)
-    return [torch.load(folder / f"{number}.pt") for number in range(2)]
+    multiprocessing.spawn(_process, (port, str(folder), *arguments), nprocs=2)
+    return [torch.load(folder / f"{index}.pt") for index in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -257,12 +257,40 @@ def test_two_processes_have_the_gradient_of_one(tmp_path, name, clips, values):
             torch.testing.assert_close(followed[key], statistics[key], rtol=1e-5, atol=1e-6)
 
 
+def test_processes_with_unequal_shares_wait_for_one_another_in_every_part(tmp_path):
+    """Three clips are two parts of at most two, as four are: MN's statistics are those of both processes' parts."""
+    one, other = by_two(tmp_path, "mn_tiny", 7, {"part_clips": 2})
+    assert one[0] == other[0] and difference(one[1], other[1]) < 1e-12
+    for key, buffer in one[2].items():
+        torch.testing.assert_close(buffer, other[2][key])
+
+
+@pytest.mark.parametrize(
+    "clips, processes, part_clips, parts", [(8, 1, 3, 3), (8, 1, 0, 1), (7, 2, 3, 2), (3, 2, 1, 1), (64, 8, 2, 4)]
+)
+def test_every_process_has_as_many_parts(monkeypatch, clips, processes, part_clips, parts):
+    trainer = trainer_of("atst_tiny", Pairs(8), {"depth": 1}, part_clips=part_clips)
+    monkeypatch.setattr(distributed, "process_count", lambda: processes)
+    assert trainer._part_count(clips) == parts
+
+
+def test_torchs_synchronised_batch_norm_needs_a_gpu(tmp_path):
+    """Why GlobalBatchNorm2d is there: where this fails, nn.SyncBatchNorm can take its place."""
+    store = f"file://{tmp_path / 'store'}"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        with pytest.raises(ValueError, match="expected input tensor to be on"):
+            torch.nn.SyncBatchNorm(3).train()(torch.randn(2, 3, 4, 4))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 @pytest.mark.parametrize("rows, processes", [(2, 2), (7, 2), (64, 3), (5, 5), (1001, 8)])
 def test_shares_neither_repeat_nor_drop(monkeypatch, rows, processes):
-    monkeypatch.setattr(distributed, "world", lambda: processes)
+    monkeypatch.setattr(distributed, "process_count", lambda: processes)
     shares = []
-    for number in range(processes):
-        monkeypatch.setattr(distributed, "rank", lambda number=number: number)
+    for index in range(processes):
+        monkeypatch.setattr(distributed, "process_index", lambda index=index: index)
         shares.append(distributed.share(list(range(rows))))
     assert sum(shares, []) == list(range(rows)) and max(map(len, shares)) - min(map(len, shares)) <= 1
     with pytest.raises(ValueError, match="raise batch_clips, or lower processes"):

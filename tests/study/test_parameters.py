@@ -45,12 +45,6 @@ def test_a_wrong_parameter_is_one_sentence(kind, values, sentence):
     assert "\n" not in str(caught.value)
 
 
-def test_backbones_are_those_that_can_be_built():
-    from corrlib.models.backbones import PRESETS
-
-    assert set(P.BACKBONES) == set(PRESETS)
-
-
 def test_a_notebooks_globals_are_checked_but_its_imports_are_not():
     names = {"seed": 3, "_hidden": 1, "In": [], "Out": {}, "P": P, "print": print}
     assert P.from_notebook(P.DataParameters, names).seed == 3
@@ -137,7 +131,7 @@ def test_a_study_becomes_a_graph(tmp_path):
         (STUDY + "data_folder: '{seed:9999999999}'\n", "data_folder .* is no path"),
         (STUDY + "stage1: {epocs: 3}\n", "unknown parameter 'epocs'; did you mean 'epochs'"),
         (STUDY + "backbone_stage1: {passt_tiny: {epochs: 3}}\n", "'passt_tiny' has its own parameters"),
-        (STUDY.replace("mn_tiny", "resnet"), "'resnet' has no stage-1 notebook"),
+        (STUDY.replace("mn_tiny", "resnet"), "backbones names 'resnet'"),
         (STUDY + "data: {sounds: $NOT_SET_ANYWHERE}\n", r"needs \$NOT_SET_ANYWHERE"),
         ("- a list\n", "must hold `key: value` lines"),
         ("a: [1\n", "not valid YAML"),

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from corrlib.corpora.batches import Batch
+from corrlib.correspondence import targets
 from corrlib.training.losses import contrastive_loss, distillation_loss, stage_loss, symmetric_cross_entropy
 
 TAU = 0.05
@@ -139,14 +141,32 @@ def test_confident_and_wrong_stays_finite():
 
 def test_stage_loss_weighs_both_losses(draw):
     similarity, teacher, annotated = draw(4, 4), draw(4, 4), torch.eye(4, dtype=torch.bool)
+    estimated = teacher.softmax(0), teacher.softmax(1)
     supervised, distilled = contrastive_loss(similarity, annotated, TAU), distillation_loss(similarity, teacher, TAU, 1)
     assert stage_loss(similarity, annotated, TAU) == supervised
     for w_sup, w_dist in ((0, 1), (1, 1), (0.3, 0.7)):
-        both = stage_loss(similarity, annotated, TAU, teacher, w_sup, w_dist, teacher_temperature=1.0)
+        both = stage_loss(similarity, annotated, TAU, estimated, w_sup, w_dist)
         assert both.item() == pytest.approx((w_sup * supervised + w_dist * distilled).item(), 1e-12)
-    estimated = teacher.softmax(0), teacher.softmax(1)
-    assert stage_loss(similarity, annotated, TAU, w_sup=0, w_dist=1, estimated=estimated) == distilled
     assert symmetric_cross_entropy(similarity, *estimated, TAU) == distilled
+
+
+@pytest.mark.parametrize("members, teacher_temperature", [(1, TAU), (3, TAU), (3, 0.2)])
+def test_a_run_trains_by_the_papers_distillation_loss(draw, members, teacher_temperature):
+    """The path of a run, from stored embeddings to the loss, beside the named loss of the teachers' mean similarity."""
+    teachers = [(normalised(draw(10, 6)), normalised(draw(20, 6))) for _ in range(members)]
+    clips, captions = torch.tensor([7, 2, 5]), torch.tensor([14, 15, 4, 10])
+    batch = Batch(clips, captions, clips[:, None] == captions[None, :] // 2)
+    similarity = draw(3, 4).requires_grad_()
+    mean = sum(c[clips] @ t[captions].T for c, t in teachers) / members
+    named = distillation_loss(similarity, mean, TAU, teacher_temperature)
+    target = targets.estimated(teachers, teacher_temperature)(batch)
+    found = stage_loss(similarity, batch.annotated, TAU, target, w_sup=0, w_dist=1)
+    assert found.item() == pytest.approx(named.item(), 1e-12)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, similarity)[0] for loss in (found, named)))
+
+
+def normalised(rows):
+    return torch.nn.functional.normalize(rows, dim=-1)
 
 
 def test_bad_input_names_the_culprit(draw):
@@ -159,5 +179,5 @@ def test_bad_input_names_the_culprit(draw):
         distillation_loss(similarity, similarity[:, :1], TAU)
     with pytest.raises(ValueError, match="greater than 0"):
         distillation_loss(similarity, similarity, TAU, teacher_temperature=0)
-    with pytest.raises(ValueError, match="either teacher_similarity or estimated"):
+    with pytest.raises(ValueError, match="the target has no estimate"):
         stage_loss(similarity, eye, TAU, w_dist=1.0)

@@ -52,6 +52,17 @@ def stage_two(data, **changes):
     return check(StageTwoParameters, values)
 
 
+def test_pretraining_hears_waveforms_where_no_log_mels_are_cached(data, tmp_path, monkeypatch):
+    losses = []
+    for number, cached in enumerate((True, False)):
+        monkeypatch.setenv("CORRLIB_DATA", str(tmp_path / f"data-{number}"))  # neither finds what the other has trained
+        parameters = check(StageOneParameters, {"study": "t", "data": data, **SHORT, "cache_log_mel": cached})
+        run, corpora = runs.Run(parameters, "03_stage1_atst"), open_corpora(parameters)
+        losses.append(stages.pretrain_backbone(run, corpora, build_encoder(parameters, corpora).backbone))
+        run._lock.close()
+    assert len(losses[0]) == 1 and losses[1] == pytest.approx(losses[0], rel=1e-3)  # kept in 16 bits, or not at all
+
+
 def test_schedule_warms_up_then_follows_a_cosine():
     rates = [learning_rate_at(step, 100, 10, 1.0, 0.1) for step in range(100)]
     assert rates[:10] == pytest.approx(np.arange(1, 11) / 10) and rates[10] == 1.0 and rates[99] == pytest.approx(0.1)
