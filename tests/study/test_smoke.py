@@ -48,11 +48,12 @@ def test_every_panel_draws_every_backbone(study):
     settings = table[table["metric"] == "annotated mAP@10"].groupby("backbone")["setting"].nunique()
     for name in ("results", "differences", "learning_curves"):
         panels = drawn(study[0] / "figures" / f"{name}.svg")
-        assert panels and (study[0] / "figures" / f"{name}.png").is_file()
+        assert panels and all(panels) and (study[0] / "figures" / f"{name}.png").is_file()
+        if name == "learning_curves":  # a panel a setting, some of which are of one backbone
+            panels = panels[:4]
         for backbone in ("passt_tiny", "atst_tiny", "mn_tiny"):
-            assert all(panel[colour(backbone).lower()] > 0 for panel in panels), (name, backbone)
-            if name == "results":  # a dot a setting, at the least
-                assert all(panel[colour(backbone).lower()] >= settings[backbone] for panel in panels)
+            dots = settings[backbone] if name == "results" else 1
+            assert all(panel[colour(backbone).lower()] >= dots for panel in panels), (name, backbone)
 
 
 def test_ablations_compare_every_point_with_the_control(study):
