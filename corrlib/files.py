@@ -118,7 +118,11 @@ def locked(path: str | Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(path.with_suffix(".lock"), "w")
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print(f"waiting for another process that makes {path}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         for left in path.parent.glob(f".*.part.{path.name}"):
             left.unlink()
         yield

@@ -1,5 +1,6 @@
 """Teachers of a run: their embeddings of its training split, and how near a target comes to the truth."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def teacher_embeddings(study: str, name: str, corpora: Corpora) -> Embeddings:
     made_of = [manifest["artefacts"], fingerprint, precision, closure_fingerprint(EMBEDDING)]
     path = runs.folder_of(study, name) / ".derived" / f"embeddings-{digest(made_of)[:16]}.safetensors"
 
-    def embed_and_save(part):
+    def embed_and_save(part: Path) -> None:
         print(f"embedding the training split with teacher {name}", flush=True)
         encoder = rebuild_encoder(study, name)
         audio, items = corpora.audio("development", encoder.backbone), corpora.items("development")

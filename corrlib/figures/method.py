@@ -5,7 +5,8 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from corrlib.figures.style import COLOURS, save, use_style
@@ -27,7 +28,7 @@ def targets() -> dict[str, np.ndarray]:
     estimate, by the softmax of (mean) similarity at TEMPERATURE.
     """
 
-    def estimated(similarity):
+    def estimated(similarity: np.ndarray) -> np.ndarray:
         scaled = np.exp(np.asarray(similarity) / TEMPERATURE)
         return scaled / scaled.sum(axis=0)
 
@@ -55,7 +56,7 @@ def method() -> tuple[plt.Figure, pd.DataFrame]:
     return figure, pd.DataFrame(rows)
 
 
-def _loop(axis):
+def _loop(axis: Axes) -> None:
     """Left: clips and captions, encoders, similarity, loss."""
     axis.text(2, 42, "One training loop", fontsize=12, fontweight="bold", color=INK, va="center")
     _waveform(axis, 3, 31)
@@ -80,7 +81,7 @@ def _loop(axis):
     axis.text(2, 3.4, note, fontsize=9, color=GREY, va="center")
 
 
-def _fork(axis, matrices):
+def _fork(axis: Axes, matrices: dict[str, np.ndarray]) -> None:
     """Right: the three targets, the fork between them, and where the estimates come from."""
     axis.text(72, 42, "Three targets", fontsize=12, fontweight="bold", color=INK, va="center")
     told = {
@@ -98,32 +99,34 @@ def _fork(axis, matrices):
     axis.text(89.8, 3.8, "all backbones teach", fontsize=8, color=GREY, va="center")
 
 
-def _shades(colour):
+def _shades(colour: str) -> Colormap:
     return LinearSegmentedColormap.from_list("own", ["#f6f6f6", colour])
 
 
-def _matrix(axis, values, x, y, size, shades):
+def _matrix(axis: Axes, values: np.ndarray, x: float, y: float, size: float, shades: Colormap) -> None:
     """A small heat map whose lower left corner is (x, y); the first clip is on top."""
     count = len(values)
     edges = np.linspace(0, size, count + 1)
     axis.pcolormesh(x + edges, y + edges, values[::-1], cmap=shades, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
 
 
-def _box(axis, x, y, width, height, title, text):
+def _box(axis: Axes, x: float, y: float, width: float, height: float, title: str, text: str) -> None:
     shape = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=1.1", fc="#eef3f8", ec="#8aa4bd")
     axis.add_patch(shape)
     axis.text(x + width / 2, y + height * 0.64, title, ha="center", va="center", fontsize=10, color=INK)
     axis.text(x + width / 2, y + height * 0.27, text, ha="center", va="center", fontsize=8, color=GREY)
 
 
-def _arrow(axis, start, end, bend=0.0, shade=GREY):
+def _arrow(
+    axis: Axes, start: tuple[float, float], end: tuple[float, float], bend: float = 0.0, shade: str = GREY
+) -> None:
     style = f"arc3,rad={bend}"
     axis.add_patch(
         FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=11, lw=1.3, color=shade, connectionstyle=style)
     )
 
 
-def _waveform(axis, x, y):
+def _waveform(axis: Axes, x: float, y: float) -> None:
     """A drawn sound of 9 units: two bursts over a murmur."""
     time = np.linspace(0, 1, 46)
     loud = 0.35 + 2.6 * np.exp(-(((time - 0.28) / 0.1) ** 2)) + 2.0 * np.exp(-(((time - 0.7) / 0.13) ** 2))

@@ -34,7 +34,7 @@ class Missing(Exception):
 class Published:
     """The published tables below a folder, and which of them a block has read."""
 
-    def __init__(self, folder: str | Path = "figures"):
+    def __init__(self, folder: str | Path = "figures") -> None:
         self.folder = Path(folder)
         self.read: list[Path] = []
 
@@ -65,7 +65,7 @@ BLOCKS: dict[str, Callable[..., str]] = {}
 OF_SEVERAL = {"processors"}  # blocks that compare code or processors; a table of any other has one of each
 
 
-def block(function):
+def block(function: Callable[..., str]) -> Callable[..., str]:
     """Make a function a block that pages can ask for by its name; its arguments stand behind the name."""
     BLOCKS[function.__name__] = function
     return function
@@ -89,7 +89,7 @@ def rendered(published: Published, words: Iterable[str]) -> str:
 # how numbers are written
 
 
-def percent(row) -> str:
+def percent(row: Any) -> str:
     """`13.4 [12.9, 14.0]` of a row with mean, low and high; without an interval where there is none."""
     interval = f"{GLUE}[{100 * row.low:.1f},{GLUE}{100 * row.high:.1f}]" if pd.notna(row.low) else NONE
     return f"{100 * row['mean']:.1f}{interval}"
@@ -100,12 +100,12 @@ def signed(value: Any) -> str:
     return f"{100 * value:+.2f}".replace("-", MINUS)
 
 
-def difference(row) -> str:
+def difference(row: Any) -> str:
     """`+0.49 [+0.29, +0.71]` of a row of paired differences, in percentage points."""
     return f"{signed(row.difference)}{GLUE}[{signed(row.low)},{GLUE}{signed(row.high)}]"
 
 
-def over_seeds(row) -> str:
+def over_seeds(row: Any) -> str:
     """`+0.25 to +0.73`: the interval over seeds, where the table has one."""
     low, high = (getattr(row, name, float("nan")) for name in ("seeds_low", "seeds_high"))
     return f"{signed(low)}{GLUE}to{GLUE}{signed(high)}" if pd.notna(low) and row.seeds > 1 else NONE
@@ -125,16 +125,16 @@ def backbone_name(backbone: Any) -> str:
     return NAMES[family(backbone)] if family(backbone) else backbone
 
 
-def _metrics(table, wanted):
+def _metrics(table: pd.DataFrame, wanted: Iterable[str]) -> list[str]:
     return [metric for metric in wanted if (table["metric"] == metric).any()]
 
 
-def _seeds(table):
+def _seeds(table: pd.DataFrame) -> str:
     low, high = int(table["seeds"].min()), int(table["seeds"].max())
     return f"{low} to {high} seeds" if low < high else f"{high} seed" + "s" * (high > 1)
 
 
-def _joined(words):
+def _joined(words: list[str]) -> str:
     words = list(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
@@ -142,7 +142,7 @@ def _joined(words):
 # the results of a study
 
 
-def _pooled_results(table):
+def _pooled_results(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of results.csv on the mean of the backbones: as the table has them, else means without an interval.
 
     Of settings that every backbone has; an ablation's points may be of one only.
@@ -160,7 +160,7 @@ def _pooled_results(table):
     return found
 
 
-def _against_control(table):
+def _against_control(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of differences.csv against `continued`, on the mean of the backbones or of the only one."""
     table = table[table["against"] == "continued"]
     pooled = table[table["backbone"] == POOLED]
@@ -184,14 +184,14 @@ def summary(published: Published, study: str) -> str:
             ["the stage-1 ensemble itself", *_cells(together, ENSEMBLE[1], metrics, percent), *(NONE for _ in metrics)]
         )
     backbones = looks(b for b in results["backbone"] if b not in (POOLED, ENSEMBLE[0]))
-    names = _joined(label for _, _, label in backbones.values())
+    names = _joined([label for _, _, label in backbones.values()])
     return markdown(header, rows) + (
         f"\n\nMean over {names}; {_seeds(results)}; in brackets 95 % intervals over clips; differences are paired, in "
         "percentage points."
     )
 
 
-def _cells(table, setting, metrics, written):
+def _cells(table: pd.DataFrame, setting: str, metrics: list[str], written: Callable[[Any], str]) -> list[str]:
     own = table[table["setting"] == setting].set_index("metric")
     return [written(own.loc[metric]) if metric in own.index else NONE for metric in metrics]
 
@@ -210,11 +210,11 @@ def verdict(published: Published, study: str) -> str:
     )
 
 
-def _stands(row):
+def _stands(row: Any) -> str:
     return "above" if row.low > 0 else "below" if row.high < 0 else "not told apart"
 
 
-def _also(row):
+def _also(row: Any) -> str:
     seeds = over_seeds(row)
     return f" (over seeds {seeds}; p {p_value(row.p_holm)})" if seeds else f" (p {p_value(row.p_holm)})"
 
@@ -251,7 +251,7 @@ def points(published: Published, study: str, name: str, *metrics: str) -> str:
     return _paired(table, label, [m.replace("_", " ") for m in metrics] or MAIN)
 
 
-def _paired(table, label, wanted=MAIN):
+def _paired(table: pd.DataFrame, label: str, wanted: Iterable[str] = MAIN) -> str:
     """Tables of paired differences, one a metric: a comparison a row, the mean of the backbones first."""
     seeds, several = "seeds_low" in table, table["backbone"].nunique() > 1
     order = {key: place for place, key in enumerate(dict.fromkeys(_comparisons(table, label)))}
@@ -263,7 +263,7 @@ def _paired(table, label, wanted=MAIN):
         rows = []
         for row in _of(table, metric).itertuples():
             rows.append([row.comparison, *([backbone_name(row.backbone)] if several else []), difference(row)])
-            rows[-1] += [*([over_seeds(row)] if seeds else []), p_value(row.p_holm)]
+            rows[-1] += [*([over_seeds(row)] if seeds else []), p_value(row.p_holm)]  # pyrefly: ignore
         parts.append(f"**{metric}**\n\n{markdown(header, rows, right=1 + several)}")
     alone = NONE if several else f" of {backbone_name(table['backbone'].iloc[0])}"
     return "\n\n".join(parts) + (
@@ -272,7 +272,7 @@ def _paired(table, label, wanted=MAIN):
     )
 
 
-def _comparisons(table, label):
+def _comparisons(table: pd.DataFrame, label: str) -> list[str]:
     """What each row compares: a point or setting, or a variant of the study, with its control."""
     names = table["variant"] if "variant" in table else table[label]
     under = [f", {regime}" for regime in table["regime"]] if "regime" in table else [NONE] * len(table)
@@ -294,11 +294,11 @@ def ceiling(published: Published, study: str) -> str:
     return markdown(header, rows) + "\n\nShares in percent, from the weakest to the strongest backbone."
 
 
-def _of(table, metric):
+def _of(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table[table["metric"] == metric]
 
 
-def _range(rows):
+def _range(rows: pd.DataFrame) -> str:
     shares = 100 * rows["share mean"]
     return f"{shares.min():.0f} to {shares.max():.0f}" if len(rows) else NONE
 
@@ -331,7 +331,7 @@ def target_quality(published: Published, study: str) -> str:
     )
 
 
-def _spearman(rows):
+def _spearman(rows: pd.DataFrame) -> float:
     return scipy.stats.spearmanr(rows["rank_correlation"], rows["difference"]).statistic
 
 
@@ -443,7 +443,7 @@ def benchmark(published: Published) -> str:
     return markdown(header, rows, right=2)
 
 
-def _number(value, digits):
+def _number(value: Any, digits: int) -> str:
     return NONE if pd.isna(value) else f"{value:.{digits}f}".replace("-", MINUS)
 
 
@@ -513,7 +513,7 @@ def processors(published: Published) -> str:
     return text
 
 
-def _of_two_processors(published, study, name, other, value):
+def _of_two_processors(published: Published, study: str, name: str, other: str, value: str) -> pd.DataFrame:
     """A table beside another processor's, row by row, with `<value>_there` and `apart` in points.
 
     Empty, and unread, where the published one was made anew since, by other code.

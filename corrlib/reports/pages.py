@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from corrlib.files import write_atomically
@@ -38,7 +39,7 @@ def render(text: str, figures: str | Path = "figures", link: str = "figures") ->
     )
 
 
-def _block(words, figures, link):
+def _block(words: list[str], figures: str | Path, link: str) -> str:
     published = Published(figures)
     if not words:
         raise PageError(f"a marker names no block; write `{BEGIN} name -->`")
@@ -54,7 +55,7 @@ def _block(words, figures, link):
     return f"\n{text}\n\n{_made_by(words, published, link)}\n\n"
 
 
-def _made_by(words, published, link):
+def _made_by(words: list[str], published: Published, link: str) -> str:
     """The small line below a block: which tables, and who made them."""
     entries = [blocks.entry_of(path) for path in published.read]
     if words[0] in blocks.OF_SEVERAL:
@@ -75,15 +76,15 @@ def _made_by(words, published, link):
     return f"<sub>{_links(published.read, published.folder, link)}; {_origin(entries[0])}</sub>"
 
 
-def _code(entry):
+def _code(entry: dict) -> str:
     return entry["fingerprint"] or f"of commit {entry['commit']}"
 
 
-def _links(paths, folder, link):
+def _links(paths: Iterable[Path], folder: Path, link: str) -> str:
     return ", ".join(f"[{path.name}]({link}/{path.relative_to(folder).as_posix()})" for path in paths)
 
 
-def _origin(entry):
+def _origin(entry: dict) -> str:
     made = [
         *([f"`{entry['command']}`"] if entry["command"] else []),
         f"commit {entry['commit'] or 'not recorded'}",

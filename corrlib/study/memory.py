@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 
-def peak_bytes():
+def peak_bytes() -> int:
     """Bytes that this process has held at its peak; not what its parent held, which `resource` counts in after an
     exec.
     """

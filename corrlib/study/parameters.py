@@ -5,12 +5,17 @@ parameter would otherwise be ignored. Every field's default is what the notebook
 """
 
 import difflib
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from corrlib.corpora.load import check_name
 from corrlib.study.backbones import BACKBONES
+
+ALIKE = 0.85  # of two names: from here on, one is held for a misspelling of the other
+
+P = TypeVar("P", bound=BaseModel)
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -50,10 +55,10 @@ class Parameters(BaseModel):
     seed: Seed = 1
     data: Annotated[str, Field(min_length=1)] = "data/builtin/seed-1"
 
-    def run_name(self):
+    def run_name(self) -> str:
         return self.run or f"{self.default_name()}-seed{self.seed}"
 
-    def default_name(self):
+    def default_name(self) -> str:
         raise NotImplementedError
 
 
@@ -65,7 +70,7 @@ class CorpusParameters(Parameters):
 
     @field_validator("corpus")
     @classmethod
-    def _corpus_is_known(cls, name):
+    def _corpus_is_known(cls, name: str) -> str:
         check_name(name)
         return name
 
@@ -83,10 +88,10 @@ class DataParameters(CorpusParameters):
     graded: str = ""
     text_only: bool = False
 
-    def default_name(self):
+    def default_name(self) -> str:
         return "data"
 
-    def sizes(self):
+    def sizes(self) -> dict[str, int]:
         return {
             "pretraining": self.pretraining_clips,
             "development": self.development_clips,
@@ -132,7 +137,7 @@ class TrainingParameters(CorpusParameters):
     relevance: str = ""
 
     @model_validator(mode="after")
-    def _schedule_is_possible(self):
+    def _schedule_is_possible(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be smaller than epochs ({self.epochs})")
         if self.cosine_epochs is not None and not self.warmup_epochs < self.cosine_epochs <= self.epochs:
@@ -144,7 +149,7 @@ class TrainingParameters(CorpusParameters):
             raise ValueError("final_learning_rate must not be above learning_rate")
         return self
 
-    def draw_seed(self):
+    def draw_seed(self) -> int:
         """What decides the order of training, patchout, dropout and crops."""
         return self.seed
 
@@ -170,15 +175,15 @@ class StageOneParameters(TrainingParameters):
     pretraining_learning_rate: Positive = 4e-3
     pretraining_batch_clips: Count = 16
 
-    def default_name(self):
+    def default_name(self) -> str:
         return f"stage1-{self.backbone}"
 
-    def draw_seed(self):
+    def draw_seed(self) -> int:
         return self.seed + 100_000 * self.initialisation
 
     @field_validator("backbone")
     @classmethod
-    def _backbone_is_known(cls, name):
+    def _backbone_is_known(cls, name: str) -> str:
         if name in BACKBONES:
             return name
         raise ValueError(f"no such backbone{nearest(name, BACKBONES)}")
@@ -202,7 +207,7 @@ class StageTwoParameters(TrainingParameters):
     target_temperature: Positive | None = None
     combine: Combine = "mean_similarity"
 
-    def default_name(self):
+    def default_name(self) -> str:
         setting = "continued" if self.target == "annotated" else self.target
         return f"{setting}-{self.student.removeprefix('stage1-').rsplit('-seed', 1)[0]}"
 
@@ -216,7 +221,7 @@ class StageTwoParameters(TrainingParameters):
         return {**values, "teachers": [f"stage1-{b}-seed{seed}" for b in FIRST_BACKBONES] if taught else []}
 
     @model_validator(mode="after")
-    def _target_and_teachers_agree(self):
+    def _target_and_teachers_agree(self) -> Self:
         if self.target not in ENSEMBLE_TARGETS and self.teachers:
             raise ValueError(f"target '{self.target}' is learnt without teachers; leave them out")
         if self.target in ENSEMBLE_TARGETS and len(set(self.teachers)) < 2:
@@ -229,7 +234,7 @@ class StageTwoParameters(TrainingParameters):
         return self
 
     @model_validator(mode="after")
-    def _target_and_weights_agree(self):
+    def _target_and_weights_agree(self) -> Self:
         if self.target != "annotated" and self.w_sup + self.w_dist == 0:
             raise ValueError("w_sup and w_dist are both 0, so there is nothing to train on; raise one of them")
         return self
@@ -243,7 +248,7 @@ class EstimateParameters(CorpusParameters):
     combine: Combine = "mean_similarity"
     split: Literal["development", "validation", "evaluation"] = "evaluation"
 
-    def default_name(self):
+    def default_name(self) -> str:
         return "correspondences"
 
 
@@ -257,10 +262,10 @@ class ResultsParameters(Parameters):
     resamples: Count = 2000
     mix_code: bool = False
 
-    def default_name(self):
+    def default_name(self) -> str:
         return "results"
 
-    def run_name(self):
+    def run_name(self) -> str:
         return self.run or "results"
 
 
@@ -270,14 +275,14 @@ class AblationParameters(ResultsParameters):
     points: list[str] = []
     variants: list[str] = []
 
-    def run_name(self):
+    def run_name(self) -> str:
         return self.run or "ablation"
 
 
 class TaskParameters(ResultsParameters):
     """11: which study's runs are judged by other tasks."""
 
-    def run_name(self):
+    def run_name(self) -> str:
         return self.run or "other_tasks"
 
 
@@ -291,7 +296,7 @@ class ExploreParameters(ResultsParameters):
     caption: Annotated[str, Field(min_length=1)] = "a dog barks while rain falls"
     interactive: bool | None = None
 
-    def run_name(self):
+    def run_name(self) -> str:
         return self.run or "explore"
 
 
@@ -308,7 +313,7 @@ class BenchmarkParameters(Parameters):
     compiled: bool = True
     threads: Count = 2
 
-    def run_name(self):
+    def run_name(self) -> str:
         return self.run or "benchmark"
 
 
@@ -325,13 +330,13 @@ KINDS = {
 }
 
 
-def nearest(name, known):
+def nearest(name: str, known: Iterable[str]) -> str:
     """The known name most like `name`, as ` (did you mean 'x'?)`, or an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
 
 
-def check(model, values):
+def check(model: type[P], values: dict[str, Any]) -> P:
     """`model(**values)`, or a ParameterError of one sentence that names the culprit and the mend."""
     for name in values:
         if name not in model.model_fields:
@@ -344,12 +349,19 @@ def check(model, values):
         raise ParameterError(f"parameter '{where}' = {first['input']!r}: {message}" if where else message) from None
 
 
-def from_notebook(model, names):
-    """Parameters from a notebook's `globals()`: every public plain value defined so far must be one of them."""
+def from_notebook(model: type[P], names: dict[str, Any]) -> P:
+    """Parameters from a notebook's `globals()`: every public plain value defined so far must be one of them.
+
+    When the cell is run again, values that later cells have defined meanwhile are no parameters, unless their names are
+    so like one's that they must be meant.
+    """
     plain = (str, int, float, bool, list, dict, type(None))
     ours = {
         name: value
         for name, value in names.items()
         if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")
     }
-    return check(model, ours)
+    first = names.setdefault("_names_at_start", frozenset(ours))
+    fields = list(model.model_fields)
+    meant = {name for name in ours if name in first or difflib.get_close_matches(name, fields, 1, ALIKE)}
+    return check(model, {name: value for name, value in ours.items() if name in meant})

@@ -1,13 +1,15 @@
 """The graph of a study: every run that it takes, with its notebook, its parameters and the runs that it needs."""
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from corrlib.study import runs
 from corrlib.study.backbones import family
 from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, ParameterError, check
-from corrlib.study.study_file import SETTINGS, load_study
+from corrlib.study.study_file import SETTINGS, StudyFile, load_study
 
 NOTEBOOKS = {
     "data": "01_data",
@@ -30,7 +32,7 @@ class Plan:
     needs: tuple
 
 
-def plan_runs(name, folder="studies"):
+def plan_runs(name: str, folder: str | Path = "studies") -> dict[str, Plan]:
     """`{run name: Plan}` in an order in which they could be run one after the other."""
     study = load_study(name, folder)
     planner = _Planner(name, study, Path(folder) / f"{name}.yaml")
@@ -40,7 +42,7 @@ def plan_runs(name, folder="studies"):
     return planner.plans
 
 
-def urgency(plans):
+def urgency(plans: dict[str, Plan]) -> dict[str, int]:
     """{run: priority}: first what the longest chain of other runs waits for; of equals, the one that is planned
     first.
     """
@@ -72,16 +74,17 @@ def notebook_of(run: str) -> str:
 
 
 class _Planner:
-    def __init__(self, name, study, path):
-        self.name, self.study, self.path, self.plans = name, study, path, {}
+    def __init__(self, name: str, study: StudyFile, path: Path) -> None:
+        self.name, self.study, self.path = name, study, path
+        self.plans: dict[str, Plan] = {}
 
-    def add(self, kind, run, notebook, needs, parameters):
+    def add(self, kind: str, run: str, notebook: str, needs: Iterable[str], parameters: dict[str, Any]) -> None:
         try:
             for name in ("study", "run"):
                 if name in parameters:
                     raise ParameterError(f"'{name}' is given by the plan; remove it")
             checked = check(KINDS[kind], {"study": self.name, "run": run, **parameters})
-            if getattr(checked, "target", "") == "true" and checked.corpus != "soundscapes":
+            if getattr(checked, "target", "") == "true" and getattr(checked, "corpus", "") != "soundscapes":
                 raise ParameterError("target 'true' needs a corpus whose truth is known; choose corpus 'soundscapes'")
         except ParameterError as error:
             raise ParameterError(f"{self.path}, section {kind}, run '{run}': {error}") from None
@@ -89,7 +92,7 @@ class _Planner:
             run, kind, f"notebooks/{notebook}.ipynb", checked.model_dump(), tuple(dict.fromkeys(needs))
         )
 
-    def seed(self, seed):
+    def seed(self, seed: int) -> None:
         """The runs of one seed: data -> stage 1 per backbone -> estimate, stage 2 per backbone and setting."""
         study, common = self.study, self._data(seed)
         teachers = [self._stage_one(seed, b, common) for b in study.backbones]
@@ -110,7 +113,7 @@ class _Planner:
         for name in study.variants:
             self._variant(seed, name, common)
 
-    def _data(self, seed, variant=None):
+    def _data(self, seed: int, variant: str | None = None) -> dict[str, Any]:
         """Plan the corpus of a seed; returns the parameters that all runs on it share."""
         study, root = self.study, os.environ.get("CORRLIB_DATA", "data")
         given = {**study.data, **(study.variants[variant].data if variant else {})}
@@ -122,12 +125,20 @@ class _Planner:
         self.add("data", run, NOTEBOOKS["data"], [], {**here, **given})
         return {**here, **{key: given[key] for key in ("corpus", "tolerance") if key in given}}
 
-    def _data_run(self, common):
+    def _data_run(self, common: dict[str, Any]) -> str:
         return next(
             run for run, plan in self.plans.items() if plan.kind == "data" and plan.parameters["data"] == common["data"]
         )
 
-    def _stage_one(self, seed, backbone, common, name=None, given=None, needs=()):
+    def _stage_one(
+        self,
+        seed: int,
+        backbone: str,
+        common: dict[str, Any],
+        name: str | None = None,
+        given: dict[str, Any] | None = None,
+        needs: Iterable[str] = (),
+    ) -> str:
         run = f"stage1-{name or backbone}-seed{seed}"
         self.add(
             "stage1",
@@ -144,7 +155,16 @@ class _Planner:
         )
         return run
 
-    def _stage_two(self, seed, backbone, common, setting, teachers, variant="", given=None):
+    def _stage_two(
+        self,
+        seed: int,
+        backbone: str,
+        common: dict[str, Any],
+        setting: str,
+        teachers: list[str],
+        variant: str = "",
+        given: dict[str, Any] | None = None,
+    ) -> None:
         student = f"stage1-{variant}{backbone}-seed{seed}"
         taught = teachers if setting == "ensemble" else []
         self.add(
@@ -163,7 +183,7 @@ class _Planner:
             },
         )
 
-    def _points(self, seed, common):
+    def _points(self, seed: int, common: dict[str, Any]) -> None:
         """Stage-2 runs beside the settings: one for each point and backbone."""
         study = self.study
         for backbone in study.point_backbones or study.backbones:
@@ -190,7 +210,7 @@ class _Planner:
                     },
                 )
 
-    def _variant(self, seed, name, common):
+    def _variant(self, seed: int, name: str, common: dict[str, Any]) -> None:
         """A variant's own models, from stage 1 on; on the study's corpora but where it says otherwise of the data."""
         study, variant = self.study, self.study.variants[name]
         common = self._data(seed, name) if variant.data else common
@@ -220,7 +240,7 @@ class _Planner:
             {**common, "teachers": teachers, **study.estimate},
         )
 
-    def summaries(self):
+    def summaries(self) -> None:
         """The runs that compare others: ablations, other tasks, results."""
         study, everything = self.study, tuple(self.plans)
         if "figures" in study.results:
@@ -246,15 +266,15 @@ class _Planner:
             self.add("explore", "explore", NOTEBOOKS["explore"], everything, here)
         self.add("results", "results", NOTEBOOKS["results"], everything, here)
 
-    def _check_controls(self, notebook, points, variants):
+    def _check_controls(self, notebook: str, points: list[str], variants: list[str]) -> None:
         """An ablation is refused now, not after all training, where what it compares with is never run."""
         study = self.study
         wanted = [("continued", "every point", study.settings)]
         for point in points:
             if notebook.startswith("09") and point.startswith("self") and "-lr-" in point:
-                wanted.append((f"continued-lr-{point.partition('-lr-')[2]}", f"'{point}'", study.points))
+                wanted.append((f"continued-lr-{point.partition('-lr-')[2]}", f"'{point}'", list(study.points)))
             if notebook.startswith("10") and point in ("second", "second-same"):
-                wanted.append(("second-continued", f"'{point}'", study.points))
+                wanted.append(("second-continued", f"'{point}'", list(study.points)))
         if notebook.startswith("10"):
             wanted += [("ensemble", "every variant", study.settings)]
             wanted += [(s, f"'{v}'", study.variants[v].settings) for v in variants for s in ("continued", "ensemble")]
@@ -265,7 +285,7 @@ class _Planner:
                     "settings or points, or to the variant's settings"
                 )
 
-    def _needs(self, points, variants):
+    def _needs(self, points: list[str], variants: list[str]) -> Iterator[str]:
         chosen = self.study.point_backbones or self.study.backbones
         for seed in self.study.seeds:
             wanted = [f"{p}-{b}-seed{seed}" for b in chosen for p in ("stage1", "continued", *points)]

@@ -7,8 +7,10 @@ names. Beside the copies it leaves `provenance.json`: which code, processor and 
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -80,11 +82,11 @@ def origin(study: str) -> dict:
     }
 
 
-def _commit(code):
+def _commit(code: dict[str, Any]) -> str | None:
     return f"{code['commit'][:7]}{', with changes' if code.get('dirty') else ''}" if code.get("commit") else None
 
 
-def _one_code(study, command, manifests, notebooks):
+def _one_code(study: str, command: str, manifests: dict[str, dict[str, Any]], notebooks: dict[str, str]) -> str:
     """The fingerprint of the code that trained and judged all runs; each kind of run must be of one code, too."""
     first, prints = {}, {}
     for name, content in manifests.items():
@@ -99,7 +101,7 @@ def _one_code(study, command, manifests, notebooks):
     return prints["training"]
 
 
-def _one_processor(study, command, manifests):
+def _one_processor(study: str, command: str, manifests: dict[str, dict[str, Any]]) -> str | None:
     """The model of what computed: the GPU of the runs that used one, else the processor of all."""
     told = {name: manifest.get("hardware") or {} for name, manifest in manifests.items()}
     used = {name: own["gpu"] for name, own in told.items() if own.get("gpu")}
@@ -142,7 +144,7 @@ def publish(study: str, replace: bool = False) -> Path:
     return folder
 
 
-def _make_room(study, folder, replace):
+def _make_room(study: str, folder: Path, replace: bool) -> list[dict[str, Any]]:
     """Entries of what the folder holds; of another study's files nothing is left, if they may be replaced."""
     found, owner = provenance(folder), _owner(folder)
     if owner in (None, study):
@@ -157,7 +159,7 @@ def _make_room(study, folder, replace):
     return []
 
 
-def _owner(folder):
+def _owner(folder: Path) -> str | None:
     """The study whose files a folder holds: its name, '' where files do not tell, None where there are none."""
     if found := provenance(folder).get("study"):
         return found
@@ -169,7 +171,7 @@ def _owner(folder):
     return "" if tables else None
 
 
-def _remove(folder, names):
+def _remove(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         for ending in PUBLISHED:
             (folder / f"{name}{ending}").unlink(missing_ok=True)
@@ -186,7 +188,7 @@ def beside_published(study: str) -> list[str]:
     return [f"{key:<{width}}  {here[key]} here, {published[key]} published" for key in here if key in published]
 
 
-def _main_differences(study, folder):
+def _main_differences(study: str, folder: Path) -> dict[str, str] | None:
     """{comparison: difference with interval, in percentage points}, or None where there is no such table."""
     path = folder / "differences.csv"
     if not path.is_file():
@@ -196,14 +198,14 @@ def _main_differences(study, folder):
     if table["backbone"].nunique() > 1:
         table = table[table["backbone"] == "all backbones"]
     return {
-        f"{row.setting} - continued, {row.metric}, {row.backbone}:": (
-            f"{100 * row.difference:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]"
+        f"{row['setting']} - continued, {row['metric']}, {row['backbone']}:": (
+            f"{100 * row['difference']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]"
         )
-        for row in table.itertuples()
+        for row in table.to_dict("records")
     }
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", nargs="?", default="builtin")
     parser.add_argument("--replace", action="store_true", help="although the folder holds another study's files")

@@ -3,7 +3,9 @@
 import os
 import re
 import string
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -67,7 +69,7 @@ class StudyFile(BaseModel):
     explore: bool = False
 
 
-def load_study(name, folder="studies"):
+def load_study(name: str, folder: str | Path = "studies") -> StudyFile:
     """The study `studies/<name>.yaml` as a checked StudyFile; ParameterError names what is wrong and where."""
     path = Path(folder) / f"{name}.yaml"
     if not path.is_file():
@@ -94,7 +96,7 @@ def load_study(name, folder="studies"):
     return study
 
 
-def _check_template(name, text, known):
+def _check_template(name: str, text: str, known: Iterable[str]) -> None:
     """Braces in a path of a study hold one of the `known` names, and nothing else."""
     try:
         parts = list(string.Formatter().parse(text))
@@ -108,7 +110,7 @@ def _check_template(name, text, known):
             )
 
 
-def _check_points(study):
+def _check_points(study: StudyFile) -> None:
     for backbone in (*study.point_backbones, *(b for v in study.variants.values() for b in v.backbones)):
         _check_known("point_backbones or a variant", backbone, study.backbones)
     for name in (*study.points, *study.variants, *study.members):
@@ -133,7 +135,7 @@ def _check_points(study):
             _check_known(f"ablation '{notebook}'", name, [*study.points, *study.settings, *study.variants])
 
 
-def _check_known(where, name, known):
+def _check_known(where: str, name: Any, known: Iterable[str]) -> None:
     if name not in known:
         raise ParameterError(f"{where} names '{name}'{nearest(name, known)}")
 
@@ -141,13 +143,13 @@ def _check_known(where, name, known):
 class _Loader(yaml.SafeLoader):
     """YAML as a study needs it: no key twice, no aliases (a few lines can stand for billions), 1e-3 a number."""
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.events.AliasEvent):
             mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not understood; write the value", problem_mark=mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = set()
         for key, _ in node.value:
             if key.value in keys:
@@ -161,7 +163,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _read(path):
+def _read(path: Path) -> Any:
     """The content of a study file, `$NAME` in its values replaced; ParameterError names file and line."""
     if path.stat().st_size > LARGEST:
         raise ParameterError(
@@ -178,7 +180,7 @@ def _read(path):
         raise ParameterError(f"{path} is nested without end; write it as studies/smoke.yaml is") from None
 
 
-def _expand(content, path):
+def _expand(content: Any, path: Path) -> Any:
     """`$NAME` in a study file's values is an environment variable (DATA, SOUNDS ...): no machine's path is written.
 
     What it holds is data: it is never read as YAML.
@@ -190,7 +192,7 @@ def _expand(content, path):
     if not isinstance(content, str):
         return content
 
-    def value(match):
+    def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:
             raise ParameterError(f"{path} needs ${name}: run `make reproduce STUDY={path.stem} {name}=...`")

@@ -15,7 +15,7 @@ from corrlib.study.reproduce import reproduce
 KEYS = ["study", "backbone", "setting", "metric"]
 
 
-def compare(committed, again):
+def compare(committed: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
     """One row a committed value: KEYS, mean, low, high, again, within (its new mean lies in the committed interval).
 
     committed, again: tables as results.csv. A value that was not computed again is not within.
@@ -26,7 +26,7 @@ def compare(committed, again):
     return both[[*KEYS, "mean", "low", "high", "again", "within"]]
 
 
-def report(table):
+def report(table: pd.DataFrame) -> str:
     """What `compare` found, in words."""
     outside = table[~table["within"]]
     greatest = 100 * (table["again"] - table["mean"]).abs().max()
@@ -35,9 +35,9 @@ def report(table):
         f"greatest difference is {greatest:.4f} points"
     ]
     lines += [
-        f"  {row.backbone}, {row.setting}, {row.metric}: committed {100 * row.mean:.2f} [{100 * row.low:.2f}, "
-        f"{100 * row.high:.2f}], now {100 * row.again:.2f}"
-        for row in outside.itertuples()
+        f"  {row['backbone']}, {row['setting']}, {row['metric']}: committed {100 * row['mean']:.2f} "
+        f"[{100 * row['low']:.2f}, {100 * row['high']:.2f}], now {100 * row['again']:.2f}"
+        for row in outside.to_dict("records")
     ]
     if len(outside):
         lines.append(
@@ -47,7 +47,7 @@ def report(table):
     return "\n".join(lines)
 
 
-def verify(study, cores):
+def verify(study: str, cores: int) -> int:
     """Compute a study again in a folder of its own, which is removed; returns a process exit status."""
     path = published_folder(study) / "results.csv"
     if not path.is_file():
@@ -63,7 +63,7 @@ def verify(study, cores):
     return 0 if table["within"].all() else 1
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", nargs="?", default="builtin")
     parser.add_argument("--cores", type=int, default=os.cpu_count())

@@ -1,23 +1,20 @@
 """Pretraining of a tiny backbone on tagging: the built-in stand-in for AudioSet pretraining."""
 
-import hashlib
-import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from corrlib.corpora.batches import AudioSource, LogMels
-from corrlib.files import replace_with
+from corrlib.files import digest, read_tensors
 from corrlib.models.backbone import Backbone
 from corrlib.models.precision import full_precision
+from corrlib.study.code import closure_fingerprint
 from corrlib.training.trainer import learning_rate_at
 
 
@@ -70,42 +67,28 @@ def _features(backbone: Backbone, audio: AudioSource, clip_rows: torch.Tensor) -
     return backbone(batch.waveform.to(device))
 
 
-class Pretrained:
-    """A pretrained backbone on disk, found again by its recipe, its clips and their tags, whatever folder they lie in.
+def pretrained_path(backbone: Backbone, recipe: dict[str, Any], data: str, tags: np.ndarray) -> Path:
+    """Where a pretrained backbone is kept: in `pretrained/` of the data folder, under a name that tells what made it.
 
-    recipe: a dict of what decides the training; clips: the table of a Corpus; tags (clips, classes). Kept in
-    `pretrained/` of the data folder (`data`, or what CORRLIB_DATA names).
+    recipe: what decides the training; data: fingerprint of its clips; tags (clips, classes). The code counts, too.
     """
+    shapes = {name: list(value.shape) for name, value in backbone.state_dict().items()}
+    code = closure_fingerprint((type(backbone).__module__, __name__))
+    key = [recipe, backbone.front_end.settings(), shapes, code, data, digest(np.ascontiguousarray(tags).tobytes())]
+    folder = Path(os.environ.get("CORRLIB_DATA", "data")) / "pretrained"
+    return folder / f"{recipe['backbone']}-{digest(key)[:16]}.safetensors"
 
-    def __init__(self, backbone: Backbone, recipe: dict[str, Any], clips: pd.DataFrame, tags: np.ndarray) -> None:
-        content = [
-            recipe,
-            backbone.front_end.settings(),
-            {name: list(value.shape) for name, value in backbone.state_dict().items()},
-        ]
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-        for name in (type(backbone).__module__, "corrlib.models.transformer", "corrlib.models.frontends", __name__):
-            digest.update(Path(str(sys.modules[name].__file__)).read_bytes())  # other code, other weights
-        for path in clips["path"]:
-            digest.update(Path(path).read_bytes())
-        digest.update(np.ascontiguousarray(tags).tobytes())
-        folder = Path(os.environ.get("CORRLIB_DATA", "data")) / "pretrained"
-        self.path = folder / f"{recipe['backbone']}-{digest.hexdigest()[:16]}.safetensors"
 
-    def load(self, backbone: Backbone) -> list[float] | None:
-        """Load the weights into `backbone`; the losses of their epochs, or None where there are none (or damaged)."""
-        try:
-            state = load_file(self.path)
-            losses = state.pop("losses").tolist()
-            backbone.load_state_dict(state)
-        except Exception:  # whatever is wrong with a cache, making it again mends it
-            return None
-        print(f"pretrained backbone found in {self.path}", flush=True)
-        return losses
+def save_pretrained(path: Path, backbone: Backbone, losses: list[float]) -> None:
+    """Write the weights of `backbone`, and the losses of the epochs that made them."""
+    state = {name: value.contiguous() for name, value in backbone.state_dict().items()}
+    state["losses"] = torch.tensor(losses, dtype=torch.float64)
+    save_file(state, path)
 
-    def save(self, backbone: Backbone, losses: list[float]) -> None:
-        """Keep the weights of `backbone`, and the losses of the epochs that made them."""
-        state = {name: value.contiguous() for name, value in backbone.state_dict().items()}
-        state["losses"] = torch.tensor(losses, dtype=torch.float64)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        replace_with(self.path, lambda path: save_file(state, path))
+
+def load_pretrained(path: Path, backbone: Backbone) -> list[float]:
+    """Load what `save_pretrained` wrote into `backbone`, strictly; the losses of its epochs."""
+    state = read_tensors(path)
+    losses = state.pop("losses").tolist()
+    backbone.load_state_dict(state)
+    return losses

@@ -1,6 +1,7 @@
 """What a training notebook does, step by step: open the corpora, build the encoder, train, report."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,13 +17,14 @@ from corrlib.evaluation.embeddings import load_embeddings, save_embeddings
 from corrlib.evaluation.evaluate import embed, judge
 from corrlib.evaluation.metrics import summarise
 from corrlib.evaluation.relevance import judge_relevance, load_relevance
+from corrlib.files import derived
 from corrlib.models import distributed
 from corrlib.models.backbone import Backbone
 from corrlib.models.build import save_model, stage_one_of
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.study import runs
 from corrlib.study.parameters import StageTwoParameters
-from corrlib.training.pretrain import Pretrained, pretrain
+from corrlib.training.pretrain import load_pretrained, pretrain, pretrained_path, save_pretrained
 from corrlib.training.trainer import Target, Trainer
 
 
@@ -37,17 +39,25 @@ def pretrain_backbone(run: runs.RunFolder, corpora: Corpora, backbone: Backbone)
     _, _, tags = soundscapes.load_tags(corpora.folder, "pretraining", attributes=True)
     recipe = {
         name: getattr(p, name)
-        for name in ("backbone", "seed", "pretraining_epochs", "pretraining_learning_rate", "pretraining_batch_clips")
+        for name in (
+            "backbone",
+            "seed",
+            "pretraining_epochs",
+            "pretraining_learning_rate",
+            "pretraining_batch_clips",
+            "cache_log_mel",
+        )
     }
-    kept = Pretrained(backbone, recipe, corpora.corpus("pretraining").clips, tags)
-    losses = kept.load(backbone)
-    if losses is None:
+    path = pretrained_path(backbone, recipe, corpora.fingerprint("pretraining"), tags)
+
+    def train(part: Path) -> None:
         audio = corpora.audio("pretraining", backbone)
         losses = pretrain(
             backbone, audio, tags, p.pretraining_epochs, p.pretraining_learning_rate, p.seed, p.pretraining_batch_clips
         )
-        kept.save(backbone, losses)
-    return losses
+        save_pretrained(part, backbone, losses)
+
+    return load_pretrained(derived(path, train), backbone)
 
 
 def train_stage_one(run: runs.RunFolder, corpora: Corpora, encoder: DualEncoder) -> pd.DataFrame:

@@ -107,7 +107,7 @@ def test_a_pretrained_backbone_is_found_again(data, tmp_path, monkeypatch):
         return stages.pretrain_backbone(run, corpora, backbone), backbone.state_dict()
 
     losses, weights = pretrained("one")
-    (path,) = (tmp_path / "data" / "pretrained").iterdir()
+    (path,) = (tmp_path / "data" / "pretrained").glob("*.safetensors")
     monkeypatch.setattr(stages, "pretrain", None)  # whoever trains again fails
     found = pretrained("two", initialisation=2)
     assert found[0] == losses and all(torch.equal(weights[k], found[1][k]) for k in weights)
