@@ -35,3 +35,10 @@ class Booby:
 
     def __reduce__(self):
         return os.mkdir, (str(self.path),)
+
+
+def flip_a_bit(path, place):
+    """One bit of a file becomes another; place: where, from 0 to 1."""
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(bytes(content))

@@ -26,11 +26,18 @@ def save_embeddings(path: str | Path, embeddings: Mapping[str, Embeddings]) -> N
     replace_with(path, lambda part: save_file(flat, part))
 
 
-def load_embeddings(study: str, run: str, split: str) -> Embeddings:
+def load_embeddings(study: str, run: str, split: str, fingerprint: str = "") -> Embeddings:
     """(clip_embeddings (N, E), caption_embeddings (C, E)) of a finished run, float32 on the CPU.
 
-    ValueError says which splits there are, or that the file is damaged.
+    fingerprint: of the split that they are to be of (see Corpora.fingerprint). ValueError where they are of other data,
+    where the file is damaged, or says which splits there are.
     """
+    embedded = runs.read_manifest(study, run).get("fingerprints", {})
+    if fingerprint and embedded.get(split, fingerprint) != fingerprint:
+        raise ValueError(
+            f"the {split} split is not the one that run '{run}' of study '{study}' embedded: its audio or captions "
+            f"have changed; restore them, or run `make reproduce STUDY={study}`"
+        )
     return read_embeddings(runs.artefact(study, run, "embeddings.safetensors"), split)
 
 

@@ -96,7 +96,8 @@ class Session:
 
     @cached_property
     def _teacher_embeddings(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return [load_embeddings(self.study, name, self.split) for name in self.teachers]
+        fingerprint = self.corpora.fingerprint(self.split)
+        return [load_embeddings(self.study, name, self.split, fingerprint) for name in self.teachers]
 
     @cached_property
     def similarity(self) -> torch.Tensor:

@@ -1,16 +1,18 @@
 """Looking at an ensemble's estimate of a finished study: members, block to show, agreement with the truth."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 
 from corrlib.corpora.batches import Items
+from corrlib.corpora.splits import Corpora
 from corrlib.correspondence import ensemble_similarity, estimate
 from corrlib.correspondence.quality import agreement, calibration
 from corrlib.correspondence.targets import member_weights
-from corrlib.evaluation.embeddings import load_embeddings
+from corrlib.evaluation.embeddings import Embeddings, load_embeddings
 from corrlib.figures import content_order
 from corrlib.study import runs
 from corrlib.study.parameters import EstimateParameters
@@ -23,14 +25,17 @@ class Ensemble:
     embeddings (M): pairs of clip embeddings (clips, E_m) and caption embeddings (captions, E_m).
     """
 
-    def __init__(self, parameters: EstimateParameters) -> None:
-        """FileNotFoundError names a run that is not finished."""
-        self.study = parameters.study
+    def __init__(self, parameters: EstimateParameters, corpora: Corpora) -> None:
+        """FileNotFoundError names a run that is not finished, ValueError one that embedded other data."""
+        self.study, self.corpora = parameters.study, corpora
         self.names = parameters.teachers or self._stage_one_runs(parameters.seed)
         backbones = [runs.read_manifest(self.study, name)["backbone"] for name in self.names]
         alike = len(set(backbones)) < len(backbones)
         self.labels = [name.removeprefix("stage1-") for name in self.names] if alike else backbones
-        self.embeddings = [load_embeddings(self.study, name, parameters.split) for name in self.names]
+        self.embeddings = [self._load(name, parameters.split) for name in self.names]
+
+    def _load(self, name: str, split: str) -> Embeddings:
+        return load_embeddings(self.study, name, split, self.corpora.fingerprint(split))
 
     def _stage_one_runs(self, seed: int) -> list[str]:
         table = runs.gather(self.study)
@@ -55,7 +60,8 @@ class Ensemble:
 
         combine: as of a stage-2 run; validation: Items of the validation split, on which weights are chosen.
         """
-        combine, weights = member_weights(self.study, self.names, combine, validation)
+        held_out = partial(self._load, split="validation")
+        combine, weights = member_weights(self.study, self.names, combine, validation, held_out)
         return estimate(self._members(), temperature, combine, weights)
 
     def as_one_model(self) -> tuple[torch.Tensor, torch.Tensor]:

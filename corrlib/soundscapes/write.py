@@ -63,7 +63,7 @@ def write_corpus(
         "scene_seconds": float(scene_seconds),
         "ambiguity": float(ambiguity),
     }
-    with locked(folder / "corpus.json"):
+    with locked(folder / ".corpus.json"):
         found = _finished(folder, wanted)
         if found is not None:
             if _fingerprint(folder) == found.get("fingerprint"):

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+
+
+class QuietKernelManager(AsyncKernelManager):
+    """A kernel that is shut down is not interrupted first: idle as it is, it would print an error."""
+
+    async def _async_interrupt_kernel(self) -> None:
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
 
 
 class ForkedKernel(ForkProcess):

@@ -9,7 +9,7 @@ from typing import Any
 from corrlib.study import runs
 from corrlib.study.backbones import family
 from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, ParameterError, check
-from corrlib.study.study_file import SETTINGS, StudyFile, load_study
+from corrlib.study.study_file import SETTINGS, StudyFile, load_study, studies_folder
 
 NOTEBOOKS = {
     "data": "01_data",
@@ -32,8 +32,9 @@ class Plan:
     needs: tuple
 
 
-def plan_runs(name: str, folder: str | Path = "studies") -> dict[str, Plan]:
+def plan_runs(name: str, folder: str | Path | None = None) -> dict[str, Plan]:
     """`{run name: Plan}` in an order in which they could be run one after the other."""
+    folder = studies_folder() if folder is None else folder
     study = load_study(name, folder)
     planner = _Planner(name, study, Path(folder) / f"{name}.yaml")
     for seed in study.seeds:
@@ -66,7 +67,7 @@ def notebook_of(run: str) -> str:
     kind, _, rest = run.partition("-")
     try:
         name = {"data": "01_data", "correspondences": "05_correspondences"}.get(kind) or (
-            family(rest).notebook if kind == "stage1" else "06_stage2"
+            family(rest.rpartition("-seed")[0]).notebook if kind == "stage1" else "06_stage2"
         )
     except ValueError:  # a variant or a member, whose name need not begin with its backbone's
         name = "02, 03 or 04"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from corrlib.files import write_atomically
+from corrlib.files import digest, write_atomically
 from corrlib.study import runs
 from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import plan_runs
@@ -87,7 +87,7 @@ def _commit(code: dict[str, Any]) -> str | None:
 
 
 def _one_code(study: str, command: str, manifests: dict[str, dict[str, Any]], notebooks: dict[str, str]) -> str:
-    """The fingerprint of the code that trained and judged all runs; each kind of run must be of one code, too."""
+    """One fingerprint of the code of all runs: of each kind of run, which must be of one code each."""
     first, prints = {}, {}
     for name, content in manifests.items():
         kind, made_of = notebooks[name], content["made_of"]
@@ -98,7 +98,7 @@ def _one_code(study: str, command: str, manifests: dict[str, dict[str, Any]], no
                     f"runs '{first[key]}' and '{name}' of study '{study}' were made by different code; run "
                     f"`{command}`, which makes those again that are of other code than today's"
                 )
-    return prints["training"]
+    return digest(prints)[:16]
 
 
 def _one_processor(study: str, command: str, manifests: dict[str, dict[str, Any]]) -> str | None:

@@ -90,7 +90,10 @@ def execute(study: str, run: str, kernel: "ForkedKernel | None" = None) -> int:
                 kernel_name="python3",
                 stdout_file=Prefixed(run, sys.stdout),
                 cwd=".",
-                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+                config=Config(
+                    KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"},
+                    NotebookClient={"kernel_manager_class": "corrlib.study.kernels.QuietKernelManager"},
+                ),
             )
     except papermill.PapermillExecutionError as error:
         if not _finished_since(folder, started):
@@ -114,7 +117,7 @@ def _finished_since(folder: Path, started: float) -> bool:
     return path.is_file() and path.stat().st_mtime >= started
 
 
-def adopt(study: str, plans: dict[str, Plan], studies: str = "studies") -> list[str]:
+def adopt(study: str, plans: dict[str, Plan], studies: str | Path | None = None) -> list[str]:
     """Take over the finished runs of the study's base that are just what the plan wants; returns their names."""
     base = load_study(study, studies).base
     taken = []
@@ -237,12 +240,16 @@ def _reproduce(study: str, plans: dict[str, Plan], where: list[str], dry_run: bo
     )
     _say_why(study, stale)
     status = 0
+    if dry_run and parallel:
+        for name in todo:
+            print(f"  {name} would be {'made' if name in stale else 'looked at, once the runs that it needs are made'}")
+        return status
     if todo:
         _set_stamps(study, plans, todo)
         command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", *where, "--keep-going", "--nolock"]
         command += ["--scheduler", "greedy", "--quiet", "all", "--rerun-triggers", "mtime", "--ignore-incomplete"]
         command += ["--config", f"study={study}", f"only={' '.join(plans)}"]
-        with warm_start(len(todo) > 1 and not dry_run and parallel) as environment:
+        with warm_start(len(todo) > 1 and parallel) as environment:
             status = _wait(subprocess.Popen(command + (["--dry-run"] if dry_run else []), env=environment))
     if dry_run:
         return status

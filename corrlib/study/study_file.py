@@ -69,8 +69,17 @@ class StudyFile(BaseModel):
     explore: bool = False
 
 
-def load_study(name: str, folder: str | Path = "studies") -> StudyFile:
-    """The study `studies/<name>.yaml` as a checked StudyFile; ParameterError names what is wrong and where."""
+def studies_folder() -> Path:
+    """The folder of study files: `studies/` of the repository, or what CORRLIB_STUDIES names."""
+    return Path(os.environ.get("CORRLIB_STUDIES", "studies"))
+
+
+def load_study(name: str, folder: str | Path | None = None) -> StudyFile:
+    """The study `<folder>/<name>.yaml` as a checked StudyFile; ParameterError names what is wrong and where.
+
+    folder: `studies_folder()`, if not given.
+    """
+    folder = studies_folder() if folder is None else folder
     path = Path(folder) / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in Path(folder).glob("*.yaml"))

@@ -2,18 +2,18 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from corrlib.study import identity, runs
 from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import Plan, plan_runs
+from corrlib.study.study_file import studies_folder
 
 NOTEBOOKS_OF = {"01": "data", "05": "estimate", "06": "stage2", "11": "tasks", "12": "results", "13": "explore"}
 
 
 def planned(study: str, run: str) -> dict[str, Plan]:
     """The plans of a study that has a file; else the one that a run by itself would have, by its own manifest."""
-    if Path(f"studies/{study}.yaml").is_file():
+    if (studies_folder() / f"{study}.yaml").is_file():
         plans = plan_runs(study)
         if run in plans:
             return plans

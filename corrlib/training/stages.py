@@ -69,7 +69,8 @@ def stage_two_target(run: runs.RunFolder, corpora: Corpora) -> Target:
     """What the run is trained towards: a function of a batch (see corrlib.correspondence.targets)."""
     p = run.parameters
     truth = corpora.truth("development") if p.target == "true" else None
-    validation = partial(load_embeddings, p.study, split="validation"), corpora.items("validation")
+    held_out = partial(load_embeddings, p.study, split="validation", fingerprint=corpora.fingerprint("validation"))
+    validation = held_out, corpora.items("validation")
     return build_target(
         p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth, validation
     )
@@ -144,6 +145,7 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
         setting=setting,
         backbone=backbone,
         data_fingerprint=corpora.fingerprint(split),
+        fingerprints={name: corpora.fingerprint(name) for name in embeddings},
         development_fingerprint=corpora.fingerprint("development"),
         captions_cut=encoder.text.cut_captions,
         captions_seen=encoder.text.seen_captions,

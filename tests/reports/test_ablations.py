@@ -18,21 +18,12 @@ from corrlib.correspondence.teachers import target_quality
 from corrlib.reports import ablations
 from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import plan_runs
+from tests.finished import declare, declare_again
 
 
 def write_run(root, point, backbone, seed, scores, quality=None, setting="ensemble"):
     folder = root / "abl" / f"{point}-{backbone}-seed{seed}"
     folder.mkdir(parents=True)
-    manifest = {
-        "run": folder.name,
-        "backbone": backbone,
-        "setting": setting,
-        "parameters": {"seed": seed},
-        "wall_seconds": 1,
-        "peak_memory_bytes": 1,
-        "data_fingerprint": f"data{seed}",
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
     table = pd.DataFrame(
         {
             "caption_id": [f"c{i}" for i in range(len(scores))],
@@ -45,6 +36,8 @@ def write_run(root, point, backbone, seed, scores, quality=None, setting="ensemb
     if quality is not None:
         target = {"rank_correlation": quality, "average_precision": quality, **dict.fromkeys(ablations.MASSES, 0.25)}
         (folder / "target.json").write_text(json.dumps(target))
+    facts = {"backbone": backbone, "setting": setting, "data_fingerprint": f"data{seed}"}
+    declare(folder, parameters={"seed": seed}, **facts)
 
 
 @pytest.fixture
@@ -84,6 +77,7 @@ def test_the_interval_over_seeds_is_of_their_own_differences(study):
     path = study / "abl" / "good-mn_tiny-seed2" / "queries.csv"
     table = pd.read_csv(path)
     table.assign(**{"annotated ap@10": table["annotated ap@10"] + 0.02}).to_csv(path, index=False)
+    declare_again(path.parent)
     judged, _ = ablations.load("abl", POINTS)
     row = ablations.against_control(judged, 200).set_index(["point", "metric"]).loc[("good", "annotated mAP@10")]
     assert row["difference"] == pytest.approx(0.06)
@@ -111,6 +105,7 @@ def test_targets_and_students(study):
 def test_where_no_target_could_be_judged_students_are_compared_all_the_same(study):
     for path in study.rglob("target.json"):
         path.unlink()
+        declare_again(path.parent)
     judged, training_runs = ablations.load("abl", POINTS)
     quality, differences = ablations.targets("abl", training_runs), ablations.against_control(judged, 200)
     assert quality.empty and {"point", "rank_correlation", *ablations.MASSES} <= set(quality)
@@ -146,6 +141,7 @@ def test_a_point_without_runs_is_named(study):
 def test_a_run_without_its_target_is_named(study):
     _, found = ablations.load("abl", POINTS)
     (study / "abl" / "good-mn_tiny-seed2" / "target.json").unlink()
+    declare_again(study / "abl" / "good-mn_tiny-seed2")
     with pytest.raises(FileNotFoundError, match="good-mn_tiny-seed2.*target.json is missing"):
         ablations.targets("abl", found)
 

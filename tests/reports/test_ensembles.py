@@ -1,7 +1,5 @@
 """Groups of members: weights chosen on validation, what a group knows, what estimating costs."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,7 @@ from corrlib.correspondence.weights import choose_weights
 from corrlib.evaluation.embeddings import save_embeddings
 from corrlib.evaluation.metrics import per_query
 from corrlib.reports import ensembles
+from tests.finished import declare
 
 
 def unit(generator, *shape):
@@ -86,11 +85,11 @@ def study(members, tmp_path, monkeypatch):
     for name, pair in members[0].items():
         folder = tmp_path / "e" / f"stage1-{name}-seed1"
         folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps({"wall_seconds": 60.0}))
         pair = [e.clone() for e in pair]
         save_embeddings(
             folder / "embeddings.safetensors", {"evaluation": pair, "development": [e.clone() for e in pair]}
         )
+        declare(folder, wall_seconds=60.0)
     items = Items.__new__(Items)
     items.clips, items.captions, items.clip_of_caption = 20, 60, members[1]
     return items

@@ -1,7 +1,5 @@
 """What a run's own notebook says of it beside others: the control is found, differences are paired, text is text."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +12,7 @@ from corrlib.correspondence.targets import true, uniform
 from corrlib.reports import single_run
 from corrlib.reports.text import as_markdown
 from corrlib.study.parameters import StageTwoParameters, check
+from tests.finished import declare
 
 CAPTIONS = [f"evaluation/{i}" for i in range(40)]
 
@@ -28,11 +27,9 @@ def finished(tmp_path, monkeypatch):
         parameters = stage_two(setting, **changes)
         folder = tmp_path / parameters.study / parameters.run_name()
         folder.mkdir(parents=True)
-        facts = {"wall_seconds": 1.0, "peak_memory_bytes": 1, "backbone": "mn_tiny", "setting": setting}
-        manifest = {"run": parameters.run_name(), "parameters": parameters.model_dump(), **facts}
-        (folder / "manifest.json").write_text(json.dumps(manifest))
         table = pd.DataFrame({"caption_id": captions, "clip": np.arange(40) // 5, "annotated ap@10": values + gain})
         table.to_csv(folder / "queries.csv", index=False)
+        declare(folder, parameters=parameters.model_dump(), backbone="mn_tiny", setting=setting)
         return parameters
 
     return write

@@ -3,6 +3,7 @@ over.
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,15 @@ from corrlib import soundscapes
 from corrlib.corpora import list_corpus
 from corrlib.corpora.parts import swap_captions, take
 from corrlib.corpora.splits import open_corpora
+from corrlib.files import replace_with
 from corrlib.models.backbones import build_backbone
 from corrlib.models.build import build_encoder
 from corrlib.reports import ablations, results, variants
-from corrlib.study import reproduce, runs
+from corrlib.study import code, reproduce, runs
 from corrlib.study.parameters import ParameterError, StageOneParameters, check
 from corrlib.study.plan import plan_runs
 from corrlib.training import stages
+from tests.finished import declare_again, finish_run
 from tests.reports.test_ablations import write_run
 
 SIZES = {"pretraining": 8, "development": 20, "validation": 4, "evaluation": 4}
@@ -189,19 +192,22 @@ def test_finished_runs_of_the_base_are_taken_over(tmp_path, monkeypatch):
     (tmp_path / "studies" / "new.yaml").write_text(json.dumps({**same, "base": "old", "stage2": {"epochs": 4}}))
     old, new = (plan_runs(s, tmp_path / "studies") for s in ("old", "new"))
     for name in ("data-seed1", "stage1-mn_tiny-seed1", "ensemble-mn_tiny-seed1", "correspondences-seed1"):
-        folder = tmp_path / "runs" / "old" / name
-        folder.mkdir(parents=True)
-        code = {"fingerprint": "other" if name.startswith("corr") else runs.code_fingerprint()}
-        (folder / "manifest.json").write_text(
-            json.dumps({"run": name, "study": "old", "parameters": old[name].parameters, "code": code})
-        )
-        (folder / "metrics.json").write_text("{}")
+        notebook = Path(old[name].notebook).stem
+        made_of = {"code": "other" if name.startswith("corr") else code.fingerprints(notebook)["fingerprint"]}
+        files = {"metrics.json": "{}", "model.safetensors": b"weights", "progress.log": "one\n"}
+        finish_run("old", name, files, parameters=old[name].parameters, notebook=notebook, made_of=made_of)
     assert reproduce.adopt("new", new, tmp_path / "studies") == ["data-seed1", "stage1-mn_tiny-seed1"]
     assert runs.read_manifest("new", "stage1-mn_tiny-seed1")["taken_from"] == "old"
     assert runs.read_metrics("new", "stage1-mn_tiny-seed1") == {} and not runs.is_finished(
         "new", "ensemble-mn_tiny-seed1"
     )
     assert runs.read_manifest("old", "stage1-mn_tiny-seed1")["study"] == "old"
+    taken, source = (tmp_path / "runs" / study / "stage1-mn_tiny-seed1" for study in ("new", "old"))
+    with open(taken / "progress.log", "a", encoding="utf-8") as file:
+        file.write("of the new study\n")
+    replace_with(taken / "model.safetensors", lambda path: path.write_bytes(b"others"))
+    assert runs.damaged(source, runs.read_manifest("old", source.name)) == []
+    assert (source / "progress.log").read_text() == "one\n"
 
 
 def test_only_the_runs_that_are_needed(tmp_path):
@@ -225,18 +231,13 @@ def finished(tmp_path, monkeypatch):
             write_run(tmp_path, f"stage1-{variant}".rstrip("-"), "mn_tiny", seed, base + level, setting="stage1")
             write_run(tmp_path, f"continued-{variant}".rstrip("-"), "mn_tiny", seed, base + level, setting="continued")
             write_run(tmp_path, f"ensemble-{variant}".rstrip("-"), "mn_tiny", seed, base + level + gain)
-            folder = tmp_path / "abl" / f"correspondences-{variant}seed{seed}"
-            folder.mkdir()
-            (folder / "manifest.json").write_text("{}")
-            (folder / "metrics.json").write_text(json.dumps({"true": {"mAP@10": 0.4}}))
+            estimate = {"metrics.json": json.dumps({"true": {"mAP@10": 0.4}})}
+            finish_run("abl", f"correspondences-{variant}seed{seed}", estimate)
             run = tmp_path / "abl" / f"stage1-{variant}mn_tiny-seed{seed}"
             (run / "metrics.json").write_text(json.dumps({"true": {"mAP@10": 0.3 + level}}))
-        folder = tmp_path / "abl" / f"data-seed{seed}"
-        folder.mkdir()
-        (folder / "manifest.json").write_text("{}")
-        (folder / "metrics.json").write_text(
-            json.dumps({"clips": 100, "mean_wholly": 10, "share_partly": 0.2, "ceilings": {"true mAP@10": 0.5}})
-        )
+            declare_again(run)
+        corpus = {"clips": 100, "mean_wholly": 10, "share_partly": 0.2, "ceilings": {"true mAP@10": 0.5}}
+        finish_run("abl", f"data-seed{seed}", {"metrics.json": json.dumps(corpus)})
 
 
 def test_gains_are_against_the_variants_own_control(finished):

@@ -22,6 +22,7 @@ from corrlib.study import runs
 from corrlib.study.parameters import KINDS, ParameterError, from_notebook
 from corrlib.study.plan import plan_runs
 from tests import layouts as make
+from tests.finished import declare
 from tests.hostile import Booby, flac, wav
 
 BAD_AUDIO = {
@@ -190,8 +191,8 @@ def test_weights_of_a_run_are_never_unpickled(tmp_path, monkeypatch, write, plac
 
     monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
     (tmp_path / "s" / "r").mkdir(parents=True)
-    (tmp_path / "s" / "r" / "manifest.json").write_text("{}")
     write(tmp_path / "s" / "r" / place, Booby(tmp_path / "harm"))
+    declare(tmp_path / "s" / "r")
     with pytest.raises(ValueError, match="'r'|s/r") as caught:
         load_weights(torch.nn.Linear(2, 2), "s", "r") if "model" in place else load_embeddings("s", "r", "validation")
     assert not (tmp_path / "harm").exists() and "\n" not in str(caught.value)

@@ -13,6 +13,7 @@ from corrlib.study import publish as P
 from corrlib.study import runs
 from corrlib.study.parameters import ParameterError, ResultsParameters
 from corrlib.study.plan import Plan, plan_runs
+from tests.finished import finish_run
 
 STUDIES = {"builtin": "figures", "copied": "figures", "mine": "figures/mine"}
 NOTEBOOKS = {"data-seed1": "01_data", "stage1-mn_tiny-seed1": "04_stage1_mn", "results": "12_results"}
@@ -38,16 +39,15 @@ def finish(study, gain=0.0063, **changed):
     """A study's manifests, tables and figures; changed: {run: what its manifest says otherwise}."""
     for run in NOTEBOOKS:
         manifest = {
-            "code": {"commit": "0123456789", "dirty": False, "fingerprint": "f"},
+            "code": {"commit": "0123456789", "dirty": False},
+            "made_of": {"code": "f", "training": "t"},
             "hardware": {"processor": "P", "gpu": None},
             "packages": {"torch": "2.11.0"},
             "parameters": {},
         }
         for key, value in changed.get(run.split("-")[0], {}).items():
             manifest[key] = {**manifest[key], **value}
-        folder = runs.root() / study / run
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        finish_run(study, run, **manifest)
     folder = runs.figures_folder(study)
     folder.mkdir(exist_ok=True)
     row = {"study": study, "backbone": "mn_tiny", "setting": "ensemble", "against": "continued"}
@@ -73,7 +73,7 @@ class TestPublish:
             "files": ["differences"],
             "command": "make reproduce STUDY=mine",
             "commit": "0123456",
-            "fingerprint": "f",
+            "fingerprint": P.origin("mine")["fingerprint"],
             "processor": "P",
             "torch": "2.11.0",
         }
@@ -147,7 +147,7 @@ class TestOneCodeOneProcessor:
     def test_a_kind_of_run_of_two_codes(self, place, monkeypatch):
         both = {run: Plan(run, "any", "notebooks/one.ipynb", {}, ()) for run in NOTEBOOKS}
         monkeypatch.setattr(P, "plan_runs", lambda study: both)
-        finish("mine", results={"code": {"fingerprint": "g"}})
+        finish("mine", results={"made_of": {"code": "g"}})
         with pytest.raises(
             ParameterError, match="runs 'data-seed1' and 'results' of study 'mine' were made by diff.* code"
         ):
@@ -156,7 +156,7 @@ class TestOneCodeOneProcessor:
     def test_each_kind_of_run_may_have_its_own_code(self, place):
         found = []
         for other in ("g", "h", "g"):
-            finish("mine", results={"code": {"fingerprint": other}})
+            finish("mine", results={"made_of": {"code": other}})
             found.append(P.origin("mine")["fingerprint"])
         assert found[0] == found[2] != found[1] and "f" not in found
 
@@ -206,7 +206,7 @@ class TestWhereRunsWrite:
         assert plan_runs("builtin")["results"].parameters["figures"] == str(tmp_path / "builtin" / "figures")
 
     def test_a_study_cannot_send_them_elsewhere(self, tmp_path):
-        text = "title: t\nseeds: [1]\nbackbones: [mn_tiny]\nresults: {figures: figures}\n"
+        text = "title: t\nseeds: [1]\nbackbones: [mn_tiny, atst_tiny]\nresults: {figures: figures}\n"
         (tmp_path / "mine.yaml").write_text(text)
         with pytest.raises(ParameterError, match="section results: runs write into .*mine.figures; remove 'figures'"):
             plan_runs("mine", tmp_path)

@@ -21,7 +21,7 @@ from corrlib.study.parameters import StageOneParameters, StageTwoParameters, che
 from corrlib.training import checkpoints, stages
 from corrlib.training.trainer import DivergenceError, Trainer, learning_rate_at
 from tests.conftest import SIZES
-from tests.hostile import Booby
+from tests.hostile import Booby, flip_a_bit
 
 SHORT = {"epochs": 3, "batch_clips": 8, "captions_per_clip": 5, "pretraining_epochs": 1, "backbone": "atst_tiny"}
 
@@ -145,12 +145,6 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_used(data, monkey
     said = capsys.readouterr().out
     assert "is damaged; the one before it is used" in said and "resumed after epoch 1" in said
     assert found == metrics and list(log["epoch"]) == [1, 2, 3]
-
-
-def flip_a_bit(path, place):
-    content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 1
-    path.write_bytes(bytes(content))
 
 
 def test_where_all_checkpoints_are_damaged_the_run_starts_again(data, monkeypatch, capsys):

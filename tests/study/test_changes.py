@@ -1,0 +1,242 @@
+"""What has changed is noticed by the real flow: one finished study of six runs, copied, changed, reproduced again."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import corrlib
+from corrlib.corpora.splits import open_corpora
+from corrlib.evaluation.embeddings import load_embeddings
+from corrlib.study import code, inputs, reproduce, runs, why
+from corrlib.study.parameters import EstimateParameters, ParameterError
+from tests.hostile import flip_a_bit
+
+SIX = """
+title: Six runs
+seeds: [1]
+backbones: [mn_tiny]
+settings: []
+figures: figures/six
+data: {pretraining_clips: 24, development_clips: 32, validation_clips: 12, evaluation_clips: 16}
+stage1: {epochs: 2, captions_per_clip: 5, batch_clips: 16, pretraining_epochs: 1}
+stage2: {epochs: 2, captions_per_clip: 5, batch_clips: 16, learning_rate: 3.0e-4}
+results: {resamples: 50}
+members:
+  twin: {backbone: mn_tiny, initialisation: 1}
+points:
+  pair: {target: ensemble, teachers: [mn_tiny, twin]}
+"""
+TRAINED = {"stage1-mn_tiny-seed1", "stage1-twin-seed1", "pair-mn_tiny-seed1"}
+READERS = TRAINED | {"data-seed1", "correspondences-seed1"}
+
+
+def environment_of(folder):
+    return {
+        **os.environ,
+        "CORRLIB_STUDIES": str(folder / "studies"),
+        "CORRLIB_RUNS": str(folder / "runs"),
+        "CORRLIB_DATA": str(folder / "data"),
+    }
+
+
+def run_it(folder, study="six", *words):
+    command = [sys.executable, "-m", "corrlib.study.reproduce", study, "--cores", "2", *words]
+    return subprocess.run(command, env=environment_of(folder), capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("six")
+    (folder / "studies").mkdir()
+    (folder / "studies" / "six.yaml").write_text(SIX)
+    result = run_it(folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "KeyboardInterrupt" not in result.stdout + result.stderr
+    return folder
+
+
+@pytest.fixture
+def six(finished, tmp_path, monkeypatch):
+    """A copy of the finished study, at which this process looks."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    for name in ("CORRLIB_STUDIES", "CORRLIB_RUNS", "CORRLIB_DATA"):
+        monkeypatch.setenv(name, environment_of(folder)[name])
+    runs._whole.clear()
+    return folder
+
+
+def planned(capsys, study="six"):
+    """The runs that `reproduce` would make at once, and all that it says."""
+    assert reproduce.reproduce(study, 2, dry_run=True) == 0
+    said = capsys.readouterr().out
+    return {line.split()[0] for line in said.splitlines() if line.endswith("would be made")}, said
+
+
+def edit(six, before, after, study="six"):
+    path = six / "studies" / f"{study}.yaml"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+def corpus_of(six):
+    return six / "data" / "six" / "seed-1"
+
+
+def test_a_copy_elsewhere_is_as_it_was(six, capsys):
+    """Neither the folder nor files' times count: everything here was copied."""
+    for path in six.rglob("*"):
+        os.utime(path)
+    assert planned(capsys)[0] == set()
+
+
+def test_other_parameters(six, capsys):
+    edit(six, "learning_rate: 3.0e-4", "learning_rate: 1.0e-3")
+    assert planned(capsys)[0] == {"pair-mn_tiny-seed1"}
+    before = (six / "runs" / "six" / "results" / "manifest.json").read_text()
+    result = run_it(six)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "pair-mn_tiny-seed1 is made again: learning_rate was 0.0003, is 0.001" in result.stdout
+    assert runs.read_manifest("six", "pair-mn_tiny-seed1")["parameters"]["learning_rate"] == 1e-3
+    made = {line.split("]")[0][1:] for line in result.stdout.splitlines() if "] starts" in line}
+    assert made == {"pair-mn_tiny-seed1", "results"}
+    assert (six / "runs" / "six" / "results" / "manifest.json").read_text() != before
+    assert planned(capsys)[0] == set()
+
+
+def test_a_base_study_with_other_parameters_is_not_taken_over(six, capsys):
+    (six / "studies" / "more.yaml").write_text(
+        SIX.replace("title: Six runs", "title: More\nbase: six").replace("3.0e-4", "1.0e-3")
+        + 'data_folder: "{data}/six/seed-{seed}"\n'
+    )
+    stale, said = planned(capsys, "more")
+    assert stale == {"pair-mn_tiny-seed1", "results"} and "(4 taken over from another study)" in said
+    before = {p: p.read_bytes() for p in (six / "runs" / "six").rglob("*") if p.is_file()}
+    assert run_it(six, "more").returncode == 0
+    assert {p: p.read_bytes() for p in before} == before and planned(capsys, "six")[0] == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("training/losses.py", TRAINED), ("reports/results.py", {"results"}), ("corpora/audio.py", READERS)],
+)
+def test_other_code(six, capsys, monkeypatch, file, expected):
+    changed = {**corrlib.SOURCES, file: corrlib.SOURCES[file] + b"\nCHANGED = True\n"}
+    monkeypatch.setattr(corrlib, "SOURCES", changed)
+    monkeypatch.delenv(code.KNOWN, raising=False)
+    assert expected <= planned(capsys)[0]
+    monkeypatch.setattr(
+        corrlib, "SOURCES", {**changed, file: b"# words\n" + changed[file].replace(b"\nCHANGED = True\n", b"")}
+    )
+    assert planned(capsys)[0] == set()
+
+
+def test_a_teacher_that_is_trained_anew_teaches_anew(six, capsys):
+    edit(six, "initialisation: 1", "initialisation: 2")
+    assert planned(capsys)[0] == {"stage1-twin-seed1"}
+    before = runs.read_manifest("six", "pair-mn_tiny-seed1")["made_of"]["parents"]
+    result = run_it(six)
+    assert result.returncode == 0, result.stdout + result.stderr
+    after = runs.read_manifest("six", "pair-mn_tiny-seed1")["made_of"]["parents"]
+    assert {name for name in before if before[name] != after[name]} == {"stage1-twin-seed1"}
+    assert (
+        "[stage1-mn_tiny-seed1] starts" not in result.stdout and "[correspondences-seed1] starts" not in result.stdout
+    )
+
+
+def test_other_sound_in_as_many_bytes_and_back_again(six, capsys):
+    path = corpus_of(six) / "development" / "scene_00003.wav"
+    whole, times = path.read_bytes(), path.stat()
+    flip_a_bit(path, 0.5)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert planned(capsys)[0] == READERS
+    path.write_bytes(whole)
+    assert planned(capsys)[0] == set()
+
+
+def test_captions_that_were_shifted_are_not_read_with_old_embeddings(six, capsys):
+    path = corpus_of(six) / "clotho_captions_evaluation.csv"
+    table = pd.read_csv(path)
+    table[table.columns[1:]] = table[table.columns[1:]].to_numpy()[list(range(1, len(table))) + [0]]
+    table.to_csv(path, index=False)
+    assert planned(capsys)[0] == READERS
+    corpora = open_corpora(EstimateParameters(study="six", data=str(corpus_of(six))))
+    with pytest.raises(
+        ValueError, match="evaluation split is not the one that run .* embedded.*make reproduce STUDY=six"
+    ):
+        load_embeddings("six", "stage1-mn_tiny-seed1", "evaluation", corpora.fingerprint("evaluation"))
+
+
+def test_a_mistyped_folder_costs_nothing(six, capsys):
+    """The data are missing under the wrong name; nothing is lost, and under the right one nothing is done again."""
+    edit(six, "figures: figures/six", "figures: figures/six\ndata_folder: '{data}/no-such/seed-{seed}'")
+    edit(six, "data: {", "data: {corpus: clotho, ")
+    result = run_it(six)
+    assert result.returncode == 1 and "data-seed1: failed" in result.stdout
+    edit(six, "\ndata_folder: '{data}/no-such/seed-{seed}'", "")
+    edit(six, "corpus: clotho, ", "")
+    assert planned(capsys)[0] == set()
+
+
+@pytest.mark.parametrize("content", ["{}", "", "[]", '{"study": "six"}'])
+def test_a_manifest_that_is_none_is_named_and_made_again(six, capsys, content):
+    path = six / "runs" / "six" / "pair-mn_tiny-seed1" / "manifest.json"
+    path.write_text(content)
+    stale, said = planned(capsys)
+    assert stale >= {"pair-mn_tiny-seed1"} and str(path) in said
+    with pytest.raises(ValueError, match="pair-mn_tiny-seed1/manifest.json is"):
+        runs.gather("six")
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "embeddings.safetensors", "queries.csv", "metrics.json", "log.csv"]
+)
+def test_a_flipped_bit_is_noticed_by_readers_and_by_reproduce(six, capsys, name):
+    flip_a_bit(six / "runs" / "six" / "pair-mn_tiny-seed1" / name, 0.7)
+    stale, said = planned(capsys)
+    assert stale == {"pair-mn_tiny-seed1"} and f"its {name} is damaged or missing" in said
+    with pytest.raises(ValueError, match=f"{name} is damaged or missing .* remove"):
+        runs.artefact("six", "pair-mn_tiny-seed1", name)
+
+
+def test_the_second_of_two_is_told_who_holds_the_study(six):
+    with reproduce.only_one("six"):
+        result = run_it(six)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert f"study 'six' is being reproduced by process {os.getpid()} on " in result.stderr
+    assert run_it(six).returncode == 0
+
+
+def test_why(six, capsys):
+    said = why.explain("six", "pair-mn_tiny-seed1")
+    assert "read run stage1-twin-seed1" in said and "current: all of it is still so" in said
+    flip_a_bit(corpus_of(six) / "validation" / "scene_00001.wav", 0.5)
+    said = why.explain("six", "pair-mn_tiny-seed1")
+    assert f"not current: the data in {corpus_of(six)} have changed" in said
+
+
+def test_a_runs_folder_that_cannot_be_written_is_named(six, monkeypatch):
+    (six / "file").write_text("no folder")
+    monkeypatch.setenv("CORRLIB_RUNS", str(six / "file"))
+    with pytest.raises(ParameterError, match="the runs folder .*file/six cannot be written .* set CORRLIB_RUNS"):
+        reproduce.reproduce("six", 2)
+
+
+def test_places_are_not_parameters():
+    before = {"data": "a", "figures": "x", "seed": 1, "epochs": 2}
+    assert inputs.other_parameters(before, {"data": "b", "figures": "y", "seed": 1, "epochs": 2}) == []
+    assert inputs.other_parameters(before, {**before, "epochs": 3}) == ["epochs was 2, is 3"]
+
+
+def test_manifests_name_what_made_them(finished):
+    content = json.loads((finished / "runs" / "six" / "pair-mn_tiny-seed1" / "manifest.json").read_text())
+    assert set(content["made_of"]["parents"]) == {"stage1-mn_tiny-seed1", "stage1-twin-seed1"}
+    assert {"model.safetensors", "embeddings.safetensors", "metrics.json", "queries.csv"} <= set(content["artefacts"])
+    assert Path("notebooks", f"{content['notebook']}.ipynb").is_file()
