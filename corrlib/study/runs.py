@@ -112,6 +112,8 @@ class Run(RunFolder):
 
     def __init__(self, parameters: Parameters, notebook: str) -> None:
         super().__init__(parameters, notebook)
+        _read.clear()
+        _listed.clear()
         self._hold()
         self._refuse_to_replace()
         self._started = time.time()
@@ -223,8 +225,6 @@ def start(model: type[Parameters], notebook: str, names: dict[str, Any]) -> Run:
     if names.get("figures") == "":
         names["figures"] = str(figures_folder(names["study"]))
     parameters = from_notebook(model, names)
-    _read.clear()
-    _listed.clear()
     if not getattr(parameters, "mix_code", True):
         check_same_code(parameters.study)
     return Run(parameters, notebook)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+import corrlib
 from corrlib import soundscapes
 from corrlib.corpora.splits import open_corpora
 from corrlib.correspondence.targets import annotated, build_target, estimated
@@ -124,6 +125,47 @@ def test_other_parameters_do_not_resume_a_checkpoint(data, monkeypatch, capsys):
     log, _ = finish(*stage_one(data, learning_rate=5e-4))
     said = capsys.readouterr().out
     assert "is of other parameters; this run starts again from its beginning" in said and "resumed" not in said
+    assert list(log["epoch"]) == [1, 2, 3]
+
+
+def test_a_checkpoint_of_other_code_is_not_resumed(data, monkeypatch, capsys):
+    """Killed, edited, run again: the numbers are those of the new code from the first epoch on."""
+    stop_after(1, monkeypatch, data=data)
+    edited = {**corrlib.SOURCES, "training/losses.py": corrlib.SOURCES["training/losses.py"] + b"EDITED = True\n"}
+    monkeypatch.setattr(corrlib, "SOURCES", edited)
+    log, _ = finish(*stage_one(data))
+    said = capsys.readouterr().out
+    assert "is of other code; this run starts again from its beginning" in said and "resumed" not in said
+    assert list(log["epoch"]) == [1, 2, 3]
+
+
+def test_a_checkpoint_of_another_stage_one_is_not_resumed(data, monkeypatch, capsys):
+    """Stage 2 killed, stage 1 trained anew, stage 2 run again: it starts from the new weights."""
+
+    def student():
+        parameters = stage_two(data, target="self", teachers=[])
+        run, corpora = runs.Run(parameters, "06_stage2"), open_corpora(parameters)
+        return run, corpora, rebuild_encoder("t", "one")
+
+    finish(*stage_one(data))
+    checkpoint = Trainer._checkpoint
+
+    def stop(self):
+        checkpoint(self)
+        raise InterruptedError
+
+    monkeypatch.setattr(Trainer, "_checkpoint", stop)
+    run, corpora, encoder = student()
+    with pytest.raises(InterruptedError):
+        stages.train_stage_two(run, corpora, encoder)
+    run.let_go()
+    monkeypatch.setattr(Trainer, "_checkpoint", checkpoint)
+    monkeypatch.setenv(runs.PLANNED, "t/one")
+    finish(*stage_one(data, learning_rate=2e-3))
+    capsys.readouterr()
+    log = stages.train_stage_two(*student())
+    said = capsys.readouterr().out
+    assert "is of other parent runs; this run starts again" in said and "resumed" not in said
     assert list(log["epoch"]) == [1, 2, 3]
 
 
