@@ -92,7 +92,10 @@ def execute(study: str, run: str, kernel: "ForkedKernel | None" = None) -> int:
                 cwd=".",
                 config=Config(
                     KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"},
-                    NotebookClient={"kernel_manager_class": "corrlib.study.kernels.QuietKernelManager"},
+                    NotebookClient={
+                        "kernel_manager_class": "corrlib.study.kernels.QuietKernelManager",
+                        "extra_arguments": ["--IPKernelApp.log_level=50"],  # of itself it speaks in a notebook only
+                    },
                 ),
             )
     except papermill.PapermillExecutionError as error:
@@ -250,7 +253,7 @@ def _reproduce(study: str, plans: dict[str, Plan], where: list[str], dry_run: bo
         command += ["--scheduler", "greedy", "--quiet", "all", "--rerun-triggers", "mtime", "--ignore-incomplete"]
         command += ["--config", f"study={study}", f"only={' '.join(plans)}"]
         with warm_start(len(todo) > 1 and parallel) as environment:
-            status = _wait(subprocess.Popen(command + (["--dry-run"] if dry_run else []), env=environment))
+            status = _run(command + (["--dry-run"] if dry_run else []), environment, local=parallel)
     if dry_run:
         return status
     failed = identity.stale(study, plans) if todo else {}
@@ -281,16 +284,20 @@ def _say_why(study: str, stale: dict[str, list[str]]) -> None:
         print(f"  and {len(again) - SHOWN} more (`python -m corrlib.study.why {study}/RUN` says why)", flush=True)
 
 
-def _wait(process: subprocess.Popen) -> int:
-    """Exit status of a process; where this one is interrupted, it is told to end, and waited for."""
+def _run(command: list[str], environment: dict[str, str], local: bool) -> int:
+    """Exit status of a command in a session of its own; where this process is interrupted, nothing of it is left.
+
+    local: its processes are all of this machine, and end at once; else it is told to call its jobs off, and waited for.
+    """
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=60)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.kill()
+        if local:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGINT)
+        process.wait()
         raise
 
 
@@ -303,6 +310,9 @@ def main() -> int:
     parser.add_argument("--profile", default="", help="the cluster to which runs are sent: one of studies/profiles")
     parser.add_argument("--dry-run", action="store_true")
     arguments = parser.parse_args()
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # a job that is called off ends as one that is interrupted
     try:
         if arguments.run:
             return execute(arguments.study, arguments.run)

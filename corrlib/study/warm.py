@@ -13,6 +13,7 @@ does the run by itself.
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import socketserver
 import sys
@@ -20,6 +21,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 
 # A forked process can use CUDA only if its parent never asked the driver anything; the fork server only imports, and
@@ -67,6 +69,11 @@ def listening() -> Iterator[str]:
     Environment and working folder of the runs are those that this process has when the first one is asked for.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process, which then ends them all
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
     with socket_folder() as folder, _Server(f"{folder}/warm", _Request) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

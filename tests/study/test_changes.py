@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -240,3 +242,35 @@ def test_manifests_name_what_made_them(finished):
     assert set(content["made_of"]["parents"]) == {"stage1-mn_tiny-seed1", "stage1-twin-seed1"}
     assert {"model.safetensors", "embeddings.safetensors", "metrics.json", "queries.csv"} <= set(content["artefacts"])
     assert Path("notebooks", f"{content['notebook']}.ipynb").is_file()
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="asks Linux which processes are left")
+def test_an_interrupted_study_ends_in_one_line_with_no_process_left(finished, tmp_path):
+    shutil.copytree(finished / "studies", tmp_path / "studies")
+    shutil.copytree(finished / "data", tmp_path / "data")
+    command = [sys.executable, "-m", "corrlib.study.reproduce", "six", "--cores", "2"]
+    process = subprocess.Popen(
+        command, env=environment_of(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if "[data-seed1] starts" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and said.count("\n") == 1 and said.startswith("interrupted; finished runs")
+    deadline = time.monotonic() + 10
+    while (left := processes_of(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.2)  # kernels notice within a second that their run is gone
+    assert left == []
+
+
+def processes_of(folder):
+    """Command lines of this machine's processes that work on a folder of runs."""
+    mark, left = f"CORRLIB_RUNS={folder / 'runs'}".encode(), []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in path.read_bytes():
+                left.append(path.with_name("cmdline").read_text())
+        except OSError:  # it has ended
+            continue
+    return left
