@@ -79,3 +79,29 @@ def test_retrieval_metrics(kind):
     # average precision divides by all relevant clips, also by those beyond the depth
     many = retrieval_metrics(np.arange(20)[::-1, None], np.ones((20, 1), bool))
     assert many["mAP@10"] == pytest.approx(0.5) and many["R@10"] == pytest.approx(0.5)
+
+
+def test_backbones_and_dual_encoder():
+    from corrlib.models import DualEncoder, build_backbone
+    from corrlib.models.text import build_text_encoder
+
+    for name in ("passt_tiny", "atst_tiny", "mn_tiny"):
+        backbone = build_backbone(name).eval()
+        waveform = torch.randn(2, 2 * backbone.sample_rate_hz, generator=torch.Generator().manual_seed(0))
+        assert backbone(waveform).shape == (2, backbone.feature_size) and backbone.log_mel(waveform).ndim == 3
+        with pytest.raises(ValueError, match="keys differ"):
+            backbone.load_published({"x": torch.zeros(1)})
+    encoder = DualEncoder(backbone, build_text_encoder("tiny", ["a dog barks"] * 9), 16).eval()
+    clips = encoder.embed_audio(waveform, torch.tensor([waveform.shape[1], 16000]))
+    captions = encoder.embed_captions(["a dog barks"])
+    torch.testing.assert_close(clips.norm(dim=1), torch.ones(2))
+    assert captions.shape == (1, 16)
+
+
+def test_losses():
+    from corrlib.training.losses import contrastive_loss, distillation_loss
+
+    similarity = torch.eye(3) * 0.5
+    assert contrastive_loss(similarity, torch.eye(3).bool(), 0.05).ndim == 0
+    own, warm = (distillation_loss(similarity, similarity, 0.05, t) for t in (None, 1.0))
+    assert own < warm

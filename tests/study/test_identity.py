@@ -6,6 +6,8 @@ made again is worked out beside, from the graph alone.
 
 import random
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,3 +246,14 @@ def test_code_edited_while_a_run_goes_on_is_said_and_the_run_is_of_the_code_befo
     content = runs.read_manifest("s", "results")
     assert "was edited while this run went on" in capsys.readouterr().out
     assert content["made_of"]["code"] == before["fingerprint"] and content["code"]["edited_meanwhile"]
+
+
+def test_what_training_loads_is_its_code():
+    """No module is loaded by a way that the fingerprint does not see."""
+    ask = (
+        "import sys, corrlib.training.stages, corrlib.training.worker; from corrlib.models import *; "
+        "print(*[m for m in sys.modules if m.startswith('corrlib.')])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.split()
+    closure = code._closure(code.TRAINING, corrlib.SOURCES, ())
+    assert len(loaded) > 30 and set(loaded) <= closure
