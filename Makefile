@@ -46,6 +46,10 @@ export: ## a finished run's model as a folder that needs nothing else [RUN= TO= 
 	@sh .ci/setup.sh
 	$(PYTHON) -m corrlib export $${PUSH:+--push "$$PUSH"} -- "$$RUN" "$$TO"
 
+correspondences: ## a study's estimates as parquet, the K most probable of each caption and clip [STUDY= K= TO=]
+	@sh .ci/setup.sh share
+	$(PYTHON) -m corrlib correspondences $${K:+-k "$$K"} -- "$$STUDY" "$$TO"
+
 lab: ## open JupyterLab on the notebooks
 	@sh .ci/setup.sh
 	-@$(PYTHON) -m jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
@@ -73,4 +77,4 @@ benchmark: ## time every part of the work beside what one would pick instead, in
 	$(PYTHON) -m papermill notebooks/90_benchmark.ipynb runs/benchmark.ipynb --cwd .
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce publish pages verify export lab test test-full fuzz benchmark
+.PHONY: help reproduce publish pages verify export correspondences lab test test-full fuzz benchmark

@@ -1,6 +1,8 @@
 """`python -m corrlib`: take a trained model with you.
 
 export            a finished run's model as a folder that needs nothing else, for you or for the hub
+correspondences   an ensemble's estimate of which captions describe which clips, as parquet
+accept            what a person accepted of likely missing annotations, as `relevance` of a run
 """
 
 import argparse
@@ -33,6 +35,27 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _correspondences(arguments: argparse.Namespace) -> int:
+    from corrlib.sharing.ensembles import open_ensemble
+    from corrlib.sharing.estimates import export_correspondences
+
+    ensemble = open_ensemble(arguments.study, arguments.split, arguments.seed, arguments.members, arguments.temperature)
+    folder = export_correspondences(ensemble, arguments.to, arguments.k, arguments.licence)
+    print(
+        f"{len(ensemble.corpus.captions)} captions and {len(ensemble.corpus.clips)} clips, estimated by "
+        f"{', '.join(ensemble.members)} at temperature {ensemble.temperature}, are in {folder}"
+    )
+    return 0
+
+
+def _accept(arguments: argparse.Namespace) -> int:
+    from corrlib.sharing.missing import accepted_relevance
+
+    queries = accepted_relevance(arguments.reviewed, arguments.to)
+    print(f"{queries} reviewed queries are in {arguments.to}; give it to a run as `relevance`")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m corrlib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -46,6 +69,22 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--push", metavar="OWNER/NAME", help="upload it to the hub, private, with HF_TOKEN")
     export.add_argument("--public", action="store_true", help="with --push: for everybody")
     export.set_defaults(command=_export)
+
+    estimates = commands.add_parser("correspondences", help="an ensemble's estimate as parquet")
+    estimates.add_argument("study")
+    estimates.add_argument("to", help="the folder to write")
+    estimates.add_argument("-k", type=int, default=50, help="clips a caption, and captions a clip (50)")
+    estimates.add_argument("--split", default="development", choices=("development", "validation", "evaluation"))
+    estimates.add_argument("--seed", type=int, help="the study's first, if not given")
+    estimates.add_argument("--members", nargs="+", default=(), help="stage-1 runs, instead of the students' teachers")
+    estimates.add_argument("--temperature", type=float, help="instead of the students'")
+    estimates.add_argument("--licence", default="other", help="short name on the data card")
+    estimates.set_defaults(command=_correspondences)
+
+    accept = commands.add_parser("accept", help="reviewed annotations as relevance")
+    accept.add_argument("reviewed", help="missing_annotations.csv with yes or no in its column accept")
+    accept.add_argument("to", help="the CSV to write")
+    accept.set_defaults(command=_accept)
     return parser
 
 

@@ -16,7 +16,7 @@ from corrlib.models.backbones import PRESETS, build_backbone
 from corrlib.models.build import rebuild_encoder, stage_one_of
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.text import load_text_encoder
-from corrlib.sharing.card import model_card
+from corrlib.sharing.cards import model_card
 from corrlib.study import runs
 from corrlib.study.inputs import PLACES
 from corrlib.study.parameters import KINDS, StageOneParameters, check

@@ -1,8 +1,8 @@
-"""The card of an exported model, in the hub's form: its task, data, recipe, metrics and limits."""
+"""Cards of what is shared, in the hub's form: task, data, recipe, metrics and limits."""
 
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 
 from corrlib.evaluation.intervals import bootstrap_interval
 from corrlib.study import runs
@@ -176,3 +176,57 @@ def _licence(licence: str) -> str:
             "whose licences count; corrlib's own code is under MIT."
         )
     return f"`{licence}`. corrlib's own code is under MIT."
+
+
+def estimates_card(about: dict[str, Any], licence: str) -> str:
+    """The text of README.md beside estimated correspondences; about: what `estimates.describe` says."""
+    names = ("clips_of_captions", "captions_of_clips", "caption_normalisers", "clip_normalisers")
+    data = DatasetCardData(
+        language="en",
+        license=licence,
+        task_categories=["feature-extraction"],
+        tags=["audio", "audio-retrieval", "soft-labels"],
+        configs=[{"config_name": name, "data_files": f"{name}.parquet"} for name in names],
+    )
+    return str(DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{_estimates_body(about)}"))
+
+
+def _estimates_body(about: dict[str, Any]) -> str:
+    members = "\n".join(f"- `{name}` (embeddings {digest})" for name, digest in about["members"].items())
+    return f"""# Estimated audio-caption correspondences of {about["corpus"]}, {about["split"]}
+
+How well each of {about["captions"]} captions describes each of {about["clips"]} clips, as an ensemble of trained models
+estimates it: the softmax of the members' mean similarity at temperature {about["temperature"]} ({PAPER},
+section 2.2). No person judged these pairs; `annotated` says which a person wrote.
+
+## Files
+
+| file | rows |
+| --- | --- |
+| `clips_of_captions.parquet` | the {about["clips_a_caption"]} most probable clips of every caption |
+| `captions_of_clips.parquet` | the {about["captions_a_clip"]} most probable captions of every clip |
+| `caption_normalisers.parquet`, `clip_normalisers.parquet` | `log_normaliser`, for the probability of any pair |
+| `missing_annotations.csv` | pairs that nobody annotated and the ensemble prefers, to be reviewed |
+| `correspondences.json` | members, temperature, counts and the fingerprint of the data |
+
+Columns: `caption_id, caption, clip_id, file, rank` (1 is best), `probability, similarity, annotated`. In the first file
+probabilities are of the clip given the caption, in the second of the caption given the clip; the rest to 1 is what the
+rows left out have. probability = exp(similarity / temperature - log_normaliser).
+
+## Members
+
+{members}
+
+of study `{about["study"]}`; data fingerprint {about["fingerprint"]}.
+
+## Limitations
+
+An estimate is as good as its members, and a development split is what they were trained on. Captions and clips belong
+to whoever published the corpus; this folder holds no audio.
+
+## Repeat
+
+```
+make correspondences STUDY={about["study"]} K={max(about["clips_a_caption"], about["captions_a_clip"])} TO=folder
+```
+"""
