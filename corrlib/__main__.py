@@ -2,12 +2,15 @@
 
 export            a finished run's model as a folder that needs nothing else, for you or for the hub
 correspondences   an ensemble's estimate of which captions describe which clips, as parquet
+search            a folder of your own sounds, by a description, by a recording, or by both
 accept            what a person accepted of likely missing annotations, as `relevance` of a run
 """
 
 import argparse
 import os
 import sys
+
+SHOWN = 10  # skipped files that are named on the screen
 
 
 def main(words: list[str] | None = None) -> int:
@@ -48,6 +51,34 @@ def _correspondences(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _search(arguments: argparse.Namespace) -> int:
+    import json
+
+    from corrlib import load_model
+    from corrlib.files import write_atomically
+    from corrlib.sharing.library import SoundFolder
+
+    model = load_model(arguments.model, arguments.device)
+    folder = SoundFolder(model, arguments.folder, progress=sys.stderr.isatty())
+    table = folder.search(arguments.caption, arguments.like, arguments.weight, arguments.top)
+    print(table.to_string(index=False, formatters={"similarity": "{:.3f}".format, "seconds": "{:.1f}".format}))
+    if arguments.csv:
+        write_atomically(arguments.csv, table.to_csv(index=False))
+    skipped = folder.skipped.to_dict("records")
+    if arguments.json:
+        found = {"found": table.to_dict("records"), "sounds": len(folder.sounds), "skipped": skipped}
+        write_atomically(arguments.json, json.dumps(found, indent=1))
+    heard = f", {folder.longer} of them by their first {model.clip_seconds:g} s" if folder.longer else ""
+    print(
+        f"{len(folder.sounds)} sounds{heard}; {folder.embedded} embedded now, {len(skipped)} skipped", file=sys.stderr
+    )
+    for file in skipped[:SHOWN]:
+        print(f"  skipped {file['file']}: {file['reason']}", file=sys.stderr)
+    if len(skipped) > SHOWN:
+        print(f"  and {len(skipped) - SHOWN} more; --json FILE names all", file=sys.stderr)
+    return 0
+
+
 def _accept(arguments: argparse.Namespace) -> int:
     from corrlib.sharing.missing import accepted_relevance
 
@@ -80,6 +111,18 @@ def _parser() -> argparse.ArgumentParser:
     estimates.add_argument("--temperature", type=float, help="instead of the students'")
     estimates.add_argument("--licence", default="other", help="short name on the data card")
     estimates.set_defaults(command=_correspondences)
+
+    search = commands.add_parser("search", help="search a folder of sounds")
+    search.add_argument("model", help="study/run, an exported folder, or a name on the hub")
+    search.add_argument("folder", help="of sounds, with all below; embedded once, then only what is new")
+    search.add_argument("caption", nargs="?", default="", help="what is to be heard")
+    search.add_argument("--like", metavar="FILE", help="a sound that others should be like")
+    search.add_argument("--weight", type=float, default=0.5, help="of the caption, where --like is given, too (0.5)")
+    search.add_argument("--top", type=int, default=20, help="how many sounds (20)")
+    search.add_argument("--csv", metavar="FILE", help="write the table there, too")
+    search.add_argument("--json", metavar="FILE", help="write the table and all that was skipped there, too")
+    search.add_argument("--device", help="cpu, cuda, ... (a GPU where there is one)")
+    search.set_defaults(command=_search)
 
     accept = commands.add_parser("accept", help="reviewed annotations as relevance")
     accept.add_argument("reviewed", help="missing_annotations.csv with yes or no in its column accept")
