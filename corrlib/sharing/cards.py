@@ -1,5 +1,6 @@
 """Cards of what is shared, in the hub's form: task, data, recipe, metrics and limits."""
 
+import textwrap
 from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
@@ -75,13 +76,25 @@ def _body(
     licence: str,
     measured: list[tuple[str, str, float, float, float]],
 ) -> str:
-    parameters = origin["parameters"]
+    parameters, split = origin["parameters"], origin["parameters"]["evaluate_on"]
     rows = [
         f"| {kind} | {measure} | {100 * mean:.1f} | [{100 * low:.1f}, {100 * high:.1f}] |"
         for kind, measure, mean, low, high in measured
     ]
+    queries = runs.read_table(study, run, "queries.csv")
     teachers = f" Teachers: {', '.join(parameters['teachers'])}." if parameters.get("teachers") else ""
     recipe = TARGETS.get(origin["setting"], f"stage 2, setting `{origin['setting']}`")
+    data = f"""{_corpus(first)} (content digest {origin["made_of"]["data"] or "not recorded"}). Trained on its
+        development split, judged on its {split} split (fingerprint {origin["data_fingerprint"] or "not recorded"})."""
+    settings = f"""{recipe[0].upper()}{recipe[1:]}.{teachers} Backbone `{first.backbone}` ({_source(first.weights)}),
+        text encoder `{first.text_encoder}`, embeddings of {first.embedding_size}, {parameters["epochs"]} epochs, batches of
+        {parameters["batch_clips"]} clips, learning rate {parameters["learning_rate"]}, temperature
+        {parameters["temperature"]}, seed {parameters["seed"]}. All parameters are in `config.json`."""
+    limits = f"""{_limits(first)} Of a longer recording the first {parameters["clip_seconds"]:g} s are heard; captions
+        are English and cut after {first.max_tokens} tokens. Similarities rank: they are no probabilities, and sounds
+        that are not like the training data are ranked, too."""
+    judged = f"""Caption to clip, in percent, of {len(queries)} captions and {queries["clip"].nunique()} clips; 95 %
+        intervals by bootstrap over clips. They are about other clips, not about other seeds."""
     return f"""# {study}/{run}
 
 A dual encoder that finds sounds by a description: audio and English captions in, embeddings of unit length out, whose
@@ -99,19 +112,15 @@ model.similarity(["rain.wav", "dog.mp3"], ["a dog barks"])  # rows sounds, colum
 
 ## Data
 
-{_corpus(first)}. Development split {_short(origin["made_of"]["data"])}; judged on the {parameters["evaluate_on"]} split
-(fingerprint {origin["data_fingerprint"] or "not recorded"}).
+{_wrapped(data)}
 
 ## Recipe
 
-{recipe[0].upper()}{recipe[1:]}.{teachers} Backbone `{first.backbone}` ({_source(first.weights)}), text encoder
-`{first.text_encoder}`, embeddings of {first.embedding_size}, {parameters["epochs"]} epochs, batches of
-{parameters["batch_clips"]} clips, learning rate {parameters["learning_rate"]}, temperature {parameters["temperature"]},
-seed {parameters["seed"]}. All parameters are in `config.json`.
+{_wrapped(settings)}
 
 ## Metrics
 
-Caption to clip, in percent; 95 % intervals by bootstrap over clips. They are about other clips, not about other seeds.
+{_wrapped(judged)}
 
 | relevance | measure | mean | interval |
 | --- | --- | ---: | --- |
@@ -121,9 +130,7 @@ Caption to clip, in percent; 95 % intervals by bootstrap over clips. They are ab
 
 ## Limitations
 
-{_limits(first)} Of a longer recording the first {parameters["clip_seconds"]:g} s are heard; captions are English and
-cut after {first.max_tokens} tokens. Similarities rank: they are no probabilities, and sounds that are not like the
-training data are ranked, too.
+{_wrapped(limits)}
 
 ## Licence
 
@@ -140,6 +147,10 @@ corrlib at commit {origin["code"].get("commit") or "not recorded"}, or as a part
 """
 
 
+def _wrapped(paragraph: str) -> str:
+    return textwrap.fill(" ".join(paragraph.split()), 120, break_long_words=False, break_on_hyphens=False)
+
+
 def _synthetic(study: str, first: StageOneParameters) -> bool:
     """Whether the built-in corpus was composed of synthesized sounds alone, as far as its study says."""
     try:
@@ -151,12 +162,8 @@ def _synthetic(study: str, first: StageOneParameters) -> bool:
 
 def _corpus(first: StageOneParameters) -> str:
     if first.corpus == "soundscapes":
-        return "corrlib's built-in corpus of composed sound scenes with generated captions"
+        return "The built-in corpus of corrlib: composed sound scenes with generated captions"
     return f"The corpus {first.corpus}"
-
-
-def _short(fingerprint: str) -> str:
-    return fingerprint[:16] or "not recorded"
 
 
 def _source(weights: str) -> str:

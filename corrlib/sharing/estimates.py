@@ -100,11 +100,19 @@ def mean_similarity(
     """The members' mean similarity (queries, k) of each query and its partners of `rows` (queries, k)."""
     total = torch.zeros(rows.shape)
     for of_queries, of_partners in zip(query_embeddings, partner_embeddings, strict=True):
-        partners = of_partners[:].float()
+        partners = _in_memory(of_partners)
         for start in range(0, len(rows), block):
             queries = of_queries[start : start + block].float()
             total[start : start + block] += torch.einsum("qe,qke->qk", queries, partners[rows[start : start + block]])
     return total / len(query_embeddings)
+
+
+def _in_memory(stored: StoredEmbeddings, block: int = 65536) -> torch.Tensor:
+    """All rows (N, E), float32; read in blocks, as a file that is read at once is in memory twice."""
+    rows = torch.empty(stored.shape)
+    for start in range(0, len(stored), block):
+        rows[start : start + block] = stored[start : start + block]
+    return rows
 
 
 def own_similarity(ensemble: Ensemble, clip_of_caption: np.ndarray) -> torch.Tensor:
