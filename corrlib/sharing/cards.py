@@ -87,8 +87,8 @@ def _body(
     data = f"""{_corpus(first)} (content digest {origin["made_of"]["data"] or "not recorded"}). Trained on its
         development split, judged on its {split} split (fingerprint {origin["data_fingerprint"] or "not recorded"})."""
     settings = f"""{recipe[0].upper()}{recipe[1:]}.{teachers} Backbone `{first.backbone}` ({_source(first.weights)}),
-        text encoder `{first.text_encoder}`, embeddings of {first.embedding_size}, {parameters["epochs"]} epochs, batches of
-        {parameters["batch_clips"]} clips, learning rate {parameters["learning_rate"]}, temperature
+        text encoder `{first.text_encoder}`, embeddings of {first.embedding_size}, {parameters["epochs"]} epochs,
+        batches of {parameters["batch_clips"]} clips, learning rate {parameters["learning_rate"]}, temperature
         {parameters["temperature"]}, seed {parameters["seed"]}. All parameters are in `config.json`."""
     limits = f"""{_limits(first)} Of a longer recording the first {parameters["clip_seconds"]:g} s are heard; captions
         are English and cut after {first.max_tokens} tokens. Similarities rank: they are no probabilities, and sounds
