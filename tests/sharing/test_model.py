@@ -49,6 +49,7 @@ def test_it_embeds_as_the_encoder_of_its_run_does(model, sounds):
     torch.testing.assert_close(model.embed_audio(paths, batch=1, workers=2), embeddings, atol=1e-5, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore:.* captions are longer")
 def test_it_ranks_the_clips_of_its_run_as_the_run_did(model, data):
     """Stored embeddings are of log-mels in half precision, so that these are alike and not equal."""
     from corrlib.corpora import load_corpus
