@@ -13,6 +13,8 @@ from corrlib.sharing.model import RetrievalModel
 from corrlib.study import runs
 from corrlib.study.manifest import read as read_manifest
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+
 
 def load_model(source: str | Path, device: str | None = None, precision: str = "float32") -> RetrievalModel:
     """A trained model that embeds sounds and captions.
@@ -23,6 +25,8 @@ def load_model(source: str | Path, device: str | None = None, precision: str = "
 
     FileNotFoundError says where was looked; ValueError names a file that is damaged or does not fit.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is '{precision}'; choose one of {', '.join(PRECISIONS)}")
     chosen = _device(device)
     folder = Path(source)
     if (folder / exported.CONFIG).is_file():

@@ -135,3 +135,12 @@ def test_what_is_no_model_says_where_was_looked(finished, tmp_path):
         corrlib.load_model("nobody/no-such-run")
     with pytest.raises(ValueError, match="'abacus' cannot be used"):
         corrlib.load_model(f"{STUDY}/{STUDENT}", device="abacus")
+    with pytest.raises(ValueError, match="precision is 'double'"):
+        corrlib.load_model(f"{STUDY}/{STUDENT}", precision="double")
+
+
+def test_half_precision_is_near(model, sounds):
+    half = corrlib.load_model(f"{STUDY}/{STUDENT}", "cpu", precision="bfloat16").embed_audio([sounds / "a.wav"])
+    whole = model.embed_audio([sounds / "a.wav"])
+    assert half.dtype == torch.float32 and not torch.equal(half, whole)
+    torch.testing.assert_close(half, whole, atol=0.05, rtol=0)
