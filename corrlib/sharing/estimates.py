@@ -24,6 +24,8 @@ ABOUT, CARD, MISSING = "correspondences.json", "README.md", "missing_annotations
 CLIPS, CAPTIONS = "clips_of_captions", "captions_of_clips"
 NORMALISERS = {CLIPS: "caption_normalisers", CAPTIONS: "clip_normalisers"}
 AT_ONCE = 4096  # captions, or clips, of a row group
+BLOCK = 256  # queries, or partners, whose embeddings are looked up together
+PAIRS = 16384  # pairs of a block that are
 SAID = "corrlib"  # the key of a parquet file's metadata that holds what correspondences.json does
 
 
@@ -82,8 +84,8 @@ def top(
 ) -> Top:
     """The k most probable partners of each query under the members' mean similarity (paper, section 2.2), exactly.
 
-    query_embeddings, partner_embeddings: captions and clips, or the other way round. One member's partners are in
-    memory at a time, and block x (block + k) similarities.
+    query_embeddings, partner_embeddings: captions and clips, or the other way round. In memory: see
+    `mean_similarity`, and block x (block + k) similarities.
     """
     k = min(k, len(partner_embeddings[0]))
     probability, rows = top_correspondences(partner_embeddings, query_embeddings, temperature, k, block)
@@ -95,16 +97,43 @@ def mean_similarity(
     query_embeddings: Sequence[StoredEmbeddings],
     partner_embeddings: Sequence[StoredEmbeddings],
     rows: torch.Tensor,
-    block: int = 256,
 ) -> torch.Tensor:
-    """The members' mean similarity (queries, k) of each query and its partners of `rows` (queries, k)."""
+    """The members' mean similarity (queries, k) of each query and its partners of `rows` (queries, k).
+
+    In memory at a time: one member's embeddings of the side that has fewer, and a block of the other's.
+    """
     total = torch.zeros(rows.shape)
+    few_partners = len(partner_embeddings[0]) <= len(query_embeddings[0])
+    add = _add_by_queries if few_partners else _add_by_partners
     for of_queries, of_partners in zip(query_embeddings, partner_embeddings, strict=True):
-        partners = _in_memory(of_partners)
-        for start in range(0, len(rows), block):
-            queries = of_queries[start : start + block].float()
-            total[start : start + block] += torch.einsum("qe,qke->qk", queries, partners[rows[start : start + block]])
+        add(total, of_queries, of_partners, rows)
     return total / len(query_embeddings)
+
+
+def _add_by_queries(
+    total: torch.Tensor, of_queries: StoredEmbeddings, of_partners: StoredEmbeddings, rows: torch.Tensor
+) -> None:
+    """Add one member's similarities to `total` (queries, k): all partners in memory, queries block by block."""
+    partners = _in_memory(of_partners)
+    for start in range(0, len(rows), BLOCK):
+        part = slice(start, start + BLOCK)
+        total[part] += torch.einsum("qe,qke->qk", of_queries[part].float(), partners[rows[part]])
+
+
+def _add_by_partners(
+    total: torch.Tensor, of_queries: StoredEmbeddings, of_partners: StoredEmbeddings, rows: torch.Tensor
+) -> None:
+    """As `_add_by_queries` with all queries in memory: the pairs of each block of partners are looked up together."""
+    queries, flat, k = _in_memory(of_queries), total.view(-1), rows.shape[1]
+    sorted_rows, order = rows.flatten().sort()
+    for start in range(0, len(of_partners), BLOCK):
+        first, last = torch.searchsorted(sorted_rows, torch.tensor([start, start + BLOCK])).tolist()
+        if first == last:
+            continue
+        partners = of_partners[start : start + BLOCK].float()
+        for places in torch.arange(first, last).split(PAIRS):
+            pairs = order[places]
+            flat[pairs] += (queries[pairs // k] * partners[sorted_rows[places] - start]).sum(1)
 
 
 def _in_memory(stored: StoredEmbeddings, block: int = 65536) -> torch.Tensor:

@@ -38,10 +38,9 @@ def missing_annotations(ensemble: "Ensemble", of_captions: "Top", own_similarity
     own = (own_similarity / ensemble.temperature - of_captions.log_normaliser).exp()
     own_rows = torch.from_numpy(pd.Index(clips["clip_id"]).get_indexer(pd.Index(captions["clip_id"])))
     preferred = (of_captions.row != own_rows[:, None]) & (of_captions.similarity > own_similarity[:, None])
-    caption_rows, places = preferred.nonzero(as_tuple=True)
-    probability = of_captions.probability[caption_rows, places]
-    order = probability.argsort(descending=True, stable=True)[:LIMIT]
-    caption_rows, places, probability = caption_rows[order], places[order], probability[order]
+    scores = torch.where(preferred, of_captions.probability, -1).flatten()
+    probability, pairs = scores.topk(min(LIMIT, int(preferred.sum())))
+    caption_rows, places = pairs // preferred.shape[1], pairs % preferred.shape[1]
     asked = captions.iloc[caption_rows.numpy()]
     return pd.DataFrame(
         {

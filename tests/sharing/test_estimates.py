@@ -94,7 +94,8 @@ def test_datasets_reads_it(folder, tmp_path):
 
 
 def test_blocks_do_not_show(finished, monkeypatch, folder, tmp_path):
-    monkeypatch.setattr(estimates, "AT_ONCE", 7)
+    for name, few in {"AT_ONCE": 7, "BLOCK": 5, "PAIRS": 3}.items():
+        monkeypatch.setattr(estimates, name, few)
     again = estimates.export_correspondences(ensembles.open_ensemble(STUDY), tmp_path / "again", k=10)
     for name in DIRECTIONS:
         one, two = (pd.read_parquet(place / f"{name}.parquet") for place in (folder, again))
