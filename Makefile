@@ -11,7 +11,7 @@ ifneq ($(value CONDA_DEFAULT_ENV),base)
 ENVIRONMENT := $(value CONDA_PREFIX)
 endif
 endif
-GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS PYTHON_FOR_VENV
+GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS RUN TO K PUSH PYTHON_FOR_VENV
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 # a study file may ask whether DATA is there at all: what is empty is not handed on
 $(foreach name,$(GIVEN),$(if $(value $(name)),$(eval export $(name)),$(eval unexport $(name))))
@@ -42,6 +42,14 @@ verify: ## compute a study once more, from nothing, and hold it against its publ
 	@sh .ci/setup.sh
 	$(PYTHON) -m corrlib.study.verify --cores "$$CORES" -- "$$STUDY"
 
+export: ## a finished run's model as a folder that needs nothing else [RUN= TO= PUSH=owner/name]
+	@sh .ci/setup.sh
+	$(PYTHON) -m corrlib export $${PUSH:+--push "$$PUSH"} -- "$$RUN" "$$TO"
+
+correspondences: ## a study's estimates as parquet, the K most probable of each caption and clip [STUDY= K= TO=]
+	@sh .ci/setup.sh share
+	$(PYTHON) -m corrlib correspondences $${K:+-k "$$K"} -- "$$STUDY" "$$TO"
+
 lab: ## open JupyterLab on the notebooks
 	@sh .ci/setup.sh
 	-@$(PYTHON) -m jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
@@ -69,4 +77,4 @@ benchmark: ## time every part of the work beside what one would pick instead, in
 	$(PYTHON) -m papermill notebooks/90_benchmark.ipynb runs/benchmark.ipynb --cwd .
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce publish pages verify lab test test-full fuzz benchmark
+.PHONY: help reproduce publish pages verify export correspondences lab test test-full fuzz benchmark

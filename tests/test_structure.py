@@ -21,6 +21,7 @@ FLOORS = {
     "training": 7,
     "reports": 7,
     "explore": 8,
+    "sharing": 9,
     "benchmarks": 9,
 }
 ENTRANCES = {"__init__", "__main__"}

@@ -1,0 +1,135 @@
+"""`python -m corrlib`: take a trained model with you.
+
+export            a finished run's model as a folder that needs nothing else, for you or for the hub
+correspondences   an ensemble's estimate of which captions describe which clips, as parquet
+search            a folder of your own sounds, by a description, by a recording, or by both
+accept            what a person accepted of likely missing annotations, as `relevance` of a run
+"""
+
+import argparse
+import os
+import sys
+
+SHOWN = 10  # skipped files that are named on the screen
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command of that name; 0, or 2 with one sentence on what was wrong."""
+    arguments = _parser().parse_args(words)
+    try:
+        return arguments.command(arguments)
+    except (OSError, ValueError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from corrlib.sharing import exported
+    from corrlib.sharing.load import find_run
+    from corrlib.study import runs
+
+    run = find_run(arguments.run)
+    if run is None:
+        raise FileNotFoundError(f"{arguments.run} is no finished run below {runs.root()}; name it as study/run")
+    folder = exported.export(*run, arguments.to, arguments.licence)
+    print(f'exported to {folder}; use it by corrlib.load_model("{folder}")')
+    if arguments.push:
+        print(exported.push(folder, arguments.push, os.environ.get("HF_TOKEN", ""), arguments.public))
+    return 0
+
+
+def _correspondences(arguments: argparse.Namespace) -> int:
+    from corrlib.sharing.ensembles import open_ensemble
+    from corrlib.sharing.estimates import export_correspondences
+
+    ensemble = open_ensemble(arguments.study, arguments.split, arguments.seed, arguments.members, arguments.temperature)
+    folder = export_correspondences(ensemble, arguments.to, arguments.k, arguments.licence)
+    print(
+        f"{len(ensemble.corpus.captions)} captions and {len(ensemble.corpus.clips)} clips, estimated by "
+        f"{', '.join(ensemble.members)} at temperature {ensemble.temperature}, are in {folder}"
+    )
+    return 0
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    import json
+
+    from corrlib import load_model
+    from corrlib.files import write_atomically
+    from corrlib.sharing.library import SoundFolder
+
+    model = load_model(arguments.model, arguments.device)
+    folder = SoundFolder(model, arguments.folder, progress=sys.stderr.isatty())
+    table = folder.search(arguments.caption, arguments.like, arguments.weight, arguments.top)
+    print(table.to_string(index=False, formatters={"similarity": "{:.3f}".format, "seconds": "{:.1f}".format}))
+    if arguments.csv:
+        write_atomically(arguments.csv, table.to_csv(index=False))
+    skipped = folder.skipped.to_dict("records")
+    if arguments.json:
+        found = {"found": table.to_dict("records"), "sounds": len(folder.sounds), "skipped": skipped}
+        write_atomically(arguments.json, json.dumps(found, indent=1))
+    heard = f", {folder.longer} of them by their first {model.clip_seconds:g} s" if folder.longer else ""
+    print(
+        f"{len(folder.sounds)} sounds{heard}; {folder.embedded} embedded now, {len(skipped)} skipped", file=sys.stderr
+    )
+    for file in skipped[:SHOWN]:
+        print(f"  skipped {file['file']}: {file['reason']}", file=sys.stderr)
+    if len(skipped) > SHOWN:
+        print(f"  and {len(skipped) - SHOWN} more; --json FILE names all", file=sys.stderr)
+    return 0
+
+
+def _accept(arguments: argparse.Namespace) -> int:
+    from corrlib.sharing.missing import accepted_relevance
+
+    queries = accepted_relevance(arguments.reviewed, arguments.to)
+    print(f"{queries} reviewed queries are in {arguments.to}; give it to a run as `relevance`")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m corrlib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    export = commands.add_parser("export", help="a finished run's model as a folder")
+    export.add_argument("run", help="study/run")
+    export.add_argument("to", help="the folder to write")
+    export.add_argument("--licence", default="", help="short name on the model card, such as mit")
+    export.add_argument("--push", metavar="OWNER/NAME", help="upload it to the hub, private, with HF_TOKEN")
+    export.add_argument("--public", action="store_true", help="with --push: for everybody")
+    export.set_defaults(command=_export)
+
+    estimates = commands.add_parser("correspondences", help="an ensemble's estimate as parquet")
+    estimates.add_argument("study")
+    estimates.add_argument("to", help="the folder to write")
+    estimates.add_argument("-k", type=int, default=50, help="clips a caption, and captions a clip (50)")
+    estimates.add_argument("--split", default="development", choices=("development", "validation", "evaluation"))
+    estimates.add_argument("--seed", type=int, help="the study's first, if not given")
+    estimates.add_argument("--members", nargs="+", default=(), help="stage-1 runs, instead of the students' teachers")
+    estimates.add_argument("--temperature", type=float, help="instead of the students'")
+    estimates.add_argument("--licence", default="other", help="short name on the data card")
+    estimates.set_defaults(command=_correspondences)
+
+    search = commands.add_parser("search", help="search a folder of sounds")
+    search.add_argument("model", help="study/run, an exported folder, or a name on the hub")
+    search.add_argument("folder", help="of sounds, with all below; embedded once, then only what is new")
+    search.add_argument("caption", nargs="?", default="", help="what is to be heard")
+    search.add_argument("--like", metavar="FILE", help="a sound that others should be like")
+    search.add_argument("--weight", type=float, default=0.5, help="of the caption, where --like is given, too (0.5)")
+    search.add_argument("--top", type=int, default=20, help="how many sounds (20)")
+    search.add_argument("--csv", metavar="FILE", help="write the table there, too")
+    search.add_argument("--json", metavar="FILE", help="write the table and all that was skipped there, too")
+    search.add_argument("--device", help="cpu, cuda, ... (a GPU where there is one)")
+    search.set_defaults(command=_search)
+
+    accept = commands.add_parser("accept", help="reviewed annotations as relevance")
+    accept.add_argument("reviewed", help="missing_annotations.csv with yes or no in its column accept")
+    accept.add_argument("to", help="the CSV to write")
+    accept.set_defaults(command=_accept)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""A model as a folder: it needs nothing else, gives the same numbers, and says what is wrong with it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import huggingface_hub
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import corrlib
+from corrlib.files import digest, digest_file
+from corrlib.sharing import exported
+from tests.sharing.conftest import STUDENT, STUDY, TEACHERS
+
+CAPTIONS = ["a dog barks", "rain falls on a tent while a bell rings"]
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    return exported.export(STUDY, STUDENT, tmp_path / "model")
+
+
+def seal(folder, content):
+    """Write config.json as if it had been exported so, with the digests of the files that are there."""
+    files = {name: digest_file(folder / name) for name in content["files"]}
+    content = {name: value for name, value in {**content, "files": files}.items() if name != "digest"}
+    (folder / "config.json").write_text(json.dumps({**content, "digest": digest(content)}))
+
+
+@pytest.mark.parametrize("run", [STUDENT, TEACHERS[1]])
+def test_without_runs_it_gives_the_same_similarities_bit_for_bit(finished, sounds, tmp_path, run):
+    exported.export(STUDY, run, tmp_path / "model")
+    own = corrlib.load_model(f"runs/{STUDY}/{run}", "cpu")
+    paths = [str(path) for path in sorted(sounds.rglob("*.*"))]
+    code = (
+        "import sys, json, torch, corrlib; torch.set_num_threads(1); m = corrlib.load_model(sys.argv[1], 'cpu');"
+        "torch.save([m.similarity(json.loads(sys.argv[2]), json.loads(sys.argv[3])), m.fingerprint], sys.argv[4])"
+    )
+    words = [str(tmp_path / "model"), json.dumps(paths), json.dumps(CAPTIONS), str(tmp_path / "found.pt")]
+    environment = {**os.environ, "CORRLIB_RUNS": str(tmp_path / "none"), "CORRLIB_DATA": str(tmp_path / "none")}
+    subprocess.run([sys.executable, "-c", code, *words], env=environment, check=True)
+    similarity, fingerprint = torch.load(tmp_path / "found.pt")
+    assert torch.equal(similarity, own.similarity(paths, CAPTIONS)) and similarity.shape == (len(paths), 2)
+    assert fingerprint == own.fingerprint
+
+
+def test_what_it_holds(folder):
+    assert {path.name for path in folder.iterdir()} == {"README.md", "config.json", "model.safetensors", "text"}
+    config = json.loads((folder / "config.json").read_text())
+    assert config["model"]["backbone"] == "atst_tiny" and config["model"]["backbone_arguments"]["width"] == 80
+    assert config["provenance"]["run"] == STUDENT and config["provenance"]["parameters"]["teachers"] == TEACHERS
+    # where things lie on this machine is nobody's business
+    assert config["provenance"]["parameters"]["data"] == "DATA" and '"data": "DATA"' in config["provenance"]["repeat"]
+    for path in folder.rglob("*.*"):
+        if path.suffix in (".json", ".md"):
+            assert (
+                str(folder.parent.parent) not in path.read_text() and os.environ["CORRLIB_RUNS"] not in path.read_text()
+            )
+
+
+def test_the_card_is_of_the_hubs_kind_and_has_the_runs_numbers(folder, finished):
+    card = huggingface_hub.ModelCard.load(folder / "README.md")
+    metrics = json.loads((finished / STUDY / STUDENT / "metrics.json").read_text())
+    found = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    for kind in ("annotated", "true"):
+        for measure in ("mAP@10", "R@1", "nDCG@10"):
+            assert found[f"{kind} {measure}"] == pytest.approx(metrics[kind][measure], abs=1e-4)
+            assert f"| {kind} | {measure} | {100 * metrics[kind][measure]:.1f} | [" in card.text
+    assert card.data.library_name == "corrlib" and card.data.license == "other"  # no data run says how it was composed
+    for section in ("Use", "Data", "Recipe", "Metrics", "Limitations", "Licence", "Repeat"):
+        assert f"\n## {section}\n" in card.text
+    assert "papermill notebooks/06_stage2.ipynb" in card.text and "None" not in card.text
+
+
+def test_a_licence_is_taken_as_it_is_given(finished, tmp_path):
+    exported.export(STUDY, STUDENT, tmp_path / "model", licence="cc-by-4.0")
+    assert huggingface_hub.ModelCard.load(tmp_path / "model" / "README.md").data.license == "cc-by-4.0"
+
+
+def test_the_card_may_be_edited_and_the_rest_may_not(folder):
+    (folder / "README.md").write_text("mine")
+    corrlib.load_model(folder)
+    for name in ("model.safetensors", "text/tokenizer.json", "text/config.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:-3] + b"\0\0\0")
+        with pytest.raises(ValueError, match=f"{name} is damaged"):
+            corrlib.load_model(folder)
+        (folder / name).unlink()
+        with pytest.raises(ValueError, match=f"{name} is missing"):
+            corrlib.load_model(folder)
+        (folder / name).write_bytes(content)
+    corrlib.load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda c: "{", "config.json is damaged"),
+        (lambda c: json.dumps([c]), "is not of a model that corrlib exported"),
+        (lambda c: json.dumps({**c, "format": 99}), "has format 99"),
+        (lambda c: json.dumps({**c, "extra": 1}), "extra"),
+        (lambda c: json.dumps({k: v for k, v in c.items() if k != "files"}), "files"),
+        (lambda c: json.dumps({**c, "model": {**c["model"], "clip_seconds": 5.0}}), "was changed"),
+    ],
+)
+def test_a_config_that_is_none_is_named(folder, change, message):
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(change(content))
+    with pytest.raises(ValueError, match=message):
+        corrlib.load_model(folder)
+
+
+def test_keys_are_neither_missing_nor_unknown(folder):
+    content, state = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+    first = next(iter(state))
+    for wrong, message in (
+        ({k: v for k, v in state.items() if k != first}, rf"{first} \(missing\)"),
+        ({**state, "more": torch.zeros(1)}, r"more \(unknown\)"),
+        ({**state, first: torch.zeros(3, 3, 3)}, rf"{first} \(3, 3, 3\) instead of"),
+    ):
+        save_file(wrong, folder / "model.safetensors")
+        seal(folder, content)
+        with pytest.raises(ValueError, match=message):
+            corrlib.load_model(folder)
+
+
+def test_another_code_is_noticed(folder):
+    content = json.loads((folder / "config.json").read_text())
+    other = {**content["model"], "front_end": {**content["model"]["front_end"], "hop": 321}}
+    seal(folder, {**content, "model": other})
+    with pytest.raises(ValueError, match="another front end .hop was 321, is 320 here"):
+        corrlib.load_model(folder)
+    arguments = {**content["model"]["backbone_arguments"], "wings": 2}
+    seal(folder, {**content, "model": {**content["model"], "backbone_arguments": arguments}})
+    with pytest.raises(ValueError, match="wings"):
+        corrlib.load_model(folder)
+
+
+def test_it_replaces_a_model_and_nothing_else(folder, tmp_path):
+    exported.export(STUDY, TEACHERS[1], folder)
+    assert corrlib.load_model(folder).provenance["run"] == TEACHERS[1]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("years")
+    with pytest.raises(FileExistsError, match="something else"):
+        exported.export(STUDY, STUDENT, tmp_path / "other")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        exported.export(STUDY, "no-such-run", tmp_path / "new")
+
+
+def test_a_name_on_the_hub_is_fetched(folder, tmp_path, monkeypatch):
+    asked = {}
+
+    def fetch(name, allow_patterns):
+        asked.update(name=name, patterns=allow_patterns)
+        return str(shutil.copytree(folder, tmp_path / "cache"))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    model = corrlib.load_model("somebody/a-model")
+    assert model.name == asked["name"] == "somebody/a-model" and "model.safetensors" in asked["patterns"]
+
+
+def test_it_is_pushed_with_a_token_only(folder, monkeypatch):
+    calls = []
+
+    class Api:
+        def __init__(self, token):
+            calls.append(("token", token))
+
+        def create_repo(self, name, private, exist_ok):
+            calls.append(("create", name, private))
+
+        def upload_folder(self, repo_id, folder_path, commit_message):
+            calls.append(("upload", repo_id, folder_path))
+            return "there"
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    with pytest.raises(ValueError, match="HF_TOKEN"):
+        exported.push(folder, "me/model", "")
+    assert not calls
+    assert exported.push(folder, "me/model", "secret") == "there"
+    assert calls == [("token", "secret"), ("create", "me/model", True), ("upload", "me/model", folder)]
+    (folder / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match="damaged"):
+        exported.push(folder, "me/model", "secret")
+    assert len(calls) == 3
