@@ -29,7 +29,7 @@ class AtstFrame(Backbone):
     warp: the narrowest share of the mel axis that frequency warping keeps in training (published: 0.6; 1: none).
     """
 
-    published_file = "atstframe_base_as2M.ckpt"
+    published_file = "atstframe_base.ckpt"
     published_at = "Audio-WestlakeU/audiossl"
 
     def __init__(

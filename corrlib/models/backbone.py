@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from corrlib.models.gradient_cache import frozen_statistics
+from corrlib.models.published import read_checkpoint
 
 
 class Backbone(nn.Module):
@@ -67,7 +69,7 @@ class Backbone(nn.Module):
         """Load a published checkpoint (path or state dict) strictly; ValueError names the first keys that differ.
 
         Plain layouts, one nested under `model`, and Lightning's `state_dict` are understood. Files are read by
-        safetensors or `torch.load(weights_only=True)`: a pickled object is refused, never run.
+        safetensors or `corrlib.models.published`: what a pickle names beside tensors is left out, and never run.
         """
         state: dict = source if isinstance(source, dict) else self._read(Path(source))
         for wrapper in ("state_dict", "model"):
@@ -76,9 +78,9 @@ class Backbone(nn.Module):
         wrong = [f"{key} (missing)" for key in own if key not in state]
         wrong += [f"{key} (unknown)" for key in state if key not in own]
         wrong += [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+            f"{key} {shape} instead of {tuple(own[key].shape)}"
             for key in own
-            if key in state and tuple(state[key].shape) != tuple(own[key].shape)
+            if key in state and (shape := tuple(getattr(state[key], "shape", ()))) != tuple(own[key].shape)
         ]
         if wrong:
             label = "the state dict" if isinstance(source, dict) else source
@@ -97,8 +99,8 @@ class Backbone(nn.Module):
         try:
             if path.suffix == ".safetensors":
                 return load_file(path)
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
+            return read_checkpoint(path)
+        except SafetensorError as error:
             raise ValueError(
                 f"{path} is not a checkpoint that can be read safely ({str(error).splitlines()[0][:100]}); "
                 "use the published file"
