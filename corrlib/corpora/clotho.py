@@ -4,6 +4,7 @@ Drossos, Lipping and Virtanen, ICASSP 2020: development 3,839, validation 1,045,
 five captions each; `clotho_metadata_<split>.csv` (Latin-1 in some releases) gives FreeSound id, keywords, licence.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def list_clotho(folder: Path, split: str, audio: bool = True, name: str = "cloth
     caption_table = read_csv(csv, ["file_name", *(f"caption_{i}" for i in range(1, 6))])
     names = caption_table["file_name"]
     refuse(csv, names[names.duplicated()], "lists the file '{}' more than once")
-    columns = [c for c in caption_table.columns if c.startswith("caption_")]
+    columns = [c for c in caption_table.columns if re.fullmatch(r"caption_\d+", c)]
     captions = caption_table.melt("file_name", columns, value_name="text", ignore_index=False).sort_index(kind="stable")
     captions = captions.rename(columns={"file_name": "key"})[["key", "text"]].reset_index(drop=True)
     refuse_empty_captions(csv, captions["key"], captions["text"])

@@ -96,13 +96,13 @@ def test_own_data_in_one_table_with_parts_of_files(tmp_path):
             ["development", "long.wav", "0", "1", "first"],
             ["development", "long.wav", "1", "1.5", "second"],
             ["development", "long.wav", "1", "1.5", "second again"],
-            ["evaluation", "long.wav", "", "", "all"],
+            ["evaluation", "long.wav", "2.5", "", "the end"],
         ],
     )
     corpus = load_corpus("folder", tmp_path, "development")
     check(corpus, 2, 3)
     assert corpus.clips["duration_seconds"].tolist() == [1, 1.5]
-    assert load_corpus("folder", tmp_path, "evaluation").clips["duration_seconds"].tolist() == [3]
+    assert load_corpus("folder", tmp_path, "evaluation").clips["duration_seconds"].tolist() == [0.5]
 
 
 def test_merged_corpora_train_on_all_and_are_judged_on_the_first(tmp_path):
@@ -265,7 +265,7 @@ BAD_CLOTHO = {
         "has no column 'caption_3', only file_name",
     ),
     "other separator": (
-        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace(",", ";")),
+        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace(",", "|")),
         "has no column 'file_name'",
     ),
     "too many fields": (
