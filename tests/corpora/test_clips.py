@@ -1,6 +1,7 @@
 """Corpora in their published layouts, with the oddities that are out there, and everything that can be wrong with them."""
 
 import json
+import shutil
 import sys
 import unicodedata
 
@@ -251,7 +252,7 @@ BAD_CLOTHO = {
         lambda f: (f / "clotho_captions_development.csv").unlink(),
         "clotho_captions_development.csv does not exist",
     ),
-    "no audio folder": (lambda f: (f / "development").rename(f / "dev"), "audio folder .*development does not exist"),
+    "no audio folder": (lambda f: shutil.rmtree(f / "development"), "audio folder .*development does not exist"),
     "empty table": (
         lambda f: (f / "clotho_captions_development.csv").write_text(""),
         "is empty; restore the published file",
@@ -315,7 +316,7 @@ BAD_CLOTHO = {
 }
 BAD_AUDIOCAPS = {
     "no table": (lambda f: (f / "train.csv").unlink(), "captions table .*train.csv does not exist"),
-    "no audio": (lambda f: (f / "audio").rename(f / "other"), "audio folder .*audio/train does not exist"),
+    "no audio": (lambda f: shutil.rmtree(f / "audio"), "audio folder .*audio/train does not exist"),
     "wrong column": (
         lambda f: rewrite(f / "train.csv", lambda t: t.replace("youtube_id", "id")),
         "has no column 'youtube_id'",
@@ -335,7 +336,7 @@ BAD_WAVCAPS = {
         lambda f: (f / "json_files" / "SoundBible" / "sb_final.json").unlink(),
         "WavCaps' sb_final.json is missing",
     ),
-    "no audio": (lambda f: (f / "SoundBible_flac").rename(f / "x"), "audio folder of SoundBible is missing"),
+    "no audio": (lambda f: shutil.rmtree(f / "SoundBible_flac"), "audio folder of SoundBible is missing"),
     "not json": (
         lambda f: truncate(f / "json_files" / "SoundBible" / "sb_final.json"),
         "is not valid JSON .*download it again",
