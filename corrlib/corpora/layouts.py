@@ -91,8 +91,8 @@ class Tree:
     def audio(self, what: str, own: Iterable[str], others: Iterable[str] = ()) -> "Audio":
         """The audio files of a split: first of the folders that are its own, then of those that are nobody's.
 
-        own: words that a folder's name, or of one above it, is, or begins or ends with beside a `_`, where it is the split's own; others:
-        the same, of other splits. what: as it is called in the message where there is no audio at all.
+        own: words of the split; a folder is its own where its name, or that of one above it, is such a word, alone or
+        before or behind a `_`. others: words of other splits. what: as it is called where there is no audio at all.
         """
         mine, nobodys = [], []
         for below, files in self.files.items():
