@@ -53,7 +53,8 @@ class Tree:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
-        self.files: dict[str, dict[str, bool]] = {}  # folder below: {name: whether it is a link}
+        self.files: dict[str, list[str]] = {}  # folder below: its files, but for audio
+        self.sounds: list[str] = []  # folders that hold audio
         self._scan("", set())
 
     def _scan(self, below: str, seen: set[tuple[int, int]]) -> None:
@@ -62,14 +63,18 @@ class Tree:
         if (state.st_dev, state.st_ino) in seen:  # a link to a folder above
             return
         seen.add((state.st_dev, state.st_ino))
-        names, folders = {}, []
-        with os.scandir(path) as entries:  # no question to the disk for each of 400,000 files
+        names, folders, sound = [], [], False
+        with os.scandir(path) as entries:  # no question to the disk for each of 400,000 files, and no name of them kept
             for entry in entries:
-                if entry.is_dir():
+                if entry.name.lower().endswith(AUDIO_SUFFIXES):
+                    sound = True
+                elif entry.is_dir():
                     folders.append(entry.name)
                 elif entry.is_file():
-                    names[entry.name] = entry.is_symlink()
+                    names.append(entry.name)
         self.files[below] = names
+        if sound:
+            self.sounds.append(below)
         for name in sorted(folders):
             if not name.startswith(".") and name != "cache":
                 self._scan(f"{below}/{name}" if below else name, seen)
@@ -88,19 +93,18 @@ class Tree:
             )
         return self.folder / found[0] if found else None
 
+    def has_audio(self, words: Iterable[str] = ()) -> bool:
+        """Whether there is any audio file, or one in a folder that is the own one of `words` (see `audio`)."""
+        return any(not words or _named(below, words) for below in self.sounds)
+
     def audio(self, what: str, own: Iterable[str], others: Iterable[str] = ()) -> "Audio":
         """The audio files of a split: first of the folders that are its own, then of those that are nobody's.
 
         own: words of the split; a folder is its own where its name, or that of one above it, is such a word, alone or
         before or behind a `_`. others: words of other splits. what: as it is called where there is no audio at all.
         """
-        mine, nobodys = [], []
-        for below, files in self.files.items():
-            if any(name.lower().endswith(AUDIO_SUFFIXES) for name in files):
-                if _named(below, own):
-                    mine.append(below)
-                elif not _named(below, others):
-                    nobodys.append(below)
+        mine = [below for below in self.sounds if _named(below, own)]
+        nobodys = [below for below in self.sounds if below not in mine and not _named(below, others)]
         if not mine and not nobodys:
             raise FileNotFoundError(f"{what} does not exist; put the audio there, or its archives unpacked")
         return Audio(Files(self, mine), Files(self, nobodys))
@@ -117,16 +121,18 @@ class Files:
     """The audio files of some folders (not their subfolders), found by the names that tables give them."""
 
     def __init__(self, tree: Tree, folders: Collection[str]) -> None:
-        self.tree, self.folders = tree, folders
+        self.tree = tree
         self.places: dict[str, str] = {}  # name: folder
         self.twice: dict[str, str] = {}  # name: another folder with a file of that name
+        self.links: set[str] = set()
         for folder in folders:
-            for name in tree.files[folder]:
-                if name.lower().endswith(AUDIO_SUFFIXES):
-                    if name in self.places:
-                        self.twice[name] = folder
-                    else:
-                        self.places[name] = folder
+            with os.scandir(os.path.join(tree.folder, folder)) as entries:
+                for entry in entries:
+                    if entry.name.lower().endswith(AUDIO_SUFFIXES) and entry.is_file():
+                        if entry.is_symlink():
+                            self.links.add(entry.name)
+                        if self.places.setdefault(entry.name, folder) != folder:
+                            self.twice[entry.name] = folder
 
     @cached_property
     def by_stem(self) -> dict[str, str]:
@@ -206,9 +212,8 @@ class Files:
                 f"{self.tree.folder} holds two files for '{shown(name)}': {self._below(name)} and "
                 f"{self.twice[name]}/{name}; keep one of them"
             )
-        folder = self.places[name]
         path = f"{self.tree.folder}/{self._below(name)}"
-        if self.tree.files[folder][name] and not Path(path).resolve().is_relative_to(Path(path).parent.resolve()):
+        if name in self.links and not Path(path).resolve().is_relative_to(Path(path).parent.resolve()):
             raise ValueError(f"{path} is a link to a file outside its folder; put the file itself there")
         return path
 
