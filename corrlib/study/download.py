@@ -235,7 +235,7 @@ def need_room(folder: Path, wanted: int, what: str) -> None:
     free = shutil.disk_usage(there).free
     if free < wanted:
         raise FetchError(
-            f"{what} takes {wanted / GB:.1f} GB, and the disk of {folder} has {free / GB:.1f} GB left; free some space, "
+            f"{what} takes {wanted / GB:.1f} GB, and the disk of {folder} has {free / GB:.1f} GB left; free space, "
             "or name another folder by DATA=..., and run the same command again"
         )
 

@@ -380,7 +380,7 @@ def test_a_disk_with_too_little_room_is_told_before_anything_comes(clotho, monke
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 1000))
     assert fetch.main(["--corpus", "clotho", "--data", str(tmp_path / "x")]) == 2
     error = capsys.readouterr().err
-    assert "(9 files) takes 0.0 GB" in error and "free some space, or name another folder by DATA=" in error
+    assert "(9 files) takes 0.0 GB" in error and "free space, or name another folder by DATA=" in error
     assert clotho.asked == [] and not (tmp_path / "x").exists()
 
 
