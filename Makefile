@@ -11,7 +11,7 @@ ifneq ($(value CONDA_DEFAULT_ENV),base)
 ENVIRONMENT := $(value CONDA_PREFIX)
 endif
 endif
-GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS RUN TO K PUSH PYTHON_FOR_VENV
+GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS CORPUS RUN TO K PUSH PYTHON_FOR_VENV
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 # a study file may ask whether DATA is there at all: what is empty is not handed on
 $(foreach name,$(GIVEN),$(if $(value $(name)),$(eval export $(name)),$(eval unexport $(name))))
@@ -28,6 +28,10 @@ help: ## print this
 reproduce: ## run a study, from nothing to its tables and figures [STUDY= ONLY= CORES= PROFILE= DATA= SOUNDS=]
 	@sh .ci/setup.sh $(if $(value PROFILE),cluster)
 	set -f; $(PYTHON) -m corrlib.study.reproduce --cores "$$CORES" $${PROFILE:+--profile "$$PROFILE"} $${ONLY:+--only} $$ONLY -- "$$STUDY"
+
+data: ## fetch the corpora and weights that a study names [STUDY= or CORPUS=, DATA=]
+	@sh .ci/setup.sh
+	$(PYTHON) -m corrlib.study.fetch $${CORPUS:+--corpus "$$CORPUS"} $${DATA:+--data "$$DATA"} -- "$$STUDY"
 
 publish: ## copy a finished study's tables and figures into figures/ and render the pages [STUDY= REPLACE=1]
 	@sh .ci/setup.sh
@@ -77,4 +81,4 @@ benchmark: ## time every part of the work beside what one would pick instead, in
 	$(PYTHON) -m papermill notebooks/90_benchmark.ipynb runs/benchmark.ipynb --cwd .
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce publish pages verify export correspondences lab test test-full fuzz benchmark
+.PHONY: help reproduce data publish pages verify export correspondences lab test test-full fuzz benchmark

@@ -10,7 +10,7 @@ import pandas as pd
 import soundfile
 
 from corrlib.corpora import audiocaps, clotho, wavcaps
-from corrlib.corpora.corpus import Corpus
+from corrlib.corpora.corpus import COPY, Corpus
 from corrlib.files import NotWritten, replacing
 
 PROBLEMS = ("missing", "unreadable", "zero-length", "duplicated")
@@ -45,7 +45,7 @@ def audit(corpus: Corpus, tolerance: float = 0.0, cache: str | Path | None = Non
     problem = problem.mask(again, "duplicated")
     excluded = clips.assign(reason=problem)[problem != ""][["clip_id", "path", "reason"]]
     summary = _summary(corpus, clips, problem, probed)
-    _tolerate(clips, excluded, tolerance)
+    _tolerate(clips, excluded, corpus.excluded, tolerance)
     return Corpus(clips, corpus.captions, corpus.metadata, corpus.excluded).without(excluded), summary
 
 
@@ -72,18 +72,26 @@ def _summary(corpus: Corpus, clips: pd.DataFrame, problem: pd.Series, probed: pd
     return pd.DataFrame(rows)
 
 
-def _tolerate(clips: pd.DataFrame, excluded: pd.DataFrame, tolerance: float) -> None:
-    """AuditError for the first corpus that lacks too many of its clips."""
-    names = clips.set_index("clip_id")["corpus"]
-    for name, lost in excluded.groupby(names.reindex(excluded["clip_id"]).to_numpy(), sort=False):
-        total = int((clips["corpus"] == name).sum())
-        if len(lost) > tolerance * total:
-            first, kinds = lost.iloc[0], Counter(lost["reason"])
+def _tolerate(clips: pd.DataFrame, excluded: pd.DataFrame, before: pd.DataFrame, tolerance: float) -> None:
+    """AuditError for the first corpus that lacks too many of its clips.
+
+    before: what was left out when the corpus was listed, of which copies of held-out sounds count here.
+    """
+    copies = before[before["reason"].str.startswith(COPY)] if len(before) else before
+    lost = pd.concat([excluded, copies], ignore_index=True)
+    names = lost["clip_id"].str.split("/").str[0]
+    for name, part in lost.groupby(names, sort=False):
+        total = int((clips["corpus"] == name).sum()) + int((names[len(excluded) :] == name).sum())
+        if len(part) > tolerance * total:
+            first = part.iloc[0]
+            kinds = Counter(part["reason"].where(~part["reason"].str.startswith(COPY), "also in another split"))
             what = first["path"] or first["clip_id"]
+            if str(first["reason"]).startswith(COPY):
+                what = f"{what} is {first['reason']}"
             raise AuditError(
-                f"{len(lost)} of {total} clips of {name} cannot be used ("
+                f"{len(part)} of {total} clips of {name} cannot be used ("
                 f"{', '.join(f'{n} {kind}' for kind, n in kinds.items())}; first: {what}); restore them, or "
-                f"raise tolerance ({tolerance:g}) to at least {np.ceil(1000 * len(lost) / total) / 1000:g}"
+                f"raise tolerance ({tolerance:g}) to at least {np.ceil(1000 * len(part) / total) / 1000:g}"
             )
 
 

@@ -11,6 +11,7 @@ from corrlib.files import digest, digest_files, memory_of
 
 CLIP_COLUMNS = ["clip_id", "path", "start_seconds", "duration_seconds", "corpus", "split"]
 CAPTION_COLUMNS = ["caption_id", "clip_id", "text"]
+COPY = "a copy of a sound of "  # with which the reason begins for a clip that another split holds, by content
 
 
 class ClipFile(NamedTuple):
@@ -25,9 +26,9 @@ class ClipFile(NamedTuple):
 class Corpus:
     """clips: clip_id, path, start_seconds, duration_seconds, corpus, split; captions: caption_id, clip_id, text.
 
-    `path` is "" for a clip that the tables name but the folder lacks; a loaded corpus has none of these. metadata:
-    what a corpus says of its clips beside, by clip_id (may be empty). excluded: clip_id, path, reason of the clips
-    that the audit left out.
+    `path` is "" or leads nowhere for a clip that the tables name but the folder lacks; a loaded corpus has none of
+    these. metadata: what a corpus says of its clips beside, by clip_id (may be empty). excluded: clip_id, path, reason
+    of the clips that the audit left out.
     """
 
     clips: pd.DataFrame

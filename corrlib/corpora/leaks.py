@@ -7,6 +7,7 @@ import pandas as pd
 
 from corrlib.corpora import audiocaps, clotho
 from corrlib.corpora.corpus import Corpus
+from corrlib.corpora.layouts import Tree
 
 
 def in_evaluation(listed: Corpus, folders: Mapping[str, Path]) -> pd.DataFrame:
@@ -34,10 +35,10 @@ def in_evaluation(listed: Corpus, folders: Mapping[str, Path]) -> pd.DataFrame:
 
 def clotho_ids(folder: Path) -> set[str]:
     """FreeSound ids of all ClothoV2 splits; FileNotFoundError where the metadata that tells them is missing."""
-    held = set()
+    held, tree = set(), Tree(folder)
     for split in clotho.SPLITS:
         path = folder / f"clotho_metadata_{split}.csv"
-        metadata = clotho.read_metadata(path)
+        metadata = clotho.read_metadata(tree, split)
         if metadata is None or "freesound_id" not in metadata:
             raise FileNotFoundError(
                 f"{path} is missing or has no sound_id, so WavCaps clips that are in ClothoV2 cannot be "

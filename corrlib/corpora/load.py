@@ -7,6 +7,7 @@ from pathlib import Path
 from corrlib.corpora import audiocaps, clotho, folder, leaks, wavcaps
 from corrlib.corpora.auditing import audit
 from corrlib.corpora.corpus import Corpus, merge
+from corrlib.corpora.layouts import corpus_folder
 
 CORPORA: dict[str, tuple[Callable[[Path, str, bool], Corpus], tuple[str, ...]]] = {  # name: how to list it, splits
     "clotho": (clotho.list_clotho, clotho.SPLITS),
@@ -62,9 +63,12 @@ def splits_of(name: str) -> tuple[str, ...]:
 
 
 def folder_of(folder: str | Path, name: str, merged: bool = False) -> Path:
-    """`folder`/name if it exists, else `folder` (of merged corpora always the former)."""
-    below = Path(folder) / name
-    return below if merged or below.is_dir() else Path(folder)
+    """The folder of corpus `name` below `folder` if there is one, else `folder` (of merged corpora always the former).
+
+    It is called `name`, or as other tools call it; see `layouts.corpus_folder`.
+    """
+    below = corpus_folder(folder, name)
+    return below or (Path(folder) / name if merged else Path(folder))
 
 
 def _nearest(word: str, known: Collection[str]) -> str:

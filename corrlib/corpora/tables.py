@@ -1,16 +1,13 @@
-"""Tables and files of a corpus as they are out there: encodings, odd names, nothing outside the folder."""
+"""Tables of a corpus as people write them: encodings, separators, and what is wrong named by its line."""
 
-import html
-import os
-import unicodedata
+import codecs
+import csv
+import io
+import re
 from collections.abc import Collection, Iterator
-from functools import cached_property
 from pathlib import Path
-from urllib.parse import unquote
 
 import pandas as pd
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".opus", ".m4a")
 
 
 def need(path: str | Path, what: str, mend: str) -> Path:
@@ -21,27 +18,104 @@ def need(path: str | Path, what: str, mend: str) -> Path:
 
 
 def read_csv(path: str | Path, columns: Collection[str]) -> pd.DataFrame:
-    """A CSV as text, UTF-8 or else Latin-1, with at least `columns`; ValueError names file, line or column."""
+    """A table as text with at least `columns`; ValueError names file, line or column.
+
+    Read as people write them: UTF-8 (else UTF-16, as spreadsheets save, or Latin-1), commas, semicolons or tabs between
+    fields, blanks after them. What was recognised beside plain CSV is printed, once.
+    """
     need(path, "table", "put the corpus there or set `data` to its folder")
     if not Path(path).stat().st_size:
         raise ValueError(f"{path} is empty; restore the published file")
+    text, encoding = _text(Path(path).read_bytes())
+    separator, blanks = _dialect(text, columns)
+    header, *rows = _rows(path, text, separator, blanks)
+    names = [name.strip() for name in header]
+    twice = {name for name in names if name and names.count(name) > 1}
+    if twice:
+        raise ValueError(f"{path} has two columns '{shown(min(twice))}'; remove one or rename it")
+    table = pd.DataFrame(rows, columns=pd.Index(range(len(names))), dtype=str)
+    kept = [place for place, name in enumerate(names) if name or (table[place] != "").any()]  # not a sheet's empty ones
+    table = table[kept].set_axis([names[place] for place in kept], axis=1)
+    for column in columns:
+        if column not in table:
+            raise ValueError(
+                f"{path} has no column '{column}', only {shown(', '.join(table.columns))}; rename the column"
+            )
+    if table.empty:
+        raise ValueError(f"{path} lists no clips; restore the published file")
+    kind = [encoding] if encoding else []
+    kind += [f"{SEPARATORS[separator]} between fields"] if separator != "," else []
+    kind += ["blanks after them"] if blanks else []
+    if kind:
+        tell(f"{path}: read with {', '.join(kind)}")
+    return table
+
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def _text(content: bytes) -> tuple[str, str]:
+    """(what a table says, its encoding in words where it is none that is expected)."""
+    wide = content[:200]
+    if content.startswith(MARKS):
+        return content.decode("utf-16", errors="replace"), "UTF-16"
+    if len(wide) > 3 and not wide[1::2].strip(b"\0"):  # without a mark: every other byte of Latin letters is empty
+        return content.decode("utf-16-le", errors="replace"), "UTF-16"
+    if len(wide) > 3 and not wide[::2].strip(b"\0"):
+        return content.decode("utf-16-be", errors="replace"), "UTF-16"
+    try:
+        return content.decode("utf-8-sig"), ""
+    except UnicodeDecodeError:
+        return content.decode("latin-1"), ""
+
+
+def _dialect(text: str, columns: Collection[str]) -> tuple[str, bool]:
+    """(what separates fields, whether blanks follow it), of the separators the one that shows the wanted columns."""
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    fields = {mark: [field.strip().strip('"') for field in line.split(mark)] for mark in SEPARATORS}
+    separator = max(SEPARATORS, key=lambda mark: sum(column in fields[mark] for column in columns))
+    return separator, re.search(rf"{separator} +[^ ]", line) is not None
+
+
+def _rows(path: str | Path, text: str, separator: str, blanks: bool) -> list[list[str]]:
+    """Header and rows of a table, all of the header's length; ValueError names the line that is not."""
+
+    def parse(strict: bool) -> Iterator[tuple[int, list[str]]]:
+        lines = io.StringIO(text, newline="")
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=blanks, strict=strict)
+        return ((reader.line_num, row) for row in reader if row and (len(row) > 1 or row[0].strip()))
+
     try:
         try:
-            rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="latin-1")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(
-            f"{path} is not a well-formed CSV ({shown(str(error).strip().splitlines()[-1])}); mend that line"
-        ) from None
-    for column in columns:
-        if column not in rows:
-            raise ValueError(
-                f"{path} has no column '{column}', only {shown(', '.join(rows.columns))}; rename the column"
-            )
-    if rows.empty:
-        raise ValueError(f"{path} lists no clips; restore the published file")
+            numbered = list(parse(strict=True))
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise ValueError("a quote is opened and never closed") from None
+            numbered = list(parse(strict=False))
+        if not numbered:
+            raise ValueError("it has no line that holds anything")
+        width, rows = len(numbered[0][1]), []
+        for number, row in numbered:
+            if any(row[width:]):
+                raise ValueError(
+                    f"line {number} has {len(row)} fields, its header {width}: a text that holds "
+                    f"{SEPARATORS[separator]} must stand in quotes"
+                )
+            rows.append(row[:width] + [""] * (width - len(row)))
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{path} is not a well-formed CSV ({error}); mend that line") from None
     return rows
+
+
+_told: set[str] = set()
+
+
+def tell(line: str) -> None:
+    """Print a line about what was recognised or found, once a process."""
+    if line not in _told:
+        _told.add(line)
+        print(line, flush=True)
 
 
 def shown(name: object) -> str:
@@ -58,107 +132,5 @@ def refuse(path: str | Path, culprits: pd.Series, sentence: str) -> None:
 
 
 def refuse_empty_captions(path: str | Path, keys: pd.Series, texts: pd.Series) -> None:
-    """ValueError about the first clip (by `keys`) that has a caption of nothing but blanks."""
-    refuse(path, keys[texts.str.strip() == ""], "has an empty caption of '{}'")
-
-
-def plain(name: str) -> str:
-    """What is left of a file name when HTML entities, case, Unicode composition and trailing dots are set aside."""
-    name = unicodedata.normalize("NFC", html.unescape(name)).casefold().strip()
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem.rstrip('. ')}.{suffix}" if dot and "." + suffix in AUDIO_SUFFIXES else name.rstrip(". ")
-
-
-class Folder:
-    """The audio files of one folder (not its subfolders), found by the names that tables give them."""
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = need(folder, "audio folder", "put the corpus there or set `data` to its folder")
-        with os.scandir(self.folder) as entries:  # no question to the disk for each of 400,000 files
-            self.names = {entry.name: entry.is_symlink() for entry in entries if entry.is_file()}  # whether a link
-        self._text = str(self.folder)
-
-    @cached_property
-    def by_stem(self) -> dict[str, str]:
-        """{name without suffix: name of the audio file}, "" where several share it."""
-        names: dict[str, str] = {}
-        for name in self._audio():
-            stem = name[: name.rindex(".")]
-            names[stem] = "" if stem in names else name
-        return names
-
-    @cached_property
-    def by_plain(self) -> dict[str, list[str]]:
-        """{plain name: names}; only needed for names that are not there as the tables write them."""
-        names: dict[str, list[str]] = {}
-        for name in sorted(self.names):
-            names.setdefault(plain(name), []).append(name)
-        return names
-
-    @cached_property
-    def by_plain_stem(self) -> dict[str, list[str]]:
-        """As `by_plain`, of audio files, without their suffix."""
-        names: dict[str, list[str]] = {}
-        for name in sorted(self._audio()):
-            names.setdefault(plain(name).rpartition(".")[0], []).append(name)
-        return names
-
-    def _audio(self) -> Iterator[str]:
-        return (name for name in self.names if name.lower().endswith(AUDIO_SUFFIXES))
-
-    def find(self, name: str) -> str:
-        """Path of the file that a table calls `name`, or "".
-
-        ValueError where the name leaves the folder or is unclear.
-        """
-        if "/" in name or "\\" in name or name in ("..", "."):
-            raise ValueError(
-                f"the tables name '{shown(name)}', which lies outside {self.folder}; a clip's name must be "
-                "a plain file name"
-            )
-        if name in self.names:
-            return self._inside(name)
-        for wanted in (plain(name), plain(unquote(name))):
-            if wanted in self.by_plain:
-                return self._inside(self._only(name, self.by_plain[wanted]))
-        return ""
-
-    def find_stem(self, *stems: str) -> str:
-        """Path of the file whose name without suffix is one of `stems`, or ""."""
-        for stem in stems:
-            if name := self.by_stem.get(stem):
-                return self._inside(name)
-            for wanted in (plain(stem), stem.casefold()):
-                if wanted in self.by_plain_stem:
-                    return self._inside(self._only(stem, self.by_plain_stem[wanted]))
-        return ""
-
-    def _only(self, name: str, files: list[str]) -> str:
-        """The one file of several that is meant; ValueError where that is unclear."""
-        exact = [file for file in files if file.rpartition(".")[0] == name]
-        if len(files) > 1 and len(exact) != 1:
-            raise ValueError(
-                f"{self.folder} holds {len(files)} files for '{shown(name)}': "
-                f"{', '.join(map(shown, files[:3]))}; keep one of them"
-            )
-        return exact[0] if len(files) > 1 else files[0]
-
-    def _inside(self, name: str) -> str:
-        if not self.names[name]:
-            return f"{self._text}/{name}"
-        path = self.folder / name
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise ValueError(f"{path} is a link to a file outside its folder; put the file itself there")
-        return str(path)
-
-
-class NoAudio:
-    """In place of a `Folder` where only the text side of a corpus is wanted."""
-
-    def find(self, name: str) -> str:
-        """No path: ""."""
-        return ""
-
-    def find_stem(self, *stems: str) -> str:
-        """No path: ""."""
-        return ""
+    """ValueError about the first clip (by `keys`) that has a caption of nothing but blanks and punctuation."""
+    refuse(path, keys[~texts.str.contains(r"\w", regex=True)], "has an empty caption of '{}'")

@@ -1,11 +1,11 @@
 """WavCaps (Mei et al., TASLP 2024): four JSON files and four folders of FLAC files, one caption a clip.
 
-json_files/<source>/*_final.json hold {"data": [{"id", "caption", "duration", ...}]}; audio is in
-<source>_flac, <source> or <source>/flac below the corpus folder, `waveforms`, `Zip_files` or `audio`.
+json_files/<source>/*_final.json hold {"data": [{"id", "caption", "duration", ...}]}. They and the audio may lie
+anywhere below the corpus folder; audio is sought first in folders named after its source, such as `FreeSound` or
+`FreeSound_flac`, however deep the archives have put it.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from corrlib.corpora.corpus import Corpus, build, merge
-from corrlib.corpora.tables import Folder, NoAudio, need, refuse, refuse_empty_captions
+from corrlib.corpora.layouts import NoAudio, Tree, report
+from corrlib.corpora.tables import refuse, refuse_empty_captions, tell
 
 SPLITS = ("development",)
 SOURCES = {
@@ -27,27 +28,25 @@ EXPECTED = {"FreeSound": 262300, "BBC_Sound_Effects": 31201, "SoundBible": 1232,
 
 def list_wavcaps(folder: Path, split: str, audio: bool = True) -> Corpus:
     """Corpus of all clips that the JSON files name; see `list_corpus`."""
-    need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
-    return merge([_source(folder, source, split, audio) for source in SOURCES])
+    tree = Tree(folder)
+    return merge([_source(tree, source, split, audio) for source in SOURCES])
 
 
-def _source(folder: Path, source: str, split: str, audio: bool) -> Corpus:
-    path = _first(
-        folder,
-        f"WavCaps' {SOURCES[source]}",
-        [f"json_files/{source}/{SOURCES[source]}", f"json_files/{SOURCES[source]}", SOURCES[source]],
-    )
+def _source(tree: Tree, source: str, split: str, audio: bool) -> Corpus:
+    path = tree.table([SOURCES[source]])
+    if path is None:
+        place = tree.folder / "json_files" / source / SOURCES[source]
+        raise FileNotFoundError(
+            f"WavCaps' {SOURCES[source]} is missing: {place} does not exist; download it there, or leave wavcaps out"
+        )
     entries = _entries(path)
     stems = [name.removesuffix(".wav") for name in entries["id"].tolist()]
     key = pd.Series([f"{source}/{stem}" for stem in stems], dtype=str)
     refuse(path, entries["id"][key.duplicated()], "lists the clip '{}' more than once")
     refuse_empty_captions(path, entries["id"], entries["caption"])
-    places = [
-        f"{root}{source}{end}"
-        for root in ("", "waveforms/", "audio/", "Zip_files/", "flac/")
-        for end in ("_flac", "", "/flac")
-    ]
-    audio_files = Folder(_first(folder, f"audio folder of {source}", places)) if audio else NoAudio()
+    others = {other.lower() for other in SOURCES if other != source}
+    what = f"audio folder of {source} is missing: {tree.folder / source}_flac"
+    audio_files = tree.audio(what, {source.lower()}, others) if audio else NoAudio()
     files = pd.DataFrame(
         {
             "key": key,
@@ -56,17 +55,10 @@ def _source(folder: Path, source: str, split: str, audio: bool) -> Corpus:
             "duration_seconds": np.nan,
         }
     )
+    if audio:
+        tell(report("wavcaps", source, tree.folder, path, files["path"]))
     metadata = pd.DataFrame({"key": key, "source": source, "id": pd.Series(stems, dtype=str)})
     return build("wavcaps", split, files, pd.DataFrame({"key": key, "text": entries["caption"]}), metadata)
-
-
-def _first(folder: Path, what: str, places: Sequence[str]) -> Path:
-    for place in places:
-        if (folder / place).exists():
-            return folder / place
-    raise FileNotFoundError(
-        f"{what} is missing: {folder / places[0]} does not exist; download it there, or leave wavcaps out"
-    )
 
 
 def _entries(path: Path) -> pd.DataFrame:

@@ -15,7 +15,8 @@ import scipy  # its parts are loaded when first used: most runs need none
 import torch
 
 from corrlib.corpora.corpus import Corpus
-from corrlib.corpora.tables import need, plain, read_csv, shown
+from corrlib.corpora.layouts import plain
+from corrlib.corpora.tables import need, read_csv, shown
 from corrlib.evaluation.checks import real_numbers
 from corrlib.evaluation.metrics import per_query
 

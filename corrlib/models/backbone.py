@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from corrlib.models.frontends import FrontEnd
 from corrlib.models.gradient_cache import frozen_statistics
+from corrlib.models.published import read_checkpoint
 
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # kinds in which weights are published
 
@@ -75,8 +77,8 @@ class Backbone(nn.Module):
         """Load a published checkpoint (path or state dict) strictly; ValueError names the first keys that differ.
 
         Plain layouts, one nested under `model`, and Lightning's `state_dict` are understood. A weight must be a finite
-        floating-point number, a counter an integer. Files are read by safetensors or `torch.load(weights_only=True)`:
-        a pickled object is refused, never run. FileNotFoundError says where the file is published.
+        floating-point number, a counter an integer. Files are read by safetensors or `corrlib.models.published`: what a
+        pickle names beside tensors is left out, and never run. FileNotFoundError says where the file is published.
         """
         state: dict[str, Any] = dict(source) if isinstance(source, Mapping) else self._read(Path(source))
         label = "the state dict" if isinstance(source, Mapping) else str(source)
@@ -106,8 +108,8 @@ class Backbone(nn.Module):
         try:
             if path.suffix == ".safetensors":
                 return load_file(path)
-            found = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
+            found = read_checkpoint(path)
+        except SafetensorError as error:
             raise ValueError(
                 f"{path} is not a checkpoint that can be read safely ({str(error).splitlines()[0][:100]}); "
                 "use the published file"

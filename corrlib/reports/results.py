@@ -331,7 +331,7 @@ def reached(table: pd.DataFrame, ceilings: Mapping[str, float]) -> pd.DataFrame:
     table: of `summarise`. Columns backbone, setting, metric, mean, ceiling, share mean, share low, share high, seeds.
     """
     rows = table[table["metric"].isin(list(ceilings))].copy()
-    rows["ceiling"] = rows["metric"].map(ceilings)
+    rows["ceiling"] = rows["metric"].map(ceilings).astype(float)  # of no rows, too
     for name in ("mean", "low", "high"):
         rows[f"share {name}"] = rows[name] / rows["ceiling"].where(rows["ceiling"] > 0)
     return rows[["backbone", "setting", "metric", "mean", "ceiling", "share mean", "share low", "share high", "seeds"]]

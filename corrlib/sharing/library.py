@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from corrlib.corpora.tables import AUDIO_SUFFIXES
+from corrlib.corpora.layouts import AUDIO_SUFFIXES
 from corrlib.evaluation.search import nearest
 from corrlib.files import derived, digest, digest_file, digest_files, locked, memory_of
 from corrlib.sharing.model import RetrievalModel

@@ -35,7 +35,7 @@ class Entry:
 BACKBONES = {
     "passt_s16": Entry("passt", "passt-s-f128-p16-s16-ap.468.pt"),
     "passt_s10": Entry("passt", "passt-s-f128-p16-s10-ap.476-swa.pt"),
-    "atst_base": Entry("atst", "atstframe_base_as2M.ckpt"),
+    "atst_base": Entry("atst", "atstframe_base.ckpt"),
     "mn04": Entry("mn", "mn04_as_mAP_432.pt"),
     "mn10": Entry("mn", "mn10_as_mAP_471.pt"),
     "mn20": Entry("mn", "mn20_as_mAP_478.pt"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from corrlib.study import code, identity, runs, warm
+from corrlib.study.fetch import advice, default_folder
 from corrlib.study.pages import write_page
 from corrlib.study.parameters import ParameterError, nearest
 from corrlib.study.plan import Plan, plan_runs
@@ -221,7 +222,14 @@ def reproduce(study: str, cores: int, dry_run: bool = False, only: Iterable[str]
     only: runs to which this is restricted, with what they need; all, if none is named. profile: of studies/profiles, or
     a folder: the cluster to which runs are sent.
     """
-    plans = plan_runs(study)
+    if "DATA" not in os.environ and Path(default_folder()).is_dir():
+        os.environ["DATA"] = default_folder()  # where `make data` puts what it fetches
+    try:
+        plans = plan_runs(study)
+    except ParameterError:
+        if "DATA" not in os.environ and Path("studies", f"{study}.yaml").is_file() and (lacking := advice(study)):
+            raise ParameterError(lacking) from None
+        raise
     if only:
         kept = needed(plans, only)
         plans = {name: plan for name, plan in plans.items() if name in kept}
@@ -243,6 +251,8 @@ def _reproduce(study: str, plans: dict[str, Plan], where: list[str], dry_run: bo
     )
     _say_why(study, stale)
     status = 0
+    if len(todo) == len(plans) and (lacking := advice(study)):  # nothing is finished: it is begun
+        raise ParameterError(lacking)
     if dry_run and parallel:
         for name in todo:
             print(f"  {name} would be {'made' if name in stale else 'looked at, once the runs that it needs are made'}")

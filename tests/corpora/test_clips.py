@@ -1,6 +1,7 @@
 """Corpora in their published layouts, with the oddities that are out there, and everything that can be wrong with them."""
 
 import json
+import shutil
 import sys
 import unicodedata
 
@@ -96,13 +97,13 @@ def test_own_data_in_one_table_with_parts_of_files(tmp_path):
             ["development", "long.wav", "0", "1", "first"],
             ["development", "long.wav", "1", "1.5", "second"],
             ["development", "long.wav", "1", "1.5", "second again"],
-            ["evaluation", "long.wav", "", "", "all"],
+            ["evaluation", "long.wav", "2.5", "", "the end"],
         ],
     )
     corpus = load_corpus("folder", tmp_path, "development")
     check(corpus, 2, 3)
     assert corpus.clips["duration_seconds"].tolist() == [1, 1.5]
-    assert load_corpus("folder", tmp_path, "evaluation").clips["duration_seconds"].tolist() == [3]
+    assert load_corpus("folder", tmp_path, "evaluation").clips["duration_seconds"].tolist() == [0.5]
 
 
 def test_merged_corpora_train_on_all_and_are_judged_on_the_first(tmp_path):
@@ -251,7 +252,7 @@ BAD_CLOTHO = {
         lambda f: (f / "clotho_captions_development.csv").unlink(),
         "clotho_captions_development.csv does not exist",
     ),
-    "no audio folder": (lambda f: (f / "development").rename(f / "dev"), "audio folder .*development does not exist"),
+    "no audio folder": (lambda f: shutil.rmtree(f / "development"), "audio folder .*development does not exist"),
     "empty table": (
         lambda f: (f / "clotho_captions_development.csv").write_text(""),
         "is empty; restore the published file",
@@ -265,7 +266,7 @@ BAD_CLOTHO = {
         "has no column 'caption_3', only file_name",
     ),
     "other separator": (
-        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace(",", ";")),
+        lambda f: rewrite(f / "clotho_captions_development.csv", lambda t: t.replace(",", "|")),
         "has no column 'file_name'",
     ),
     "too many fields": (
@@ -315,7 +316,7 @@ BAD_CLOTHO = {
 }
 BAD_AUDIOCAPS = {
     "no table": (lambda f: (f / "train.csv").unlink(), "captions table .*train.csv does not exist"),
-    "no audio": (lambda f: (f / "audio").rename(f / "other"), "audio folder .*audio/train does not exist"),
+    "no audio": (lambda f: shutil.rmtree(f / "audio"), "audio folder .*audio/train does not exist"),
     "wrong column": (
         lambda f: rewrite(f / "train.csv", lambda t: t.replace("youtube_id", "id")),
         "has no column 'youtube_id'",
@@ -335,7 +336,7 @@ BAD_WAVCAPS = {
         lambda f: (f / "json_files" / "SoundBible" / "sb_final.json").unlink(),
         "WavCaps' sb_final.json is missing",
     ),
-    "no audio": (lambda f: (f / "SoundBible_flac").rename(f / "x"), "audio folder of SoundBible is missing"),
+    "no audio": (lambda f: shutil.rmtree(f / "SoundBible_flac"), "audio folder of SoundBible is missing"),
     "not json": (
         lambda f: truncate(f / "json_files" / "SoundBible" / "sb_final.json"),
         "is not valid JSON .*download it again",

@@ -155,7 +155,8 @@ def numbers(program, *arguments):
     command = [sys.executable, "-c", program, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    return [list(map(float, line.split())) for line in result.stdout.splitlines()]
+    lines = [line for line in result.stdout.splitlines() if not line.startswith("wavcaps ")]  # what was found
+    return [list(map(float, line.split())) for line in lines]
 
 
 ESTIMATE = """
