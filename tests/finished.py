@@ -41,8 +41,8 @@ def declare(folder: Path, **facts: object) -> Path:
 
 
 def declare_again(folder: Path) -> Path:
-    """Let the manifest of a finished run say of its files what they are now."""
+    """Let the manifest of a finished run say where it is now, and what its files are."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["artefacts"] = runs.artefacts(folder)
+    manifest |= {"study": folder.parent.name, "artefacts": runs.artefacts(folder)}
     (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     return folder

@@ -51,7 +51,7 @@ def forget_truth(folder):
 def answer(stem, monkeypatch, tmp_path, runs, data, **parameters):
     monkeypatch.setenv("CORRLIB_RUNS", str(runs))
     monkeypatch.setenv("CORRLIB_DATA", str(data))
-    given = {"figures": str(tmp_path / "figures"), "resamples": 50, **parameters}
+    given = {"figures": str(tmp_path / "figures"), "resamples": 200, **parameters}
     return execute(f"notebooks/{stem}.ipynb", monkeypatch, **given)
 
 
@@ -124,6 +124,7 @@ def test_with_stage_one_alone_it_says_so(stem, copied, monkeypatch, tmp_path):
     shutil.copytree(
         root / "unknown" / "smoke" / "stage1-mn_tiny-seed1", tmp_path / "runs" / "own" / "stage1-mn_tiny-seed1"
     )
+    declare_again(tmp_path / "runs" / "own" / "stage1-mn_tiny-seed1")
     with pytest.raises(
         FileNotFoundError, match=r"no finished run to compare with `continued`; run `make reproduce STUDY=own`"
     ):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.robustness import killed
 
-KILLS = 25
+KILLS = 16
 PRELOADED = ["scipy.stats", "scipy.signal", "corrlib.training.stages", "corrlib.figures", "corrlib.reports.results"]
 
 

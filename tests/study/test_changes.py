@@ -181,7 +181,8 @@ def test_a_mistyped_folder_costs_nothing(six, capsys):
     edit(six, "figures: figures/six", "figures: figures/six\ndata_folder: '{data}/no-such/seed-{seed}'")
     edit(six, "data: {", "data: {corpus: clotho, ")
     result = run_it(six)
-    assert result.returncode == 1 and "data-seed1: failed" in result.stdout
+    notebook = six / "runs" / "six" / "data-seed1" / "notebook.ipynb"
+    assert result.returncode == 1 and f"data-seed1: failed, see {notebook}" in result.stdout
     edit(six, "\ndata_folder: '{data}/no-such/seed-{seed}'", "")
     edit(six, "corpus: clotho, ", "")
     assert planned(capsys)[0] == set()

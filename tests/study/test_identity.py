@@ -115,14 +115,10 @@ def imports_of(notebook):
                 names += re.findall(r"\w+", block)
             for name in (line[0], *(f"{line[0]}.{n}" for n in names)):
                 path = name.removeprefix("corrlib").strip(".").replace(".", "/")
-                for file in (f"{path}.py", f"{path}/__init__.py"):
+                for file in (f"{path}.py", f"{path}/__init__.py", f"{path.split('/')[0]}/__init__.py"):
                     if file in corrlib.SOURCES and file not in found:
                         found.add(file)
                         waiting.append(corrlib.SOURCES[file].decode())
-    for file in list(found):
-        package = f"{file.split('/')[0]}/__init__.py"
-        if package in corrlib.SOURCES and package not in found:
-            found.add(package)
     return found
 
 

@@ -60,7 +60,7 @@ def test_pretraining_hears_waveforms_where_no_log_mels_are_cached(data, tmp_path
         parameters = check(StageOneParameters, {"study": "t", "data": data, **SHORT, "cache_log_mel": cached})
         run, corpora = runs.Run(parameters, "03_stage1_atst"), open_corpora(parameters)
         losses.append(stages.pretrain_backbone(run, corpora, build_encoder(parameters, corpora).backbone))
-        run._lock.close()
+        run.let_go()
     assert len(losses[0]) == 1 and losses[1] == pytest.approx(losses[0], rel=1e-3)  # kept in 16 bits, or not at all
 
 
