@@ -1,17 +1,38 @@
 """Estimated audio-caption correspondences for language-based audio retrieval."""
 
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from corrlib.sharing.model import RetrievalModel
 
 # The code as this process found it, read before anything of it is imported: what a run is said to be made by, also
 # where a file is edited while the run goes on (see corrlib.study.code).
+HOME = Path(__file__).parent
 SOURCES = {
-    path.relative_to(Path(__file__).parent).as_posix(): path.read_bytes()
-    for path in sorted(Path(__file__).parent.rglob("*.py"))
+    path.relative_to(HOME).as_posix(): path.read_bytes() for path in sorted(HOME.rglob("*.py")) if path.is_file()
 }
+
+
+class _AsFound(MetaPathFinder):
+    """Finds no module, but refuses one whose file is no longer as this process found it: runs would mix two codes."""
+
+    def __init__(self) -> None:
+        self.sources = dict(SOURCES)
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        if not fullname.startswith("corrlib."):
+            return
+        name = fullname.removeprefix("corrlib.").replace(".", "/")
+        for file in (f"{name}.py", f"{name}/__init__.py"):
+            found = (HOME / file).read_bytes() if (HOME / file).is_file() else None
+            if found != self.sources.get(file):
+                raise ImportError(f"corrlib/{file} was changed after this process began; start it again", name=fullname)
+
+
+sys.meta_path.insert(0, _AsFound())
 
 
 def load_model(source: str | Path, device: str | None = None, precision: str = "float32") -> "RetrievalModel":

@@ -174,7 +174,7 @@ def digest_files(paths: Iterable[str | Path], memory: str | Path | None = None) 
     known = _remembered(memory)
     found, fresh = {}, {}
     for name in dict.fromkeys(names):
-        state = _state(name)
+        state = file_state(name)
         if state is None:
             found[name] = ""
         elif known.get(name, ("",))[0] == state:
@@ -214,22 +214,22 @@ def derived(path: str | Path, make: Callable[[Path], object], otherwise: str = "
     with locked(path):
         if path.exists() and record.is_file():
             if path.is_file() and (
-                _checked.get(path) == _state(str(path)) or digest_file(path).encode() == record.read_bytes()
+                _checked.get(path) == file_state(str(path)) or digest_file(path).encode() == record.read_bytes()
             ):
-                _checked[path] = _state(str(path))
+                _checked[path] = file_state(str(path))
                 return path
             print(f"{path} is damaged; it is made again", flush=True)
         with replacing(path, otherwise) as part:
             make(part)
         write_atomically(record, digest_file(path))
-        _checked[path] = _state(str(path))
+        _checked[path] = file_state(str(path))
     return path
 
 
 _checked: dict[Path, str | None] = {}  # derived files whose digest was found right, as they were then
 
 
-def _state(name: str) -> str | None:
+def file_state(name: str | Path) -> str | None:
     """What changes when a file does: size, times of change (of its content, of its entry) and inode."""
     try:
         stat = os.stat(name)
@@ -240,9 +240,11 @@ def _state(name: str) -> str | None:
 
 def _remembered(memory: str | Path | None) -> dict[str, tuple[str, str]]:
     """{path: (state, digest)}; nothing where the memory is missing or damaged."""
-    if memory is None or not Path(memory).is_file():
+    if memory is None or not Path(memory).is_file() or not Path(f"{memory}.digest").is_file():
         return {}
     try:
+        if Path(f"{memory}.digest").read_text() != digest_file(memory):
+            return {}
         table = pd.read_csv(memory, dtype=str, keep_default_na=False)
         return dict(zip(table["path"], zip(table["state"], table["digest"], strict=True), strict=True))
     except (OSError, ValueError, KeyError):
@@ -252,6 +254,8 @@ def _remembered(memory: str | Path | None) -> dict[str, tuple[str, str]]:
 def _remember(memory: Path, known: dict[str, tuple[str, str]]) -> None:
     rows = [(path, state, found) for path, (state, found) in known.items()]
     try:
-        write_atomically(memory, pd.DataFrame(rows, columns=["path", "state", "digest"]).to_csv(index=False))
+        table = pd.DataFrame(rows, columns=["path", "state", "digest"]).to_csv(index=False)
+        write_atomically(memory, table)
+        write_atomically(f"{memory}.digest", digest(table))
     except OSError:
         pass

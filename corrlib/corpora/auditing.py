@@ -11,7 +11,7 @@ import soundfile
 
 from corrlib.corpora import audiocaps, clotho, wavcaps
 from corrlib.corpora.corpus import COPY, Corpus
-from corrlib.files import NotWritten, replacing
+from corrlib.files import NotWritten, digest_file, replacing, write_atomically
 
 PROBLEMS = ("missing", "unreadable", "zero-length", "duplicated")
 MANY = 500  # files from which on what was found is kept on disk, for the next time
@@ -120,7 +120,7 @@ def _state(name: str) -> tuple[int, int]:
         state = os.stat(name)
     except OSError:
         return -1, -1
-    return state.st_size, state.st_mtime_ns
+    return state.st_size, state.st_ctime_ns  # unlike the time of its content's change, nobody can set it
 
 
 def probe(path: str | Path, size: int) -> tuple[float, float, str]:
@@ -141,6 +141,8 @@ def _known(path: Path) -> pd.DataFrame:
     """What was found before: path, size, changed, seconds, rate_hz, problem; without rows where there is nothing."""
     kinds = {"path": str, "size": np.int64, "changed": np.int64, "seconds": float, "rate_hz": float, "problem": str}
     try:
+        if path.with_name(f"{path.name}.digest").read_text() != digest_file(path):
+            raise ValueError
         rows = pd.concat(
             pd.read_csv(
                 path,
@@ -161,5 +163,6 @@ def _remember(path: Path, probed: pd.DataFrame) -> None:
     try:
         with replacing(path) as part:
             pd.concat([probed, _known(path)], ignore_index=True).drop_duplicates("path").to_csv(part, index=False)
+        write_atomically(path.with_name(f"{path.name}.digest"), digest_file(path))
     except NotWritten:
         pass

@@ -18,7 +18,8 @@ from corrlib.files import derived, digest, reserve
 if TYPE_CHECKING:
     from corrlib.corpora.decoded import DecodedAudio
 
-MADE_BY = ("models/frontends.py", "corpora/audio.py")  # the code that log-mels are made by
+# the code that log-mels are made by, beside the backbone's own file
+MADE_BY = ("models/frontends.py", "models/backbone.py", "corpora/audio.py", "corpora/batches.py")
 
 
 @dataclass
@@ -217,7 +218,9 @@ class LogMelAudio:
         batch: int = 32,
         clip_rows: np.ndarray | None = None,
     ) -> None:
-        key = [corpus.fingerprint(Path(folder).parent), backbone.front_end.settings(), [SOURCES[s] for s in MADE_BY]]
+        key = [corpus.fingerprint(Path(folder).parent), backbone.front_end.settings()]
+        own = f"{type(backbone).__module__.removeprefix('corrlib.').replace('.', '/')}.py"
+        key += [SOURCES[file] for file in (*MADE_BY, own) if file in SOURCES]
         self.path = Path(folder) / f"logmel-{digest(key)[:16]}.npy"
         self.clip_rows = clip_rows
         derived(self.path, lambda part: self._compute(part, corpus, backbone, batch), "set cache_log_mel to false")

@@ -9,6 +9,8 @@ from corrlib.corpora.audio import read_clip
 from corrlib.corpora.corpus import Corpus
 from corrlib.files import derived, digest
 
+MADE_BY = ("corpora/audio.py", "corpora/decoded.py")  # the code that decodes
+
 
 class DecodedAudio:
     """All clips of a split as int16 in `folder`, and behind them where each ends; made where it is missing or damaged.
@@ -20,7 +22,13 @@ class DecodedAudio:
     def __init__(self, corpus: Corpus, rate_hz: int, folder: str | Path) -> None:
         self.rate_hz = rate_hz
         first, durations = corpus.clips.iloc[0], corpus.clips["duration_seconds"].tolist()
-        key = [corpus.fingerprint(Path(folder).parent), durations, rate_hz, SOURCES["corpora/audio.py"]]
+        key = [
+            corpus.fingerprint(Path(folder).parent),
+            durations,
+            rate_hz,
+            SOURCES["corpora/audio.py"],
+            SOURCES["corpora/decoded.py"],
+        ]
         name = f"decoded-{first['corpus']}-{first['split']}-{rate_hz}-{digest(key)[:16]}.i16"
         self.path = Path(folder) / name
         derived(self.path, lambda part: self._write(part, corpus), "set cache_audio to false")

@@ -16,7 +16,11 @@ from corrlib.models.build import rebuild_encoder
 from corrlib.study import runs
 from corrlib.study.code import closure_fingerprint
 
-EMBEDDING = ("corrlib.evaluation.evaluate", "corrlib.models.build")  # the code that stored embeddings depend on
+EMBEDDING = (
+    "corrlib.evaluation.evaluate",
+    "corrlib.models.build",
+    "corrlib.corpora.splits",
+)  # the code that stored embeddings depend on
 
 QUALITY_CLIPS = 256  # training clips, with all their captions, on which a target is compared with the truth
 
@@ -28,14 +32,15 @@ def teacher_embeddings(study: str, name: str, corpora: Corpora) -> Embeddings:
 
     Stored ones where the teacher is a stage-1 model trained on the same split; else (stage 1 on merged corpora, stage 2
     on one; a student as teacher) they are computed once and kept in the teacher's folder, under a name that tells the
-    teacher's files, the data, the precision and the code.
+    teacher's files, the data, how it is heard, the precision and the code.
     """
     fingerprint = corpora.fingerprint("development")
     manifest = runs.read_manifest(study, name)
     if manifest["setting"] == "stage1" and manifest["development_fingerprint"] == fingerprint:
         return load_embeddings(study, name, "development")
     precision, workers = corpora.parameters.precision, corpora.parameters.workers
-    made_of = [manifest["artefacts"], fingerprint, precision, closure_fingerprint(EMBEDDING)]
+    heard = [getattr(corpora.parameters, name) for name in ("clip_seconds", "cache_log_mel", "cache_audio")]
+    made_of = [manifest["artefacts"], fingerprint, precision, heard, closure_fingerprint(EMBEDDING)]
     path = runs.folder_of(study, name) / ".derived" / f"embeddings-{digest(made_of)[:16]}.safetensors"
 
     def embed_and_save(part: Path) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import corrlib
 
-# They draw or put into words what a run has computed. No number of such a run hangs on them, so they are no part of its
-# code; of what compares runs (07 to 13), whose product they are, they are.
+# They draw or put into words what a training run has computed: beside the weights, embeddings and metrics that others
+# read, it leaves pictures and their tables. They are no part of its code; of every other run's, they are.
 DRAWING = ("corrlib.figures", "corrlib.explore", "corrlib.reports.single_run")
-COMPUTING = ("01", "02", "03", "04", "05", "06")
+COMPUTING = ("02", "03", "04", "06")
 TRAINING = ("corrlib.training.stages", "corrlib.training.worker")
 KNOWN = "CORRLIB_CODE"  # in the environment: fingerprints that the starting process has computed from the same sources
 HOME = Path(corrlib.__file__).parent
@@ -57,9 +57,35 @@ def hand_on(notebooks: Iterable[str]) -> None:
     os.environ[KNOWN] = json.dumps(known)
 
 
+def other_cells(notebook: str, executed: list[str]) -> str:
+    """ "" where the cells that were run hold all code cells of `notebook` up to the last of them; else their own hash.
+
+    executed: sources of cells, as IPython keeps them; none where there is no kernel.
+    """
+    path = HOME.parent / "notebooks" / f"{notebook}.ipynb"
+    if not any(executed) or not path.is_file():
+        return ""
+    run = {_syntax(_readable(cell).encode())[0] for cell in executed if cell}
+    planned = [_syntax(cell.encode())[0] for cell in _cells(path.read_bytes())]
+    places = [place for place, cell in enumerate(planned) if cell in run]
+    if places and places == list(range(places[-1] + 1)):
+        return ""
+    return hashlib.sha256("\n".join(sorted(run)).encode()).hexdigest()[:16]
+
+
+def edited(notebook: str, before: dict[str, str]) -> bool:
+    """Whether the code on disk has become another than `before`, or cannot be read as code."""
+    try:
+        return fingerprints(notebook, on_disk()) != before
+    except (OSError, SyntaxError, ValueError):
+        return True
+
+
 def on_disk() -> dict[str, bytes]:
     """The sources as they are now; `corrlib.SOURCES` are those that this process began with."""
-    return {path.relative_to(HOME).as_posix(): path.read_bytes() for path in sorted(HOME.rglob("*.py"))}
+    return {
+        path.relative_to(HOME).as_posix(): path.read_bytes() for path in sorted(HOME.rglob("*.py")) if path.is_file()
+    }
 
 
 def closure_fingerprint(
@@ -89,7 +115,12 @@ def _cells(content: bytes) -> tuple[str, ...]:
     """The code cells of a notebook but for its parameters, without the lines that only IPython understands."""
     cells = [c for c in json.loads(content)["cells"] if c["cell_type"] == "code"]
     codes = ["".join(c["source"]) for c in cells if "parameters" not in c["metadata"].get("tags", [])]
-    return tuple("\n".join(line for line in code.splitlines() if line[:1] not in "%!") for code in codes)
+    return tuple(_readable(code) for code in codes)
+
+
+def _readable(cell: str) -> str:
+    """A cell without the lines that only IPython understands."""
+    return "\n".join(line for line in cell.splitlines() if line[:1] not in ("%", "!"))
 
 
 def _closure(starting: Iterable[str], sources: dict[str, bytes], apart: tuple[str, ...]) -> set[str]:

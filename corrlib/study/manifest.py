@@ -10,6 +10,7 @@ from corrlib.files import digest
 
 # what a run writes beside its result: its log and pictures, which nobody computes with, and which hold times
 BESIDE = ("notebook.ipynb", "progress.log", "log.csv", "begun.json", "manifest.json")
+USERS = ("verdicts.csv",)  # what a person wrote into a run's folder: never removed, and no artefact
 PICTURES = (".png", ".svg", ".pdf")
 
 

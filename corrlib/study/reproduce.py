@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -128,8 +129,11 @@ def adopt(study: str, plans: dict[str, Plan], studies: str | Path | None = None)
     for name, plan in plans.items() if base else ():
         if plan.kind not in TAKEN or not runs.is_finished(base, name) or not identity.reasons(study, plan):
             continue
-        if not identity.reasons(base, plan):
-            runs.take_over(base, study, name)
+        if (
+            not identity.reasons(base, plan)
+            and runs.same_parents(base, study, name)
+            and runs.take_over(base, study, name)
+        ):
             taken.append(name)
     return taken
 
@@ -151,6 +155,8 @@ def needed(plans: dict[str, Plan], wanted: Iterable[str]) -> list[str]:
 def only_one(study: str) -> Iterator[None]:
     """Hold a study for this process; ParameterError says who holds it already."""
     path = runs.root() / study / ".lock"
+    if set("{}") & set(str(path)):
+        raise ParameterError(f"the runs folder {runs.root()} has braces in its name; set CORRLIB_RUNS to one without")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(path, "a+", encoding="utf-8")
@@ -241,7 +247,7 @@ def reproduce(study: str, cores: int, dry_run: bool = False, only: Iterable[str]
 def _reproduce(study: str, plans: dict[str, Plan], where: list[str], dry_run: bool, parallel: bool) -> int:
     started = time.time()
     code.hand_on({Path(plan.notebook).stem for plan in plans.values()})
-    taken = adopt(study, plans)
+    taken = [] if dry_run else adopt(study, plans)
     stale = identity.stale(study, plans)
     todo = identity.with_dependants(plans, stale)
     print(
@@ -261,7 +267,7 @@ def _reproduce(study: str, plans: dict[str, Plan], where: list[str], dry_run: bo
         _set_stamps(study, plans, todo)
         command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", *where, "--keep-going", "--nolock"]
         command += ["--scheduler", "greedy", "--quiet", "all", "--rerun-triggers", "mtime", "--ignore-incomplete"]
-        command += ["--config", f"study={study}", f"only={' '.join(plans)}"]
+        command += ["--config", f"study={json.dumps(study)}", f"only={json.dumps(' '.join(plans))}"]
         with warm_start(len(todo) > 1 and parallel) as environment:
             status = _run(command + (["--dry-run"] if dry_run else []), environment, local=parallel)
     if dry_run:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,14 +15,16 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import pandas as pd
+import yaml
 
-from corrlib.files import digest_file, write_atomically
+from corrlib.files import digest_file, file_state, write_atomically
 from corrlib.study import code, inputs, manifest
 from corrlib.study.memory import peak_bytes
 from corrlib.study.parameters import DataParameters, ParameterError, Parameters, check, from_notebook
 
 PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "pandas", "soundfile")
 CHECKPOINT = "checkpoint-*.pt"
+LAST_MAKING = "06"  # number of the last notebook that makes models and estimates; those after it compare them
 BEGUN = "begun.json"  # what a run in progress is: its notebook and parameters
 PLANNED = "CORRLIB_PLANNED"  # in the environment: `study/run` that a study's plan wants, whatever was there before
 
@@ -30,7 +33,7 @@ P = TypeVar("P", bound=Parameters)
 _locks: dict[Path, IO[str]] = {}  # run folders that this process holds
 _read: dict[tuple[str, str], str] = {}  # runs that were read since the last one was begun: digests of their results
 _listed: dict[str, list[str]] = {}  # studies whose finished runs were listed since then
-_whole: dict[Path, tuple[int, int]] = {}  # artefacts whose digest was found right: size and time of change
+_whole: dict[Path, tuple[str, str]] = {}  # artefacts whose digest was found right: as they were, and the digest
 
 
 def root() -> Path:
@@ -70,6 +73,8 @@ class RunFolder:
 
     def made_of(self) -> dict[str, Any]:
         """What this run is made of so far (see corrlib.study.manifest.MadeOf): it grows with the runs that are read."""
+        if not self._inputs.get("data", "-"):  # the corpus was composed after the start
+            self._inputs = inputs.of_parameters(self.parameters.model_dump())
         own = (self.parameters.study, self.parameters.run_name())
         parents = {
             run if study == own[0] else f"{study}/{run}": found
@@ -110,8 +115,10 @@ class Run(RunFolder):
     A finished run of that name stays finished until this one writes its first file.
     """
 
-    def __init__(self, parameters: Parameters, notebook: str) -> None:
+    def __init__(self, parameters: Parameters, notebook: str, names: dict[str, Any] | None = None) -> None:
+        """names: the notebook's `globals()`, in which IPython keeps the cells that were run."""
         super().__init__(parameters, notebook)
+        self._names = names or {}
         _read.clear()
         _listed.clear()
         self._hold()
@@ -135,6 +142,9 @@ class Run(RunFolder):
             lock.close()
             raise RuntimeError(f"{self.folder} is being written by another process; wait for it or stop it") from None
         _locks[key] = lock
+        if not (self.folder / "manifest.json").exists():  # what a killed run left would pass for a part of this one
+            for path in left_behind(self.folder):
+                path.unlink(missing_ok=True)
 
     def _refuse_to_replace(self) -> None:
         """ParameterError where a finished run of this name has other parameters, and no plan wants it otherwise."""
@@ -179,7 +189,14 @@ class Run(RunFolder):
         if isinstance(self.parameters, DataParameters):  # which may have made the data itself
             self._inputs = inputs.of_parameters(self.parameters.model_dump())
         made_of = self.made_of()
-        edited = code.fingerprints(self.notebook, code.on_disk()) != self.code
+        other = code.other_cells(self.notebook, list(self._names.get("In", [])))
+        if other:
+            print(
+                f"cells were run that are not those of notebooks/{self.notebook}.ipynb: the run is of other code",
+                flush=True,
+            )
+            made_of["code"] = other
+        edited = code.edited(self.notebook, self.code)
         if edited:
             print(
                 f"the code of {self.notebook} was edited while this run went on: the run is of the code before; "
@@ -227,13 +244,14 @@ def start(model: type[Parameters], notebook: str, names: dict[str, Any]) -> Run:
     parameters = from_notebook(model, names)
     if not getattr(parameters, "mix_code", True):
         check_same_code(parameters.study)
-    return Run(parameters, notebook)
+        check_parents(parameters.study)
+    return Run(parameters, notebook, names)
 
 
 def repeat_command(notebook: str, parameters: Parameters) -> str:
     shown = {k: v for k, v in parameters.model_dump().items() if v != type(parameters).model_fields[k].default}
-    yaml_text = json.dumps(shown)
-    return f"papermill notebooks/{notebook}.ipynb out.ipynb -y '{yaml_text}'"
+    text = yaml.safe_dump(shown, default_flow_style=True, width=10**6).strip()
+    return f"papermill notebooks/{notebook}.ipynb out.ipynb -y {shlex.quote(text)}"
 
 
 def commit() -> dict[str, Any]:
@@ -279,8 +297,27 @@ def check_same_code(study: str) -> None:
             )
 
 
+def check_parents(study: str) -> None:
+    """ValueError names a finished run of a study that was made of another parent than there is now, and the mend."""
+    there = finished(study)
+    for run, content in there.items():
+        if content["notebook"][:2] > LAST_MAKING:
+            continue
+        for name, right in content["made_of"]["parents"].items():
+            if "/" not in name and (name not in there or manifest.result(there[name]["artefacts"]) != right):
+                raise ValueError(
+                    f"run '{run}' of study '{study}' was made of another run '{name}' than there is now; run "
+                    f"`make reproduce STUDY={study}`, which makes it again, or set mix_code to True"
+                )
+
+
 def _commit_of(content: dict[str, Any]) -> str:
     return f"commit {str(content['code'].get('commit'))[:8]}{', changed' if content['code'].get('dirty') else ''}"
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """Files of a run that is not finished, but for what it goes on from and what a user wrote."""
+    return [folder / name for name in artefacts(folder) if name not in manifest.BESIDE]
 
 
 def artefacts(folder: Path) -> dict[str, str]:
@@ -291,7 +328,7 @@ def artefacts(folder: Path) -> dict[str, str]:
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
     kept = {name: path for name, path in names.items() if not path.match(CHECKPOINT)}
-    for name in ("manifest.json", "notebook.ipynb", "progress.log", BEGUN):
+    for name in ("manifest.json", "notebook.ipynb", "progress.log", BEGUN, *manifest.USERS):
         kept.pop(name, None)
     return {name: digest_file(path) for name, path in kept.items()}
 
@@ -303,15 +340,13 @@ def damaged(folder: Path, content: dict[str, Any]) -> list[str]:
 
 def _is_whole(path: Path, right: str) -> bool:
     """Whether a file has the digest; of an unchanged file that is computed once a process."""
-    try:
-        stat = path.stat()
-    except OSError:
+    state = file_state(path)
+    if state is None:
         return False
-    state = (stat.st_size, stat.st_mtime_ns)
-    if _whole.get(path) != state:
+    if _whole.get(path) != (state, right):
         if digest_file(path) != right:
             return False
-        _whole[path] = state
+        _whole[path] = state, right
     return True
 
 
@@ -364,20 +399,44 @@ def finished(study: str) -> dict[str, dict[str, Any]]:
     return {path.parent.name: manifest.read(path) for path in paths}
 
 
-def take_over(base: str, study: str, run: str) -> None:
-    """Make a finished run of study `base` one of `study`, too, with files of its own.
+def same_parents(base: str, study: str, run: str) -> bool:
+    """Whether the runs that a finished run of `base` read are, in `study`, the very same."""
+    there = finished(study)
+    parents = manifest.read(root() / base / run / "manifest.json")["made_of"]["parents"]
+    return all(
+        "/" in name or (name in there and manifest.result(there[name]["artefacts"]) == right)
+        for name, right in parents.items()
+    )
 
-    Tensors are linked where the disk can, as they are only ever replaced as a whole; everything else is copied, so that
-    nothing that is written in one study shows in the other.
+
+def take_over(base: str, study: str, run: str) -> bool:
+    """Make a finished run of study `base` one of `study`, too, with files of its own; False where that is under way.
+
+    A run that was begun in `study`, and has checkpoints or a process that writes it, stays. Tensors are linked where
+    the disk can, as they are only ever replaced as a whole; everything else is copied, so that nothing that is written
+    in one study shows in the other.
     """
     source, content = _found(base, run)
     folder = root() / study / run
-    shutil.rmtree(folder, ignore_errors=True)
-    left = shutil.ignore_patterns("manifest.json", ".*", CHECKPOINT)
-    shutil.copytree(source, folder, copy_function=_take, ignore=left)
-    content["parameters"]["study"] = content["study"] = study
-    kept = {"artefacts": artefacts(folder), "taken_from": base}
-    write_atomically(folder / "manifest.json", json.dumps(manifest.sealed({**content, **kept}), indent=1))
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        if list(folder.glob(CHECKPOINT)):
+            return False
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()
+        left = shutil.ignore_patterns("manifest.json", ".*", CHECKPOINT)
+        shutil.copytree(source, folder, copy_function=_take, ignore=left, dirs_exist_ok=True)
+        content["parameters"]["study"] = content["study"] = study
+        kept = {"artefacts": artefacts(folder), "taken_from": base}
+        write_atomically(folder / "manifest.json", json.dumps(manifest.sealed({**content, **kept}), indent=1))
+    return True
 
 
 def _take(source: str, target: str) -> None:

@@ -5,10 +5,10 @@ import re
 import string
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from corrlib.study.backbones import BACKBONES
 from corrlib.study.parameters import ParameterError, check, nearest
@@ -47,8 +47,8 @@ class StudyFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     title: str
-    seeds: list[int]
-    backbones: list[str]
+    seeds: Annotated[list[int], Field(min_length=1)]
+    backbones: Annotated[list[str], Field(min_length=1)]
     settings: list[str] = ["continued", "self", "ensemble"]
     data_folder: str = "{data}/{study}/seed-{seed}"
     figures: str = "figures/{study}"
@@ -120,6 +120,12 @@ def _check_template(name: str, text: str, known: Iterable[str]) -> None:
 
 
 def _check_points(study: StudyFile) -> None:
+    for name, given in (("seeds", study.seeds), ("backbones", study.backbones)):
+        if len(set(given)) < len(given):
+            raise ParameterError(f"{name} names one twice; name each once")
+    for point, given in study.points.items():
+        if not isinstance(given.get("teachers", []), list):
+            raise ParameterError(f"point '{point}': teachers must be a list of names")
     for backbone in (*study.point_backbones, *(b for v in study.variants.values() for b in v.backbones)):
         _check_known("point_backbones or a variant", backbone, study.backbones)
     for name in (*study.points, *study.variants, *study.members):
@@ -185,7 +191,7 @@ def _read(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ParameterError(f"{path} is not valid YAML{line}: {error.problem}; mend that line") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # such as a date that there is not, or a number of 5,000 digits
         raise ParameterError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend that line") from None
     except RecursionError:
         raise ParameterError(f"{path} is nested without end; write it as studies/smoke.yaml is") from None

@@ -23,6 +23,17 @@ def planned(study: str, run: str) -> dict[str, Plan]:
     return {run: Plan(run, kind, path, content["parameters"], tuple(content["made_of"]["parents"]))}
 
 
+def needed(plans: dict[str, Plan], run: str) -> set[str]:
+    """A run and all planned runs that it needs, at any remove."""
+    names, waiting = set(), [run]
+    while waiting:
+        name = waiting.pop()
+        if name in plans and name not in names:
+            names.add(name)
+            waiting += plans[name].needs
+    return names
+
+
 def explain(study: str, run: str) -> str:
     """What made a finished run and whether it is still so, in words."""
     plans = planned(study, run)
@@ -37,6 +48,10 @@ def explain(study: str, run: str) -> str:
         *(f"  read run {name}, result {found}" for name, found in made["parents"].items()),
     ]
     why = identity.reasons(study, plans[run])
+    stale = identity.stale(study, {name: plan for name, plan in plans.items() if name in needed(plans, run)})
+    why += [
+        f"run '{name}', which it waits for, is not current: {found[0]}" for name, found in stale.items() if name != run
+    ]
     lines += [f"  not current: {reason}" for reason in why] or ["  current: all of it is still so"]
     again = identity.with_dependants(plans, [run] if why else [])
     if again:

@@ -16,7 +16,8 @@ import corrlib
 from corrlib.corpora.splits import open_corpora
 from corrlib.evaluation.embeddings import load_embeddings
 from corrlib.study import code, inputs, reproduce, runs, why
-from corrlib.study.parameters import EstimateParameters, ParameterError
+from corrlib.study.parameters import EstimateParameters, ParameterError, ResultsParameters
+from tests.finished import declare_again
 from tests.hostile import flip_a_bit
 
 SIX = """
@@ -118,10 +119,13 @@ def test_a_base_study_with_other_parameters_is_not_taken_over(six, capsys):
         SIX.replace("title: Six runs", "title: More\nbase: six").replace("3.0e-4", "1.0e-3")
         + 'data_folder: "{data}/six/seed-{seed}"\n'
     )
-    stale, said = planned(capsys, "more")
-    assert stale == {"pair-mn_tiny-seed1", "results"} and "(4 taken over from another study)" in said
     before = {p: p.read_bytes() for p in (six / "runs" / "six").rglob("*") if p.is_file()}
-    assert run_it(six, "more").returncode == 0
+    planned(capsys, "more")
+    assert not list((six / "runs" / "more").glob("*/manifest.json"))  # a dry run takes nothing over
+    result = run_it(six, "more")
+    assert result.returncode == 0 and "(4 taken over from another study)" in result.stdout, result.stdout
+    made = {line.split("]")[0][1:] for line in result.stdout.splitlines() if "] starts" in line}
+    assert made == {"pair-mn_tiny-seed1", "results"}
     assert {p: p.read_bytes() for p in before} == before and planned(capsys, "six")[0] == set()
 
 
@@ -181,8 +185,7 @@ def test_a_mistyped_folder_costs_nothing(six, capsys):
     edit(six, "figures: figures/six", "figures: figures/six\ndata_folder: '{data}/no-such/seed-{seed}'")
     edit(six, "data: {", "data: {corpus: clotho, ")
     result = run_it(six)
-    notebook = six / "runs" / "six" / "data-seed1" / "notebook.ipynb"
-    assert result.returncode == 1 and f"data-seed1: failed, see {notebook}" in result.stdout
+    assert result.returncode == 2 and "`make data STUDY=six` gets them" in result.stderr
     edit(six, "\ndata_folder: '{data}/no-such/seed-{seed}'", "")
     edit(six, "corpus: clotho, ", "")
     assert planned(capsys)[0] == set()
@@ -275,3 +278,36 @@ def processes_of(folder):
         except OSError:  # it has ended
             continue
     return left
+
+
+def test_a_report_by_itself_refuses_a_student_of_another_teacher(six):
+    """The student was taught by a teacher that has been trained anew; nobody has reproduced the study since."""
+    other = runs.root() / "six" / "stage1-twin-seed1"
+    flip_a_bit(other / "embeddings.safetensors", 0.9)
+    declare_again(other)
+    with pytest.raises(
+        ValueError, match="was made of another run 'stage1-twin-seed1' than there is now; .*make reprod"
+    ):
+        runs.start(ResultsParameters, "12_results", {"study": "six", "run": "again"})
+    assert "run 'stage1-twin-seed1', which it read, has become another" in why.explain("six", "pair-mn_tiny-seed1")
+    assert "which it waits for, is not current" in why.explain("six", "results")
+
+
+def test_cells_that_are_not_the_notebooks_are_other_code():
+    cells = list(code._cells(Path("notebooks/05_correspondences.ipynb").read_bytes()))
+    assert code.other_cells("05_correspondences", ["", *cells[:4]]) == ""
+    assert code.other_cells("05_correspondences", ["", cells[0], "1 + 1", *cells[1:]]) == ""
+    changed = [cell.replace("similarities()", "similarities() * 2") for cell in cells]
+    assert changed != cells and code.other_cells("05_correspondences", changed)
+
+
+def test_a_module_that_was_edited_meanwhile_is_not_loaded(tmp_path):
+    """Else a run would mix two codes: what it began with, and what it loads late."""
+    shutil.copytree("corrlib", tmp_path / "corrlib")
+    program = (
+        "import corrlib, pathlib; path = pathlib.Path(corrlib.__file__).parent / 'reports' / 'tables.py'; "
+        "path.write_text(path.read_text() + '# edited'); import corrlib.reports.tables"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "corrlib/reports/tables.py was changed after this process began; start it again" in result.stderr
