@@ -159,11 +159,11 @@ def build_text_encoder(
         return TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer, **options)
     source = weights or name
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         for rate in DROPOUT_NAMES & set(config.to_dict()):
             setattr(config, rate, dropout)
         tokenizer = _tokenizer_of(source)
-        model = _without_pooler(AutoModel.from_pretrained, source, config=config)
+        model = _without_pooler(AutoModel.from_pretrained, source, config=config, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"text encoder '{source}' is neither a local folder nor in the local cache: download the folder of "
@@ -174,7 +174,7 @@ def build_text_encoder(
 
 
 def _tokenizer_of(source: str | Path) -> PreTrainedTokenizerBase:
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     return tokenizer
 
@@ -192,7 +192,7 @@ def load_text_encoder(folder: str | Path, **options: Any) -> TextEncoder:
 
     options: max_tokens and clean_captions, which are not kept there.
     """
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizer = _tokenizer_of(folder)
-    model = _without_pooler(AutoModel.from_config, config)
+    model = _without_pooler(AutoModel.from_config, config, trust_remote_code=False)
     return TextEncoder(model, tokenizer, **options)
