@@ -21,7 +21,7 @@ PYTHON = "$$ENVIRONMENT/bin/python"
 
 help: ## print this
 	@echo "make TARGET [NAME=value ...]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' Makefile
 	@echo "STUDY is the name of a file in studies/ (builtin), ONLY some of its runs, CORES how many at a time, PROFILE one of"
 	@echo "studies/profiles (a cluster), DATA and SOUNDS the folders that a study file asks for."
 
@@ -75,7 +75,7 @@ fuzz: ## run the fuzzers on new inputs until ten minutes are over or one finds s
 	end=$$(($$(date +%s) + 600)); while [ $$(date +%s) -lt $$end ]; do \
 	FUZZ_EXAMPLES=300 $(PYTHON) -m pytest tests/robustness/test_fuzz.py || exit 1; done
 
-benchmark: ## time every part of the work beside what one would pick instead, into figures/benchmark/
+benchmark: ## time every part of the work beside what one would pick instead, into runs/benchmark/figures/
 	@sh .ci/setup.sh benchmark
 	mkdir -p runs
 	$(PYTHON) -m papermill notebooks/90_benchmark.ipynb runs/benchmark.ipynb --cwd .

@@ -10,7 +10,7 @@ import pandas as pd
 from corrlib.files import digest, digest_files, memory_of
 
 CLIP_COLUMNS = ["clip_id", "path", "start_seconds", "duration_seconds", "corpus", "split"]
-CAPTION_COLUMNS = ["caption_id", "clip_id", "text"]
+
 COPY = "a copy of a sound of "  # with which the reason begins for a clip that another split holds, by content
 
 

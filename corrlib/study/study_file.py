@@ -187,7 +187,7 @@ def _read(path: Path) -> Any:
             f"{path} has {path.stat().st_size:,} bytes, too many for a study file; write it as smoke.yaml is"
         )
     try:
-        return _expand(yaml.load(path.read_text(encoding="utf-8"), _Loader), path)  # noqa: S506 (a safe loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ParameterError(f"{path} is not valid YAML{line}: {error.problem}; mend that line") from None
@@ -195,6 +195,7 @@ def _read(path: Path) -> Any:
         raise ParameterError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend that line") from None
     except RecursionError:
         raise ParameterError(f"{path} is nested without end; write it as studies/smoke.yaml is") from None
+    return _expand(content, path)
 
 
 def _expand(content: Any, path: Path) -> Any:

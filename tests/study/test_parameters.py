@@ -227,3 +227,15 @@ def test_runs_of_different_code_are_not_mixed_unless_told(tmp_path, monkeypatch)
     runs.start(P.ResultsParameters, "12_results", {**values, "mix_code": True}).let_go()
     shutil.rmtree(tmp_path / "s" / "stage1-b-seed1")
     runs.start(P.ResultsParameters, "12_results", values).let_go()
+
+
+@pytest.mark.parametrize("study", ["mine", "recorded"])
+def test_a_folder_that_is_not_given_is_asked_for(study, monkeypatch):
+    """Not called bad YAML: the study file is right."""
+    for name in ("DATA", "SOUNDS"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(
+        P.ParameterError, match=rf"{study}.yaml needs \$(DATA|SOUNDS): run `make reproduce STUDY={study}"
+    ) as caught:
+        plan_runs(study)
+    assert "YAML" not in str(caught.value)
