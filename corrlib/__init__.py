@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from corrlib.sharing.model import RetrievalModel
 
+HOME = Path(__file__).parent
+
+
+def read_sources() -> dict[str, bytes]:
+    """{path below this folder: content} of every source file, as it is now."""
+    return {p.relative_to(HOME).as_posix(): p.read_bytes() for p in sorted(HOME.rglob("*.py")) if p.is_file()}
+
+
 # The code as this process found it, read before anything of it is imported: what a run is said to be made by, also
 # where a file is edited while the run goes on (see corrlib.study.code).
-HOME = Path(__file__).parent
-SOURCES = {
-    path.relative_to(HOME).as_posix(): path.read_bytes() for path in sorted(HOME.rglob("*.py")) if path.is_file()
-}
+SOURCES = read_sources()
 
 
 class _AsFound(MetaPathFinder):

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import scipy  # its parts are loaded when first used: most runs need none
 from corrlib.figures.style import POOLED, setting_order
 from corrlib.reports import results
 from corrlib.study import runs
-from corrlib.study.study_file import load_study
+from corrlib.study.study_file import load_study, studies_folder
 
 MASSES = ("annotated", "wholly", "partly", "not")  # see correspondence.probability_mass
 QUALITY = ("rank_correlation", "average_precision", *MASSES)
@@ -31,7 +30,7 @@ def chosen(
     """
     if points or variants:
         return tuple(points), tuple(variants)
-    if Path(f"studies/{study}.yaml").is_file():
+    if (studies_folder() / f"{study}.yaml").is_file():
         planned = load_study(study)
         names = planned.ablations.get(notebook, [])
         if names:

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 
 import corrlib
 
@@ -21,7 +20,6 @@ DRAWING = ("corrlib.figures", "corrlib.explore", "corrlib.reports.single_run")
 COMPUTING = ("02", "03", "04", "06")
 TRAINING = ("corrlib.training.stages", "corrlib.training.worker")
 KNOWN = "CORRLIB_CODE"  # in the environment: fingerprints that the starting process has computed from the same sources
-HOME = Path(corrlib.__file__).parent
 
 _computed: dict[str, dict[str, str]] = {}  # fingerprints by all that they are of
 
@@ -33,7 +31,7 @@ def fingerprints(notebook: str, sources: dict[str, bytes] | None = None) -> dict
     sources: {path below corrlib: content}, as this process found them if not given.
     """
     sources = corrlib.SOURCES if sources is None else sources
-    path = HOME.parent / "notebooks" / f"{notebook}.ipynb"
+    path = corrlib.HOME.parent / "notebooks" / f"{notebook}.ipynb"
     content = path.read_bytes() if path.is_file() else b'{"cells": []}'
     key = _key(notebook, content, sources)
     if key not in _computed:
@@ -51,7 +49,7 @@ def hand_on(notebooks: Iterable[str]) -> None:
     """Let the processes that this one starts find the fingerprints of these notebooks in their environment."""
     known = {}
     for notebook in notebooks:
-        path = HOME.parent / "notebooks" / f"{notebook}.ipynb"
+        path = corrlib.HOME.parent / "notebooks" / f"{notebook}.ipynb"
         if path.is_file():
             known[_key(notebook, path.read_bytes(), corrlib.SOURCES)] = fingerprints(notebook)
     os.environ[KNOWN] = json.dumps(known)
@@ -62,7 +60,7 @@ def other_cells(notebook: str, executed: list[str]) -> str:
 
     executed: sources of cells, as IPython keeps them; none where there is no kernel.
     """
-    path = HOME.parent / "notebooks" / f"{notebook}.ipynb"
+    path = corrlib.HOME.parent / "notebooks" / f"{notebook}.ipynb"
     if not any(executed) or not path.is_file():
         return ""
     run = {_syntax(_readable(cell).encode())[0] for cell in executed if cell}
@@ -83,9 +81,7 @@ def edited(notebook: str, before: dict[str, str]) -> bool:
 
 def on_disk() -> dict[str, bytes]:
     """The sources as they are now; `corrlib.SOURCES` are those that this process began with."""
-    return {
-        path.relative_to(HOME).as_posix(): path.read_bytes() for path in sorted(HOME.rglob("*.py")) if path.is_file()
-    }
+    return corrlib.read_sources()
 
 
 def closure_fingerprint(

@@ -97,7 +97,7 @@ def _trained(study: str) -> set[str]:
 
 
 def _inputs(parameters: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    key = repr([parameters.get(name) for name in ("corpus", "text_only", "data", *inputs.FILES)])
+    key = repr(inputs.places(parameters))
     if key not in known:
         known[key] = inputs.of_parameters(parameters)
     return known[key]

@@ -13,12 +13,18 @@ FILES = ("sounds", "weights", "text_weights", "relevance", "graded")
 
 def of_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """{"data": digest of the corpus, "files": {parameter: digest}}; "" where there is nothing (yet)."""
-    data = ""
+    corpus, files = places(parameters)
+    data = content_digest(*corpus) if corpus else ""
+    return {"data": data, "files": {name: digest_folder(Path(path)) for name, path in files.items()}}
+
+
+def places(parameters: dict[str, Any]) -> tuple[tuple[str, str, bool] | None, dict[str, str]]:
+    """(name, folder, whether its audio counts) of the corpus, or None; {parameter: path} of the other files."""
+    corpus = None
     if "corpus" in parameters:
-        data = content_digest(parameters["corpus"], parameters["data"], not parameters.get("text_only"))
+        corpus = parameters["corpus"], parameters["data"], not parameters.get("text_only")
     named = {name: str(parameters.get(name) or "") for name in FILES}
-    named = {name: path for name, path in named.items() if path and path != "synthetic"}
-    return {"data": data, "files": {name: digest_folder(Path(path)) for name, path in named.items()}}
+    return corpus, {name: path for name, path in named.items() if path and path != "synthetic"}
 
 
 def other_parameters(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from corrlib.study import runs
 from corrlib.study.backbones import family
-from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, ParameterError, check
+from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, ParameterError, check, nearest
 from corrlib.study.study_file import SETTINGS, StudyFile, load_study, studies_folder
 
 NOTEBOOKS = {
@@ -52,6 +52,19 @@ def urgency(plans: dict[str, Plan]) -> dict[str, int]:
         for needed in plans[run].needs:
             behind[needed] = max(behind[needed], behind[run] + 1)
     return {run: (behind[run] + 1) * len(plans) - place for place, run in enumerate(plans)}
+
+
+def needed(plans: dict[str, Plan], wanted: Iterable[str]) -> list[str]:
+    """Names of the wanted runs and of all that they need; ParameterError names one that is not planned."""
+    found, waiting = [], list(wanted)
+    while waiting:
+        name = waiting.pop()
+        if name not in plans:
+            raise ParameterError(f"the study has no run '{name}'{nearest(name, plans)}")
+        if name not in found:
+            found.append(name)
+            waiting += plans[name].needs
+    return found
 
 
 def require_finished(study: str, names: list[str]) -> None:

@@ -18,9 +18,9 @@ from corrlib.study import code, identity, runs, warm
 from corrlib.study.fetch import advice, default_folder
 from corrlib.study.pages import write_page
 from corrlib.study.parameters import ParameterError, nearest
-from corrlib.study.plan import Plan, plan_runs
+from corrlib.study.plan import Plan, needed, plan_runs
 from corrlib.study.publish import beside_published
-from corrlib.study.study_file import load_study
+from corrlib.study.study_file import load_study, studies_folder
 
 if TYPE_CHECKING:
     from corrlib.study.kernels import ForkedKernel
@@ -138,19 +138,6 @@ def adopt(study: str, plans: dict[str, Plan], studies: str | Path | None = None)
     return taken
 
 
-def needed(plans: dict[str, Plan], wanted: Iterable[str]) -> list[str]:
-    """Names of the wanted runs and of all that they need; ParameterError names one that is not planned."""
-    found, waiting = [], list(wanted)
-    while waiting:
-        name = waiting.pop()
-        if name not in plans:
-            raise ParameterError(f"the study has no run '{name}'{nearest(name, plans)}")
-        if name not in found:
-            found.append(name)
-            waiting += plans[name].needs
-    return found
-
-
 @contextmanager
 def only_one(study: str) -> Iterator[None]:
     """Hold a study for this process; ParameterError says who holds it already."""
@@ -233,7 +220,7 @@ def reproduce(study: str, cores: int, dry_run: bool = False, only: Iterable[str]
     try:
         plans = plan_runs(study)
     except ParameterError:
-        if "DATA" not in os.environ and Path("studies", f"{study}.yaml").is_file() and (lacking := advice(study)):
+        if "DATA" not in os.environ and (studies_folder() / f"{study}.yaml").is_file() and (lacking := advice(study)):
             raise ParameterError(lacking) from None
         raise
     if only:
@@ -326,9 +313,8 @@ def main() -> int:
     parser.add_argument("--profile", default="", help="the cluster to which runs are sent: one of studies/profiles")
     parser.add_argument("--dry-run", action="store_true")
     arguments = parser.parse_args()
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # a job that is called off ends as one that is interrupted
+    # a job that is called off ends as one that is interrupted
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments.run:
             return execute(arguments.study, arguments.run)

@@ -289,7 +289,7 @@ def check_same_code(study: str) -> None:
             continue
         first = first or found
         if first["made_of"]["training"] != found["made_of"]["training"]:
-            made = [f"'{m['run']}' ({_commit_of(m)})" for m in (first, found)]
+            made = [f"'{m['run']}' ({commit_of(m)})" for m in (first, found)]
             raise ValueError(
                 f"runs {made[0]} and {made[1]} of study '{study}' were made by different code; run "
                 f"`make reproduce STUDY={study}`, which makes those again that are of other code than today's, or set "
@@ -311,7 +311,8 @@ def check_parents(study: str) -> None:
                 )
 
 
-def _commit_of(content: dict[str, Any]) -> str:
+def commit_of(content: dict[str, Any]) -> str:
+    """The commit that a manifest names, in words."""
     return f"commit {str(content['code'].get('commit'))[:8]}{', changed' if content['code'].get('dirty') else ''}"
 
 

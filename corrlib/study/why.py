@@ -5,10 +5,8 @@ import sys
 
 from corrlib.study import identity, runs
 from corrlib.study.parameters import ParameterError
-from corrlib.study.plan import Plan, plan_runs
+from corrlib.study.plan import Plan, needed, plan_runs
 from corrlib.study.study_file import studies_folder
-
-NOTEBOOKS_OF = {"01": "data", "05": "estimate", "06": "stage2", "11": "tasks", "12": "results", "13": "explore"}
 
 
 def planned(study: str, run: str) -> dict[str, Plan]:
@@ -18,37 +16,24 @@ def planned(study: str, run: str) -> dict[str, Plan]:
         if run in plans:
             return plans
     content = runs.read_manifest(study, run)
-    kind = NOTEBOOKS_OF.get(content["notebook"][:2], "")
-    path = f"notebooks/{content['notebook']}.ipynb"
-    return {run: Plan(run, kind, path, content["parameters"], tuple(content["made_of"]["parents"]))}
-
-
-def needed(plans: dict[str, Plan], run: str) -> set[str]:
-    """A run and all planned runs that it needs, at any remove."""
-    names, waiting = set(), [run]
-    while waiting:
-        name = waiting.pop()
-        if name in plans and name not in names:
-            names.add(name)
-            waiting += plans[name].needs
-    return names
+    return {run: Plan(run, "", f"notebooks/{content['notebook']}.ipynb", content["parameters"], ())}
 
 
 def explain(study: str, run: str) -> str:
     """What made a finished run and whether it is still so, in words."""
     plans = planned(study, run)
     content = runs.read_manifest(study, run)
-    made = content["made_of"]
-    code, machine = content["code"], content["hardware"]
+    made, machine = content["made_of"], content["hardware"]
     lines = [
         f"{study}/{run}: {content['notebook']}, {content['wall_seconds']:.0f} s on {machine.get('processor')}",
-        f"  code {made['code']} (commit {str(code.get('commit'))[:8]}{', changed' if code.get('dirty') else ''})",
+        f"  code {made['code']} ({runs.commit_of(content)})",
         f"  data {made['data'] or 'none'} ({content['parameters'].get('data', '')})",
         *(f"  {name} {found}" for name, found in made["files"].items()),
         *(f"  read run {name}, result {found}" for name, found in made["parents"].items()),
     ]
     why = identity.reasons(study, plans[run])
-    stale = identity.stale(study, {name: plan for name, plan in plans.items() if name in needed(plans, run)})
+    waited_for = needed(plans, [run])
+    stale = identity.stale(study, {name: plan for name, plan in plans.items() if name in waited_for})
     why += [
         f"run '{name}', which it waits for, is not current: {found[0]}" for name, found in stale.items() if name != run
     ]

@@ -3,7 +3,6 @@
 Nothing that is read here is ever unpickled.
 """
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from corrlib.files import replace_with
+from corrlib.files import digest_file, replace_with
 from corrlib.study.inputs import PLACES
 from corrlib.study.runs import RunFolder
 
@@ -76,5 +75,4 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return digest_file(path)[:16]
