@@ -32,6 +32,7 @@ MODELS = {
     "11": "tasks",
     "12": "results",
     "13": "explore",
+    "14": "map",
     "90": "benchmark",
 }
 

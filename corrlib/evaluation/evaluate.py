@@ -24,8 +24,11 @@ def embed(
     batch: int = 128,
     precision: str = "float32",
     workers: int = 0,
+    clip_rows: torch.Tensor | None = None,
 ) -> Embeddings:
     """Embeddings of a whole corpus: clip_embeddings (N, E), caption_embeddings (C, E), float32 on the CPU, unit length.
+
+    clip_rows: of these N clips alone, in this order, and of their captions, in the order of `captions_of`.
 
     Each clip is embedded once, and so is a caption that several clips share. batch: clips at a time, and half as many
     as captions. precision: `float32`, `bfloat16` or `float16` (see corrlib.models.precision.autocast).
@@ -34,18 +37,25 @@ def embed(
     was_training = encoder.training
     encoder.eval()
     device = next(encoder.parameters()).device
+    texts = items.texts if clip_rows is None else [items.texts[row] for row in captions_of(items, clip_rows).tolist()]
+    clip_rows = torch.arange(items.clips) if clip_rows is None else clip_rows
     with autocast(device, precision):
-        requests = ((None, [audio.places(part)]) for part in share(torch.arange(items.clips)).split(batch))
+        requests = ((None, [audio.places(part)]) for part in share(clip_rows).split(batch))
         clip_embeddings = torch.cat(
             [encoder.embed_batch(part).float() for _, (part,) in load_ahead(audio, requests, workers)]
         )
-        tokens, index = distinct(encoder.text.tokenize(items.texts))
+        tokens, index = distinct(encoder.text.tokenize(texts))
         order = np.argsort([len(t) for t in tokens], kind="stable")  # like lengths together: little padding
         different = torch.empty(len(tokens), encoder.embedding_size)
         for part in np.array_split(order, max(1, len(order) // (2 * batch))):
             different[torch.as_tensor(part)] = encoder.embed_tokens([tokens[i] for i in part]).float().cpu()
     encoder.train(was_training)
-    return gather(clip_embeddings, items.clips).cpu(), different[index]
+    return gather(clip_embeddings, len(clip_rows)).cpu(), different[index]
+
+
+def captions_of(items: Items, clip_rows: torch.Tensor) -> torch.Tensor:
+    """Rows (C,) of all captions of some clips, in the order of the corpus's table of captions."""
+    return torch.isin(items.clip_of_caption, clip_rows).nonzero()[:, 0]
 
 
 def annotated_relevance(items: Items, caption_rows: torch.Tensor | slice = slice(None)) -> torch.Tensor:
@@ -54,14 +64,22 @@ def annotated_relevance(items: Items, caption_rows: torch.Tensor | slice = slice
 
 
 def validation_score(
-    encoder: DualEncoder, audio: AudioSource, items: Items, precision: str = "float32", workers: int = 0
+    encoder: DualEncoder,
+    audio: AudioSource,
+    items: Items,
+    truth: np.ndarray | None = None,
+    precision: str = "float32",
+    workers: int = 0,
 ) -> dict[str, float]:
-    """Annotated caption-to-clip metrics of the encoder as it stands, and `spread`, the standard deviation of its
-    similarities. Arguments as in `embed`.
+    """Annotated caption-to-clip metrics of the encoder as it stands, `true mAP@10` where the `truth` (clips, captions)
+    is given, and `spread`, the standard deviation of its similarities. Other arguments as in `embed`.
     """
     clip_embeddings, caption_embeddings = embed(encoder, audio, items, precision=precision, workers=workers)
     similarity = clip_embeddings @ caption_embeddings.T
-    return retrieval_metrics(similarity, annotated_relevance(items)) | {"spread": float(similarity.std())}
+    scores = retrieval_metrics(similarity, annotated_relevance(items)) | {"spread": float(similarity.std())}
+    if truth is not None:
+        scores["true mAP@10"] = retrieval_metrics(similarity, truth)["mAP@10"]
+    return scores
 
 
 def judge(

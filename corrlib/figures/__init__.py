@@ -4,6 +4,7 @@ from corrlib.figures.ablation import along, points, probability_mass, targets_an
 from corrlib.figures.benchmark import growth, speedups
 from corrlib.figures.comparison import ceiling, differences, learning_curves, results
 from corrlib.figures.corpus import ambiguity, contents, decibels, spectrogram_sheet
+from corrlib.figures.course import course, headroom
 from corrlib.figures.ensembles import cost, knowledge, likeness
 from corrlib.figures.estimate import (
     agreement,
@@ -15,6 +16,7 @@ from corrlib.figures.estimate import (
 )
 from corrlib.figures.explore import partial_matches, ranked_clips
 from corrlib.figures.ratings import human_ratings
+from corrlib.figures.regimes import regimes
 from corrlib.figures.style import COLOURS, colour, family, looks, save, use_style
 from corrlib.figures.variants import when_it_helps
 
@@ -30,10 +32,12 @@ __all__ = [
     "contents",
     "correspondence_matrices",
     "cost",
+    "course",
     "decibels",
     "differences",
     "family",
     "growth",
+    "headroom",
     "human_ratings",
     "knowledge",
     "learning_curves",
@@ -43,6 +47,7 @@ __all__ = [
     "points",
     "probability_mass",
     "ranked_clips",
+    "regimes",
     "results",
     "save",
     "spectrogram_sheet",

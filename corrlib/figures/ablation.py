@@ -11,7 +11,18 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from corrlib.figures.comparison import DESTROYED
-from corrlib.figures.style import PALETTE, POOLED, legend, looks, panel_title, panels, say, seeds_text
+from corrlib.figures.style import (
+    PALETTE,
+    POOLED,
+    interval_words,
+    legend,
+    looks,
+    panel_title,
+    panels,
+    say,
+    seeds_text,
+    with_main_intervals,
+)
 
 MASS_NAMES = {
     "annotated": "annotated",
@@ -32,6 +43,7 @@ def targets_and_students(
     known (then the order is as given). Targets that destroy retrieval are named in the caption, as their differences
     would hide all others.
     """
+    how, table = _how(table), with_main_intervals(table)
     single = table[table["backbone"] != POOLED]
     metrics = [metric for metric in metrics if metric in set(single["metric"])]
     lowest = single.groupby("point")["difference"].min()
@@ -50,7 +62,7 @@ def targets_and_students(
         figure,
         f"{metrics[0]}, mean difference from continued: at most {100 * means.iloc[-1]:+.1f} points "
         f"({means.index[-1]}); {_clear(first)}",
-        brackets * known + _how(table) + (f" Off the scale ({metrics[0]}): {off} points." if off else ""),
+        brackets * known + how + (f" Off the scale ({metrics[0]}): {off} points." if off else ""),
     )
     return figure
 
@@ -62,8 +74,8 @@ def _clear(rows: pd.DataFrame) -> str:
 
 def _how(table: pd.DataFrame) -> str:
     return (
-        f"Percentage points, paired by caption; {seeds_text(table['seeds'])}; bars: 95 % bootstrap interval over "
-        "clips; filled: it excludes zero."
+        f"Percentage points, paired by caption; {seeds_text(table['seeds'])}; bars: {interval_words(table)}; filled: "
+        "it excludes zero."
     )
 
 
@@ -99,6 +111,7 @@ def along(
     by: str = "backbone",
 ) -> Figure:
     """Difference from `continued` along a parameter (`value`, log axis), with interval bands; a line for each `by`."""
+    words, table = interval_words(table), with_main_intervals(table)
     shown = [metric for metric in metrics if metric in set(table["metric"])]
     names = list(table[by].unique())
     look = looks(names)
@@ -127,8 +140,8 @@ def along(
         figure,
         f"{shown[0]}: {100 * best.difference:+.1f} points [{100 * best.low:+.1f}, {100 * best.high:+.1f}] at most, for "
         f"{xlabel} {best.value:g} ({look[getattr(best, by)][2]})",
-        f"Student minus continued in percentage points, paired by caption; {seeds_text(table['seeds'])}; bands: 95 % "
-        "bootstrap interval over clips.",
+        f"Student minus continued in percentage points, paired by caption; {seeds_text(table['seeds'])}; bands: "
+        f"{words}.",
     )
     return figure
 
@@ -137,12 +150,13 @@ def points(
     table: pd.DataFrame, metrics: Sequence[str] = ("annotated mAP@10", "true mAP@10"), label: str = "point"
 ) -> Figure:
     """Difference of each point from its control with interval, a line a point; a colour a backbone. Order as given."""
+    how, table = _how(table), with_main_intervals(table)
     metrics = [metric for metric in metrics if metric in set(table["metric"])]
     figure, first = (
         _points(table, metrics, label),
         table[(table["metric"] == metrics[0]) & (table["backbone"] != POOLED)],
     )
-    say(figure, f"{metrics[0]}, difference from the control: {_clear(first)}", _how(table))
+    say(figure, f"{metrics[0]}, difference from the control: {_clear(first)}", how)
     return figure
 
 

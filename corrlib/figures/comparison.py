@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from corrlib.figures.style import (
+    POOLED,
+    interval_words,
     legend,
     looks,
     name_ticks,
@@ -21,6 +23,7 @@ from corrlib.figures.style import (
     setting_order,
     text_inches,
     ticks_width,
+    with_main_intervals,
 )
 
 ENSEMBLE = "stage1 ensemble"  # the setting of the stage-1 models' mean, which is drawn as a line
@@ -112,18 +115,22 @@ def _dots(axis: Axes, rows: pd.DataFrame, look: Looks, settings: Sequence[str]) 
 
 
 def differences(table: pd.DataFrame, metrics: Sequence[str] = ("annotated mAP@10", "true mAP@10")) -> Figure:
-    """Forest plot of paired differences in percentage points, grouped by comparison; annotated and true side by side.
+    """Forest plot of paired differences in percentage points: the mean of the backbones first, then each; annotated and
+    true side by side.
 
-    table: rows of differences.csv. Thick bars: 95 % interval over clips; thin: over seeds. Filled dots: the thick one
-    excludes zero. Settings that destroy retrieval are named in the caption, as they would hide all others.
+    table: rows of differences.csv. Thick bars: 95 % interval over seeds, where there are enough; thin: over clips.
+    Filled dots: the thick one excludes zero. Settings that destroy retrieval are named in the caption, as they would
+    hide all others.
     """
+    words = interval_words(table)
+    table = with_main_intervals(table)
     metrics = [metric for metric in metrics if metric in set(table["metric"])]
     highest = table.groupby("setting")["difference"].max()
     lost = list(highest[highest < DESTROYED].index) if (highest >= DESTROYED).any() else []
     off = table[table["setting"].isin(lost) & (table["metric"] == metrics[0])].groupby("setting")["difference"].mean()
     table = table[~table["setting"].isin(lost)]
     look, places = looks(table["backbone"]), _forest_rows(table)
-    names = [f"{setting} − {against}" if key is None else look[key][2] for against, setting, key in places]
+    names = [f"{look[key][2]}, − {against}" if setting is None else setting for against, key, setting in places]
     lines, width = 1 + max(places.values()), 2.5
     figure, axes = panels(1, len(metrics), (width, 0.5 + 0.19 * lines), labels=names, sharey=True)
     for axis, metric in zip(axes[0], metrics, strict=True):
@@ -131,11 +138,9 @@ def differences(table: pd.DataFrame, metrics: Sequence[str] = ("annotated mAP@10
         rows: Any = table[table["metric"] == metric].itertuples()
         for row in rows:
             shade, marker, _ = look[row.backbone]
-            y, clear = places[row.against, row.setting, row.backbone], row.low > 0 or row.high < 0
+            y, clear = places[row.against, row.backbone, row.setting], row.low > 0 or row.high < 0
             axis.plot([100 * row.low, 100 * row.high], [y, y], color=shade, lw=2.2)
-            if np.isfinite(row.seeds_low):
-                over_seeds = [100 * row.seeds_low, 100 * row.seeds_high]
-                axis.plot(over_seeds, [y, y], "|-", color=shade, lw=0.7, ms=4, zorder=1)
+            axis.plot([100 * row.clips_low, 100 * row.clips_high], [y, y], "|-", color=shade, lw=0.7, ms=4, zorder=1)
             axis.plot(100 * row.difference, y, marker, color=shade, ms=5.5, mfc=shade if clear else "white", mew=1.3)
         panel_title(axis, metric, width)
         axis.set_xlabel("difference (points)")
@@ -145,26 +150,26 @@ def differences(table: pd.DataFrame, metrics: Sequence[str] = ("annotated mAP@10
         tick.set_fontweight("bold" if key[2] is None else "normal")
     axes[0, 0].set_ylim(lines - 0.4, -0.6)
     axes[0, 0].tick_params(axis="y", length=0)
-    thin = " Thin bars: 95 % Student's t interval over seeds, which covers other courses of training."
+    thin = " Thin bars: 95 % bootstrap interval over clips, which knows nothing of another course of training."
     say(
         figure,
         _forest_claim(table, metrics),
-        f"Percentage points, paired by caption; {seeds_text(table['seeds'])}; thick bars: 95 % bootstrap interval over "
-        "clips; filled: it excludes zero."
-        + thin * bool(table["seeds_low"].notna().any())
+        f"Percentage points, paired by caption; {seeds_text(table['seeds'])}; thick bars: {words}; filled: it excludes "
+        "zero."
+        + thin * ("seeds" in words)
         + _off_the_scale(metrics[0], {str(setting): f"{100 * mean:+.1f} points" for setting, mean in off.items()}),
     )
     return figure
 
 
 def _forest_rows(table: pd.DataFrame) -> dict[tuple[str, str, str | None], float]:
-    """{(against, setting, backbone or None for the group's heading): line}, from the top."""
-    look, places, line = looks(table["backbone"]), {}, 0.0
+    """{(against, backbone, setting or None for the group's heading): line}, from the top; the pooled group first."""
+    places, line = {}, 0.0
     for against in dict.fromkeys(table["against"]):
-        for setting in setting_order(table.loc[table["against"] == against, "setting"]):
-            here = set(table.loc[(table["against"] == against) & (table["setting"] == setting), "backbone"])
-            for backbone in [None, *(name for name in look if name in here)]:
-                places[against, setting, backbone] = line
+        own = table[table["against"] == against]
+        for backbone in sorted(looks(own["backbone"]), key=lambda name: name != POOLED):
+            for setting in [None, *setting_order(own.loc[own["backbone"] == backbone, "setting"])]:
+                places[against, backbone, setting] = line
                 line += 1
             line += 0.4
     return places
@@ -213,7 +218,10 @@ def ceiling(table: pd.DataFrame) -> Figure:
 
 
 def learning_curves(logs: pd.DataFrame) -> Figure:
-    """Validation mAP@10 by epoch; a line a seed, a panel a setting. logs: setting, backbone, seed, epoch, score."""
+    """Validation mAP@10 by epoch; a line a seed, a panel a setting.
+
+    logs: setting, backbone, seed, epoch, score and `kept`, whether the run is what it was after this epoch.
+    """
     settings, look = setting_order(logs["setting"]), looks(logs["backbone"])
     width = max(1.7, *(text_inches(setting) for setting in settings))
     figure, axes = panels(
@@ -222,18 +230,19 @@ def learning_curves(logs: pd.DataFrame) -> Figure:
     for axis, setting in zip(axes[0], settings, strict=True):
         for (backbone, _), rows in logs[logs["setting"] == setting].groupby(["backbone", "seed"], sort=False):
             shade, marker, _ = look[str(backbone)]
-            kept = rows.nlargest(1, "score")
+            kept = rows[rows["kept"]]
             axis.plot(rows["epoch"], 100 * rows["score"], color=shade, lw=1.1, alpha=0.75)
             axis.plot(kept["epoch"], 100 * kept["score"], marker, color=shade, ms=4)
         axis.set(title=setting, xlabel="epoch")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes[0, 0].set_ylabel("validation mAP@10 (%)")
     legend(figure, _handles(look))
-    last = logs.sort_values("epoch").groupby(["setting", "backbone", "seed"]).tail(1).index
-    best = logs.groupby(["setting", "backbone", "seed"])["score"].idxmax()
+    last = logs.sort_values("epoch").groupby(["setting", "backbone", "seed"]).tail(1)
+    first = logs[logs["kept"] & (logs["setting"] == settings[0])]["epoch"]
     say(
         figure,
-        f"{int(best.isin(last).sum())} of {len(best)} runs are best at their last epoch",
+        f"{int(last['kept'].sum())} of {len(last)} runs are best at their last epoch; {settings[0]} at epoch "
+        f"{first.min():.0f} to {first.max():.0f}",
         f"A line a run, {seeds_text([logs['seed'].nunique()])}; dot: the epoch that is kept.",
     )
     return figure

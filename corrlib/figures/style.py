@@ -29,8 +29,11 @@ SETTING_ORDER = (
     "ensemble",
     "mixture",
     "true",
+    "label_smoothing",
+    "random_teacher",
 )  # others come behind, in alphabetical order
 POOLED = "all backbones"  # the mean over backbones, in every table that has a column `backbone`
+ENOUGH_SEEDS = 3  # for an interval over seeds: with two, Student's t is 12.7 standard errors wide
 STYLE = {
     "figure.dpi": 110,
     "font.size": 9,
@@ -59,6 +62,27 @@ def save(figure: Figure, folder: str | Path, name: str, table: pd.DataFrame) -> 
         figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+
+
+def main_interval(row: Any) -> tuple[float, float]:
+    """(low, high) of a row of paired differences: over seeds where there are ENOUGH_SEEDS, else over clips.
+
+    Seeds cover another course of training, and another corpus where each has its own; clips cover other clips alone.
+    """
+    low, high = getattr(row, "seeds_low", np.nan), getattr(row, "seeds_high", np.nan)
+    return (low, high) if row.seeds >= ENOUGH_SEEDS and np.isfinite(low) else (row.low, row.high)
+
+
+def with_main_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """Paired differences whose `low` and `high` are `main_interval`; `clips_low` and `clips_high` are over clips."""
+    main = np.array([main_interval(row) for row in table.itertuples()]).reshape(len(table), 2)
+    return table.assign(clips_low=table["low"], clips_high=table["high"], low=main[:, 0], high=main[:, 1])
+
+
+def interval_words(table: pd.DataFrame) -> str:
+    """What the main intervals of paired differences cover."""
+    over_seeds = "seeds_low" in table and bool(((table["seeds"] >= ENOUGH_SEEDS) & table["seeds_low"].notna()).all())
+    return "95 % Student's t interval over seeds" if over_seeds else "95 % bootstrap interval over clips"
 
 
 def family(backbone: str) -> str:

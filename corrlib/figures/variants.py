@@ -8,7 +8,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from corrlib.figures.style import PALETTE, legend, looks, panel_title, panels, say, seeds_text, wrap
+from corrlib.figures.style import (
+    PALETTE,
+    interval_words,
+    legend,
+    looks,
+    panel_title,
+    panels,
+    say,
+    seeds_text,
+    with_main_intervals,
+    wrap,
+)
 
 CAUSES = {
     "student": "student after stage 1: {measure} (%)",
@@ -41,6 +52,7 @@ def when_it_helps(
     table: of reports.variants.when_it_helps (a cause that is not known is NaN and gets no panel); explained: of
     reports.variants.explained, whose rank correlations stand in the titles.
     """
+    words, table = interval_words(table), with_main_intervals(table)
     metrics, look = [metric for metric in metrics if metric in set(table["metric"])], looks(table["backbone"])
     causes = [cause for cause in CAUSES if table[cause].notna().any()]
     shades = {variant: SHADES[kind_of(variant)] for variant in table["variant"].unique()}
@@ -87,8 +99,8 @@ def when_it_helps(
         figure,
         f"Stage 2 on the estimate, {metrics[0]}: clearly above continued in {above} of {len(first)} cases, below in "
         f"{below}",
-        f"A dot a variant of the study and backbone; {seeds_text(table['seeds'])}; percentage points, bars: 95 % "
-        "bootstrap interval over clips; ρ: Spearman's rank correlation. The variants were not drawn at random: "
-        "correlations describe them, they do not prove a cause.",
+        f"A dot a variant of the study and backbone; {seeds_text(table['seeds'])}; percentage points, bars: "
+        f"{words}; ρ: Spearman's rank correlation. The variants were not drawn at random: correlations describe them, "
+        "they do not prove a cause.",
     )
     return figure

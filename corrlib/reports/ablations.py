@@ -11,6 +11,7 @@ import scipy  # its parts are loaded when first used: most runs need none
 from corrlib.figures.style import POOLED, setting_order
 from corrlib.reports import results
 from corrlib.study import runs
+from corrlib.study.plan import control_of
 from corrlib.study.study_file import load_study, studies_folder
 
 MASSES = ("annotated", "wholly", "partly", "not")  # see correspondence.probability_mass
@@ -211,11 +212,14 @@ def mixtures(differences: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["backbone", "metric", "mixture"]).reset_index(drop=True)
 
 
-def at_same_rate(points: Iterable[str]) -> dict[str, str]:
-    """{point of self-distillation: the `continued` of its learning rate} among the points that are given."""
-    own = [point for point in points if point.split("-")[0] == "self"]
-    rates = {point: point.partition("-lr-")[2] for point in own}
-    return {point: f"{CONTROL}-lr-{rate}" if rate else CONTROL for point, rate in rates.items()}
+def of_equal_training(points: Iterable[str], kind: str) -> dict[str, str]:
+    """{point: its control, `continued` at the same rate and for as long} of some of the points.
+
+    kind: `self` (all of self-distillation but those of other epochs), or `epochs` (those of other epochs).
+    """
+    longer = {point for point in points if "-epochs-" in point}
+    own = longer if kind == "epochs" else {point for point in points if point.split("-")[0] == kind} - longer
+    return {point: control for point in points if point in own and (control := control_of(point)) != point}
 
 
 def listed(table: pd.DataFrame, metric: str, label: str = "point") -> str:

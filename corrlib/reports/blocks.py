@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import scipy
 
-from corrlib.figures.style import NAMES, family, looks, setting_order
-from corrlib.reports.results import ENSEMBLE, POOLED
+from corrlib.figures.style import ENOUGH_SEEDS, NAMES, family, looks, main_interval, setting_order
+from corrlib.reports.results import ENSEMBLE, POOLED, stronger_control
 from corrlib.study.publish import provenance
 
 MAIN = ("annotated mAP@10", "true mAP@10")
@@ -101,14 +101,19 @@ def signed(value: Any) -> str:
 
 
 def difference(row: Any) -> str:
-    """`+0.49 [+0.29, +0.71]` of a row of paired differences, in percentage points."""
-    return f"{signed(row.difference)}{GLUE}[{signed(row.low)},{GLUE}{signed(row.high)}]"
+    """`+0.49 [+0.29, +0.71]` of a row of paired differences, in percentage points, with its main interval."""
+    low, high = main_interval(row)
+    return f"{signed(row.difference)}{GLUE}[{signed(low)},{GLUE}{signed(high)}]"
 
 
-def over_seeds(row: Any) -> str:
-    """`+0.25 to +0.73`: the interval over seeds, where the table has one."""
-    low, high = (getattr(row, name, float("nan")) for name in ("seeds_low", "seeds_high"))
-    return f"{signed(low)}{GLUE}to{GLUE}{signed(high)}" if pd.notna(low) and row.seeds > 1 else NONE
+def over_clips(row: Any) -> str:
+    """`+0.25 to +0.73`: the interval over clips."""
+    return f"{signed(row.low)}{GLUE}to{GLUE}{signed(row.high)}"
+
+
+def _intervals(table: pd.DataFrame) -> str:
+    """What the intervals of `difference` are over, in a table of paired differences."""
+    return "over seeds" if "seeds_low" in table and (table["seeds"] >= ENOUGH_SEEDS).all() else "over clips"
 
 
 def p_value(p: float) -> str:
@@ -162,9 +167,7 @@ def _pooled_results(table: pd.DataFrame) -> pd.DataFrame:
 
 def _against_control(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of differences.csv against `continued`, on the mean of the backbones or of the only one."""
-    table = table[table["against"] == "continued"]
-    pooled = table[table["backbone"] == POOLED]
-    return pooled if len(pooled) or table["backbone"].nunique() > 1 else table
+    return _of_all(table[table["against"] == "continued"])
 
 
 @block
@@ -186,8 +189,8 @@ def summary(published: Published, study: str) -> str:
     backbones = looks(b for b in results["backbone"] if b not in (POOLED, ENSEMBLE[0]))
     names = _joined([label for _, _, label in backbones.values()])
     return markdown(header, rows) + (
-        f"\n\nMean over {names}; {_seeds(results)}; in brackets 95 % intervals over clips; differences are paired, in "
-        "percentage points."
+        f"\n\nMean over {names}; {_seeds(results)}; differences are paired, in percentage points; in brackets 95 % "
+        f"intervals, of the differences {_intervals(against)}, else over clips."
     )
 
 
@@ -198,25 +201,36 @@ def _cells(table: pd.DataFrame, setting: str, metrics: list[str], written: Calla
 
 @block
 def verdict(published: Published, study: str) -> str:
-    """Which settings are told apart from `continued`, on the mean of the backbones, by interval over clips."""
-    against = _against_control(published.table(study, "differences"))
+    """Which settings are told apart from both controls, on the mean of the backbones: by the smaller difference."""
+    table = published.table(study, "differences")
+    smaller = stronger_control(_of_all(table))
     lines = []
-    for setting in setting_order(against["setting"]):
-        own = against[(against["setting"] == setting) & against["metric"].isin(MAIN)]
-        said = [f"{_stands(row)} in {row.metric}, {difference(row)}{_also(row)}" for row in own.itertuples()]
+    for setting in setting_order(smaller["setting"]):
+        own = smaller[(smaller["setting"] == setting) & smaller["metric"].isin(MAIN)]
+        said = [
+            f"{_stands(row)} `{row.against}` in {row.metric}, {difference(row)}{_also(row)}" for row in own.itertuples()
+        ]
         lines.append(f"- `{setting}` is {'; '.join(said)}.")
-    return "Against `continued`, on the mean of the backbones (points, 95 % intervals over clips):\n\n" + "\n".join(
-        lines
+    return (
+        "Against the stronger of the two controls, `continued` and stage 1, on the mean of the backbones (points, 95 % "
+        f"intervals {_intervals(smaller)}):\n\n" + "\n".join(lines)
     )
 
 
+def _of_all(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of differences.csv on the mean of the backbones, or of the only one."""
+    pooled = table[table["backbone"] == POOLED]
+    return pooled if len(pooled) or table["backbone"].nunique() > 1 else table
+
+
 def _stands(row: Any) -> str:
-    return "above" if row.low > 0 else "below" if row.high < 0 else "not told apart"
+    low, high = main_interval(row)
+    return "above" if low > 0 else "below" if high < 0 else "not told apart from"
 
 
 def _also(row: Any) -> str:
-    seeds = over_seeds(row)
-    return f" (over seeds {seeds}; p {p_value(row.p_holm)})" if seeds else f" (p {p_value(row.p_holm)})"
+    seeds = row.seeds >= ENOUGH_SEEDS
+    return f" (over clips {over_clips(row)}; p {p_value(row.p_holm)})" if seeds else f" (p {p_value(row.p_holm)})"
 
 
 @block
@@ -253,22 +267,22 @@ def points(published: Published, study: str, name: str, *metrics: str) -> str:
 
 def _paired(table: pd.DataFrame, label: str, wanted: Iterable[str] = MAIN) -> str:
     """Tables of paired differences, one a metric: a comparison a row, the mean of the backbones first."""
-    seeds, several = "seeds_low" in table, table["backbone"].nunique() > 1
+    seeds, several = _intervals(table) == "over seeds", table["backbone"].nunique() > 1
     order = {key: place for place, key in enumerate(dict.fromkeys(_comparisons(table, label)))}
     table = table.assign(comparison=_comparisons(table, label), later=table["backbone"] != POOLED)
     table = table.assign(place=table["comparison"].map(order)).sort_values(["place", "later"], kind="stable")
-    header = ["comparison", *(["backbone"] if several else []), "difference", *(["over seeds"] if seeds else []), "p"]
+    header = ["comparison", *(["backbone"] if several else []), "difference", *(["over clips"] if seeds else []), "p"]
     parts = []
     for metric in _metrics(table, wanted):
         rows = []
         for row in _of(table, metric).itertuples():
             rows.append([row.comparison, *([backbone_name(row.backbone)] if several else []), difference(row)])
-            rows[-1] += [*([over_seeds(row)] if seeds else []), p_value(row.p_holm)]  # pyrefly: ignore
+            rows[-1] += [*([over_clips(row)] if seeds else []), p_value(row.p_holm)]  # pyrefly: ignore
         parts.append(f"**{metric}**\n\n{markdown(header, rows, right=1 + several)}")
     alone = NONE if several else f" of {backbone_name(table['backbone'].iloc[0])}"
     return "\n\n".join(parts) + (
-        f"\n\nPercentage points{alone}, paired by caption, {_seeds(table)}; in brackets 95 % intervals over clips; p "
-        "after Holm's correction."
+        f"\n\nPercentage points{alone}, paired by caption, {_seeds(table)}; in brackets 95 % intervals "
+        f"{_intervals(table)}; p after Holm's correction."
     )
 
 
@@ -384,7 +398,7 @@ def when_it_helps(published: Published, study: str) -> str:
         rows[-1] += [f"{100 * first['wholly']:.1f} %", *(difference(own.loc[m]) for m in metrics)]
     return markdown(header, rows, right=2) + (
         "\n\nStudent and teacher: average precision of whole matches that are not annotated, after stage 1 and of the "
-        "ensemble. `ensemble` against `continued`, percentage points, 95 % intervals over clips."
+        f"ensemble. `ensemble` against `continued`, percentage points, 95 % intervals {_intervals(table)}."
     )
 
 

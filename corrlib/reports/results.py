@@ -15,7 +15,7 @@ from corrlib.evaluation.intervals import (
     paired_difference,
     randomisation_test,
 )
-from corrlib.figures.style import POOLED, setting_order
+from corrlib.figures.style import POOLED, main_interval, setting_order, with_main_intervals
 from corrlib.study import runs
 
 METRICS = {
@@ -116,12 +116,21 @@ def check_same_data(study: str, training_runs: pd.DataFrame) -> dict[int, str]:
     return by_seed
 
 
-def load_queries(study: str, training_runs: pd.DataFrame) -> Queries:
-    """{(backbone, setting): {seed: DataFrame of per-query values}}."""
+def at_last_epoch(judged: Judged, training_runs: pd.DataFrame) -> Judged:
+    """The same runs with the weights after their last epoch, whichever epoch was kept; without the ensemble.
+
+    training_runs: as of `load`.
+    """
+    chosen = one_run_each(judged.study, training_runs)
+    return Judged(judged.study, load_queries(judged.study, chosen, "queries-last_epoch.csv"), judged.same_clips)
+
+
+def load_queries(study: str, training_runs: pd.DataFrame, name: str = "queries.csv") -> Queries:
+    """{(backbone, setting): {seed: DataFrame of per-query values}}. name: of the runs' file that holds them."""
     queries: Queries = {}
     keys = training_runs[["backbone", "setting", "seed", "run"]].itertuples(index=False, name=None)
     for backbone, setting, seed, run in keys:
-        queries.setdefault((backbone, setting), {})[seed] = runs.read_table(study, run, "queries.csv")
+        queries.setdefault((backbone, setting), {})[seed] = runs.read_table(study, run, name)
     return {key: dict(sorted(tables.items())) for key, tables in queries.items()}
 
 
@@ -299,7 +308,7 @@ def _difference(paired: Paired, resamples: int, same_clips: bool) -> dict[str, f
 
 
 def learning_curves(study: str, training_runs: pd.DataFrame) -> pd.DataFrame:
-    """Validation mAP@10 of every epoch of the runs that are compared: setting, backbone, seed, epoch, score."""
+    """Validation mAP@10 of every epoch of the runs that are compared: setting, backbone, seed, epoch, score, kept."""
     parts = []
     for row in one_run_each(study, training_runs).itertuples():
         log = runs.read_table(study, str(row.run), "log.csv")
@@ -311,10 +320,15 @@ def learning_curves(study: str, training_runs: pd.DataFrame) -> pd.DataFrame:
                     "seed": row.seed,
                     "epoch": log["epoch"],
                     "score": log["validation mAP@10"],
+                    "kept": log["epoch"] == runs.kept_epoch(log, _select_by(study, str(row.run))),
                 }
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def _select_by(study: str, run: str) -> str:
+    return runs.read_manifest(study, run)["parameters"]["select_by"]
 
 
 def ceilings(study: str, training_runs: pd.DataFrame) -> dict[str, float]:
@@ -354,30 +368,49 @@ def of_all(rows: pd.DataFrame) -> pd.DataFrame:
     return pooled if len(pooled) else rows
 
 
+def pooled_name(rows: pd.DataFrame) -> str:
+    """`mean of the backbones`, or the name of the only one, of rows of `of_all`."""
+    names = list(dict.fromkeys(rows["backbone"]))
+    return "mean of the backbones" if names == [POOLED] else ", ".join(names)
+
+
 def of_each(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of single backbones."""
     return rows[rows["backbone"] != POOLED]
 
 
 def clear(rows: pd.DataFrame) -> tuple[int, int, int]:
-    """(rows whose interval over clips lies above zero, below zero, all rows) of a table of differences."""
+    """(rows whose main interval lies above zero, below zero, all rows) of a table of differences."""
+    rows = with_main_intervals(rows)
     return int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum()), len(rows)
 
 
 def points(row: Any) -> str:
-    """`+1.23 points [+0.40, +2.10]` of a row of differences."""
-    return f"{100 * row.difference:+.2f} points [{100 * row.low:+.2f}, {100 * row.high:+.2f}]"
+    """`+1.23 points [+0.40, +2.10]` of a row of differences, with its main interval."""
+    low, high = main_interval(row)
+    return f"{100 * row.difference:+.2f} points [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
 def over_seeds(row: Any) -> str:
-    """`above in 2 of 3 seeds (-0.10 to +0.90)` of a row of differences; the interval only where there are several."""
-    interval = f" ({100 * row.seeds_low:+.2f} to {100 * row.seeds_high:+.2f})" if row.seeds > 1 else ""
-    return f"above in {row.seeds_above} of {row.seeds} seed{'s' * (row.seeds > 1)}{interval}"
+    """`above in 2 of 3 seeds` of a row of differences."""
+    return f"above in {row.seeds_above} of {row.seeds} seed{'s' * (row.seeds > 1)}"
 
 
 def verdict(row: Any) -> str:
-    """Whether the interval over clips leaves zero on one side: `above`, `below` or `not distinguishable from`."""
-    return "above" if row.low > 0 else "below" if row.high < 0 else "not distinguishable from"
+    """Whether the main interval leaves zero on one side: `above`, `below` or `not distinguishable from`."""
+    low, high = main_interval(row)
+    return "above" if low > 0 else "below" if high < 0 else "not distinguishable from"
+
+
+def stronger_control(differences: pd.DataFrame) -> pd.DataFrame:
+    """Of each backbone, setting and metric the row with the smaller difference: against `continued` or `stage1`.
+
+    Past the plateau further training on annotated pairs can fall behind stage 1, so that `continued` alone would
+    flatter whatever is compared with it. differences: rows of differences.csv.
+    """
+    asked = differences[differences["against"].isin(BASELINES) & (differences["setting"] != "continued")]
+    smallest = asked.groupby(["backbone", "setting", "metric"], sort=False)["difference"].idxmin()
+    return differences.loc[smallest]
 
 
 def listed(rows: pd.DataFrame, names: Iterable[str]) -> str:

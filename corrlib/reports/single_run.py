@@ -238,10 +238,16 @@ def answer(parameters: TrainingParameters, metrics: Mapping[str, Mapping[str, fl
 
     metrics: {relevance: {metric: value in [0, 1]}}, as metrics.json; log: as log.csv, one row an epoch.
     """
-    best = log.iloc[int(log["validation mAP@10"].to_numpy().argmax())]
+    kept = log[log["epoch"] == runs.kept_epoch(log, parameters.select_by)].iloc[0]
+    last = parameters.select_by == "last epoch"
+    choice = (
+        f"last of {len(log)} epochs ("
+        if last
+        else f"best of {len(log)} epochs by validation (epoch {kept['epoch']:.0f}, "
+    )
     lines = [
-        f"**{parameters.run_name()}**, best of {len(log)} epochs by validation (epoch {best['epoch']:.0f}, "
-        f"mAP@10 {100 * best['validation mAP@10']:.1f} %), on the {parameters.evaluate_on} split:",
+        f"**{parameters.run_name()}**, {choice}mAP@10 {100 * kept['validation mAP@10']:.1f} %), on the "
+        f"{parameters.evaluate_on} split:",
         "",
     ]
     for relevance, values in metrics.items():

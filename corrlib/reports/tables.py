@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from corrlib.figures.style import POOLED, family, looks, setting_order
+from corrlib.figures.style import POOLED, family, looks, main_interval, setting_order
 
 MAIN = ("annotated mAP@10", "true mAP@10")
 VALUE, CHANGE = "percent", "points against continued"
 NOTE = (
-    "Percent, and percentage points against continued, with 95 % intervals over clips; *: it leaves zero on one side."
+    "Percent, with 95 % intervals over clips, and percentage points against continued, with 95 % intervals over seeds "
+    "where there are three or more; *: it leaves zero on one side."
 )
 
 
@@ -31,7 +32,7 @@ def main_table(table: pd.DataFrame, differences: pd.DataFrame, metrics: Sequence
 
     table, differences: rows of results.csv and differences.csv. Rows (backbone, setting): first POOLED, then each
     backbone, then the stage-1 ensemble. Columns (metric, VALUE or CHANGE), of the `metrics` that are known. A
-    difference whose interval over clips leaves zero on one side carries an asterisk.
+    difference whose main interval (corrlib.figures.style.main_interval) leaves zero on one side carries an asterisk.
     """
     against = differences[differences["against"] == "continued"]
     backbones = [name for name in looks(table["backbone"]) if name != POOLED]
@@ -58,8 +59,9 @@ def _percent(row: Any) -> str:
 
 
 def _points(row: Any) -> str:
-    mark = " *" if row.low > 0 or row.high < 0 else ""
-    return f"{100 * row.difference:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]{mark}"
+    low, high = main_interval(row)
+    mark = " *" if low > 0 or high < 0 else ""
+    return f"{100 * row.difference:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]{mark}"
 
 
 def styled(table: pd.DataFrame, caption: str = "") -> Styler:

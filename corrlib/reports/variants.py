@@ -25,18 +25,21 @@ def gains(study: str, variants: Iterable[str], resamples: int, settings: Sequenc
     p values are corrected after Holm over all rows of a metric. The study's own models are the variant `all`.
     FileNotFoundError names what a variant lacks.
     """
-    tables = []
-    for variant in (WHOLE, *variants):
-        judged, _ = ablations.load(
-            study,
-            [_of(setting, variant) for setting in settings],
-            _of("continued", variant),
-            _of("stage1", variant),
-        )
-        table = ablations.against_control(judged, resamples)
-        points = [point.removesuffix(f"-{variant}") for point in table["point"]]
-        tables.append(table.assign(variant=variant, point=points))
+    tables = [gains_of(study, variant, resamples, settings) for variant in (WHOLE, *variants)]
     return results.holm_within(pd.concat(tables, ignore_index=True), "metric")
+
+
+def gains_of(study: str, variant: str, resamples: int, settings: Sequence[str] = ("ensemble",)) -> pd.DataFrame:
+    """`gains` of one variant, corrected after Holm over its own rows."""
+    judged, _ = ablations.load(
+        study,
+        [_of(setting, variant) for setting in settings],
+        _of("continued", variant),
+        _of("stage1", variant),
+    )
+    table = ablations.against_control(judged, resamples)
+    points = [point.removesuffix(f"-{variant}") for point in table["point"]]
+    return table.assign(variant=variant, point=points)
 
 
 def strengths(study: str, variants: Iterable[str]) -> pd.DataFrame:

@@ -28,6 +28,17 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Target = Literal["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"]
 Combine = Literal["mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best", "chosen_weights"]
 ENSEMBLE_TARGETS = ("ensemble", "shuffled")  # what several teachers estimate
+# stage-2 settings that a study can name, and what is trained in each; 0.3 of a target without knowledge was chosen on
+# validation, with seeds of its own (docs/results.md)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "continued": {"target": "annotated"},
+    "self": {"target": "self"},
+    "ensemble": {"target": "ensemble"},
+    "mixture": {"target": "ensemble", "w_sup": 0.5, "w_dist": 0.5},
+    "true": {"target": "true"},
+    "label_smoothing": {"target": "uniform", "w_sup": 0.7, "w_dist": 0.3},
+    "random_teacher": {"target": "random", "w_sup": 0.7, "w_dist": 0.3},
+}
 FIRST_BACKBONES = ("passt_tiny", "atst_tiny", "mn_tiny")  # of 02, 03 and 04, unless they are told another
 # what changes time and memory, not what is computed; all else is the recipe
 MACHINE = (
@@ -81,7 +92,7 @@ class DataParameters(CorpusParameters):
     sounds: str = "synthetic"
     leave_out: list[str] | Literal["too few"] = []
     pretraining_clips: Count = 2048
-    development_clips: Count = 3584
+    development_clips: Count = 1024
     validation_clips: Count = 512
     evaluation_clips: Count = 1000
     ambiguity: Share = 0.8
@@ -107,12 +118,14 @@ class TrainingParameters(CorpusParameters):
     clips (label noise). Both are drawn by `seed`. part_clips: a batch is embedded in parts of so many clips, in the
     memory of one part, with the gradient of the whole batch (0: all at once); accumulate_batches: so many batches a
     step of the optimiser, each with its own loss; workers: threads that read audio ahead; processes: that share a
-    batch.
+    batch. select_by: which epoch is kept, the best on validation by this measure, or the last. watched_clips: so many
+    clips of the training split are embedded after each epoch, to see what becomes of their pairs that truly match
+    (built-in corpus; 0: none).
     """
 
     development_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     swapped_captions: Share = 0.0
-    epochs: Count = 5
+    epochs: Count = 20
     warmup_epochs: Weight = 1.0
     cosine_epochs: Positive | None = None
     batch_clips: Count = 64
@@ -133,6 +146,8 @@ class TrainingParameters(CorpusParameters):
     accumulate_batches: Count = 1
     checkpoint_activations: bool = False
     compile_backbone: bool = False
+    select_by: Literal["annotated mAP@10", "true mAP@10", "last epoch"] = "annotated mAP@10"
+    watched_clips: Natural = 0
     evaluate_on: Literal["evaluation", "validation"] = "evaluation"
     relevance: str = ""
 
@@ -147,6 +162,13 @@ class TrainingParameters(CorpusParameters):
             )
         if self.final_learning_rate > self.learning_rate:
             raise ValueError("final_learning_rate must not be above learning_rate")
+        return self
+
+    @model_validator(mode="after")
+    def _truth_is_known_where_asked_for(self) -> Self:
+        for name, asked in (("select_by", self.select_by.startswith("true")), ("watched_clips", self.watched_clips)):
+            if asked and self.corpus != "soundscapes":
+                raise ValueError(f"{name} needs a corpus whose truth is known; choose corpus 'soundscapes'")
         return self
 
     def draw_seed(self) -> int:
@@ -196,8 +218,7 @@ class StageTwoParameters(TrainingParameters):
     runs that 02-04 leave with this seed. Other targets are learnt without. What is kept here is what the run has.
     """
 
-    epochs: Count = 2
-    warmup_epochs: Weight = 0.5
+    epochs: Count = 10
     learning_rate: Positive = 2e-3
     student: Name = "stage1-passt_tiny-seed1"
     target: Target = "ensemble"
@@ -208,8 +229,17 @@ class StageTwoParameters(TrainingParameters):
     combine: Combine = "mean_similarity"
 
     def default_name(self) -> str:
-        setting = "continued" if self.target == "annotated" else self.target
-        return f"{setting}-{self.student.removeprefix('stage1-').rsplit('-seed', 1)[0]}"
+        return f"{self.setting()}-{self.student.removeprefix('stage1-').rsplit('-seed', 1)[0]}"
+
+    def setting(self) -> str:
+        """The name under which the run is compared: of SETTINGS the one that it is, or else its target."""
+        if self.target == "annotated":
+            return "continued"
+        for setting, given in SETTINGS.items():
+            towards = given["target"], given.get("w_sup", 0.0), given.get("w_dist", 1.0)
+            if (self.target, self.w_sup, self.w_dist) == towards:
+                return setting
+        return self.target
 
     @model_validator(mode="before")
     @classmethod
@@ -279,6 +309,17 @@ class AblationParameters(ResultsParameters):
         return self.run or "ablation"
 
 
+class MapParameters(AblationParameters):
+    """14: which variants are cells of the map (all finished ones, if none is named), and which studies are shown
+    `beside` them, each a point by its own overfit index and gain.
+    """
+
+    beside: list[Name] = []
+
+    def run_name(self) -> str:
+        return self.run or "map"
+
+
 class TaskParameters(ResultsParameters):
     """11: which study's runs are judged by other tasks."""
 
@@ -324,6 +365,7 @@ KINDS = {
     "stage2": StageTwoParameters,
     "results": ResultsParameters,
     "ablation": AblationParameters,
+    "map": MapParameters,
     "tasks": TaskParameters,
     "explore": ExploreParameters,
     "benchmark": BenchmarkParameters,

@@ -1,6 +1,8 @@
 """The graph of a study: every run that it takes, with its notebook, its parameters and the runs that it needs."""
 
+import fnmatch
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +10,8 @@ from typing import Any
 
 from corrlib.study import runs
 from corrlib.study.backbones import family
-from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, ParameterError, check, nearest
-from corrlib.study.study_file import SETTINGS, StudyFile, load_study, studies_folder
+from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, SETTINGS, ParameterError, check, nearest
+from corrlib.study.study_file import StudyFile, load_study, studies_folder
 
 NOTEBOOKS = {
     "data": "01_data",
@@ -55,8 +57,16 @@ def urgency(plans: dict[str, Plan]) -> dict[str, int]:
 
 
 def needed(plans: dict[str, Plan], wanted: Iterable[str]) -> list[str]:
-    """Names of the wanted runs and of all that they need; ParameterError names one that is not planned."""
-    found, waiting = [], list(wanted)
+    """Names of the wanted runs and of all that they need; ParameterError names one that is not planned.
+
+    A name with `*` or `?` stands for all runs that match it.
+    """
+    found, waiting = [], []
+    for name in wanted:
+        matching = fnmatch.filter(plans, name) if set(name) & set("*?") else [name]
+        if not matching:
+            raise ParameterError(f"no run of the study matches '{name}'{nearest(name, plans)}")
+        waiting += matching
     while waiting:
         name = waiting.pop()
         if name not in plans:
@@ -85,6 +95,16 @@ def notebook_of(run: str) -> str:
     except ValueError:  # a variant or a member, whose name need not begin with its backbone's
         name = "02, 03 or 04"
     return name
+
+
+def control_of(point: str) -> str:
+    """The point of equal training on annotated pairs: `continued`, or that of a point's own rate or epochs.
+
+    >>> control_of("self-lr-0.001"), control_of("ensemble-epochs-20"), control_of("mixture-0.5")
+    ('continued-lr-0.001', 'continued-epochs-20', 'continued')
+    """
+    own = re.search(r"-(lr|epochs)-[^-]+$", point)
+    return f"continued{own.group()}" if own else "continued"
 
 
 class _Planner:
@@ -180,7 +200,7 @@ class _Planner:
         given: dict[str, Any] | None = None,
     ) -> None:
         student = f"stage1-{variant}{backbone}-seed{seed}"
-        taught = teachers if setting == "ensemble" else []
+        taught = teachers if SETTINGS[setting]["target"] in ENSEMBLE_TARGETS else []
         self.add(
             "stage2",
             f"{setting}-{variant}{backbone}-seed{seed}",
@@ -189,11 +209,11 @@ class _Planner:
             {
                 **common,
                 "student": student,
-                "target": SETTINGS[setting],
                 "teachers": taught,
                 **self.study.stage2,
                 **self.study.backbone_stage2.get(backbone, {}),
                 **(given or {}),
+                **SETTINGS[setting],
             },
         )
 
@@ -241,8 +261,8 @@ class _Planner:
                     [f"stage1-{backbone}-seed{seed}"],
                 )
             )
-        for backbone in study.point_backbones or backbones:
-            for setting in variant.settings if backbone in backbones else []:
+        for backbone in variant.students or study.point_backbones or backbones:
+            for setting in (variant.settings or study.variant_settings) if backbone in backbones else []:
                 self._stage_two(
                     seed, backbone, common, setting, teachers, f"{name}-", {**variant.training, **variant.stage2}
                 )
@@ -268,7 +288,7 @@ class _Planner:
             variants = [name for name in names if name in study.variants]
             self._check_controls(notebook, points, variants)
             self.add(
-                "ablation",
+                "map" if notebook.startswith("14") else "ablation",
                 notebook.split("_", 1)[1],
                 notebook,
                 self._needs(points, variants),
@@ -285,13 +305,15 @@ class _Planner:
         study = self.study
         wanted = [("continued", "every point", study.settings)]
         for point in points:
-            if notebook.startswith("09") and point.startswith("self") and "-lr-" in point:
-                wanted.append((f"continued-lr-{point.partition('-lr-')[2]}", f"'{point}'", list(study.points)))
+            control = control_of(point)
+            if notebook.startswith("09") and control not in ("continued", point):
+                wanted.append((control, f"'{point}'", list(study.points)))
             if notebook.startswith("10") and point in ("second", "second-same"):
                 wanted.append(("second-continued", f"'{point}'", list(study.points)))
-        if notebook.startswith("10"):
+        if notebook.startswith(("10", "14")):
             wanted += [("ensemble", "every variant", study.settings)]
-            wanted += [(s, f"'{v}'", study.variants[v].settings) for v in variants for s in ("continued", "ensemble")]
+            of_variant = {v: study.variants[v].settings or study.variant_settings for v in variants}
+            wanted += [(s, f"'{v}'", own) for v, own in of_variant.items() for s in ("continued", "ensemble")]
         for control, point, there in wanted:
             if control not in there:
                 raise ParameterError(

@@ -63,7 +63,9 @@ def origin(study: str) -> dict:
         {name: plan.notebook for name, plan in plan_runs(study).items()},
     )
     missing = [name for name in notebooks if not runs.is_finished(study, name)]
-    if missing:
+    if _in_parts(study) and len(missing) < len(notebooks):
+        notebooks = {name: notebook for name, notebook in notebooks.items() if name not in missing}
+    elif missing:
         raise ParameterError(
             f"study '{study}' is not finished: {len(missing)} of {len(notebooks)} runs are missing, the first is "
             f"'{missing[0]}'; run `{command}`"
@@ -80,6 +82,10 @@ def origin(study: str) -> dict:
         "date": datetime.fromtimestamp(finished, UTC).date().isoformat(),
         "torch": " and ".join(sorted({m["packages"]["torch"] for m in manifests.values()})),
     }
+
+
+def _in_parts(study: str) -> bool:
+    return study not in ALONE and load_study(study).in_parts
 
 
 def _commit(code: dict[str, Any]) -> str | None:
@@ -127,7 +133,11 @@ def publish(study: str, replace: bool = False) -> Path:
     files = sorted(path for path in source.glob("*") if path.suffix in PUBLISHED and not path.name.startswith("."))
     if not files:
         raise ParameterError(f"{source} holds no table and no figure; run `{entry['command']}`")
-    before = _make_room(study, folder, replace)
+    before, owner = _make_room(study, folder, replace), study
+    if _in_parts(study):
+        owner = provenance(folder).get("study", study)
+        others = {name for old in before if old["command"] != entry["command"] for name in old["files"]}
+        files = [path for path in files if path.stem not in others]
     names = sorted({path.stem for path in files})
     for path in files:
         write_atomically(folder / path.name, path.read_bytes())
@@ -139,7 +149,7 @@ def publish(study: str, replace: bool = False) -> Path:
         kept = [name for name in old["files"] if name not in names]
         made += [{**old, "files": kept}] if kept else []
     write_atomically(
-        folder / PROVENANCE, json.dumps({"study": study, "made": made}, indent=1, ensure_ascii=False) + "\n"
+        folder / PROVENANCE, json.dumps({"study": owner, "made": made}, indent=1, ensure_ascii=False) + "\n"
     )
     return folder
 
@@ -147,7 +157,7 @@ def publish(study: str, replace: bool = False) -> Path:
 def _make_room(study: str, folder: Path, replace: bool) -> list[dict[str, Any]]:
     """Entries of what the folder holds; of another study's files nothing is left, if they may be replaced."""
     found, owner = provenance(folder), _owner(folder)
-    if owner in (None, study):
+    if owner in (None, study) or _in_parts(study):
         return found.get("made", [])
     if not replace:
         raise ParameterError(

@@ -505,3 +505,14 @@ def gather(study: str) -> pd.DataFrame:
             f"run `make reproduce STUDY={study}` first"
         )
     return pd.DataFrame(rows)
+
+
+def kept_epoch(log: pd.DataFrame, select_by: str = "annotated mAP@10") -> int:
+    """The epoch of a log (a row an epoch, log.csv) that is kept: the first that is best on validation, or the last.
+
+    select_by: `annotated mAP@10`, `true mAP@10` (where the log has it) or `last epoch`.
+    """
+    if select_by == "last epoch":
+        return int(log["epoch"].iloc[-1])
+    column = f"validation {select_by.removeprefix('annotated ')}"
+    return int(log["epoch"].iloc[int(log[column].to_numpy().argmax())])

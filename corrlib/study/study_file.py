@@ -11,16 +11,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from corrlib.study.backbones import BACKBONES
-from corrlib.study.parameters import ParameterError, check, nearest
+from corrlib.study.parameters import SETTINGS, ParameterError, check, nearest
 
 LARGEST = 1_000_000  # bytes of a study file
-SETTINGS = {"continued": "annotated", "self": "self", "ensemble": "ensemble"}
 
 
 class Variant(BaseModel):
     """The study once more with something changed from stage 1 on: other data, other parameters of training.
 
-    training: parameters of both stages. backbones: those that are trained and make up the ensemble (all, if not given).
+    training: parameters of both stages. settings: of its students (`variant_settings`, if not given). backbones: those
+    that are trained and make up the ensemble (all, if not given); students: those of stage 2 (`point_backbones`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -28,20 +28,23 @@ class Variant(BaseModel):
     training: dict = {}
     stage1: dict = {}
     stage2: dict = {}
-    settings: list[str] = ["continued", "ensemble"]
+    settings: list[str] = []
     backbones: list[str] = []
+    students: list[str] = []
 
 
 class StudyFile(BaseModel):
     """What a study's YAML may hold. The sections are parameters of the notebooks of that kind.
 
-    base: another study, of which finished runs with the very same parameters are taken over.
+    extends: another study, whose keys hold where this one does not say otherwise; sections are merged key by key, lists
+    replaced. base: another study, of which finished runs with the very same parameters are taken over.
     members: further stage-1 models, {name: {backbone, and parameters such as initialisation}}.
     points: stage-2 runs beside the settings, {name: parameters}; `teachers` names backbones or members; `student` and
     `teachers_of` name the setting whose runs the student starts from and the teachers are (`stage1`). They and the
     variants' students are run for `point_backbones` (all, if not given). variants: {name: Variant}.
     ablations: {notebook: the points, settings and variants that it compares}.
     figures: where `make publish` copies the study's tables and figures; its runs write into `runs/<study>/figures`.
+    in_parts: whether it takes those of an unfinished study, too, and leaves all else in that folder as it is.
     other_tasks, explore: whether 11_other_tasks judges the runs, too, and 13_explore draws what it shows.
     """
 
@@ -59,12 +62,15 @@ class StudyFile(BaseModel):
     results: dict = {}
     backbone_stage1: dict[str, dict] = {}
     backbone_stage2: dict[str, dict] = {}
+    extends: str = ""
     base: str = ""
     members: dict[str, dict] = {}
     points: dict[str, dict] = {}
     variants: dict[str, Variant] = {}
+    variant_settings: list[str] = ["continued", "ensemble"]
     point_backbones: list[str] = []
     ablations: dict[str, list[str]] = {}
+    in_parts: bool = False
     other_tasks: bool = False
     explore: bool = False
 
@@ -80,16 +86,11 @@ def load_study(name: str, folder: str | Path | None = None) -> StudyFile:
     folder: `studies_folder()`, if not given.
     """
     folder = studies_folder() if folder is None else folder
-    path = Path(folder) / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(p.stem for p in Path(folder).glob("*.yaml"))
-        raise ParameterError(f"there is no study file {path}{nearest(name, known)}")
-    content = _read(path)
-    if not isinstance(content, dict):
-        raise ParameterError(f"{path} must hold `key: value` lines, as studies/smoke.yaml does")
+    path, content = Path(folder) / f"{name}.yaml", _extended(name, Path(folder))
     try:
         study = check(StudyFile, content)
-        for setting in (*study.settings, *(s for v in study.variants.values() for s in v.settings)):
+        of_variants = (s for v in study.variants.values() for s in v.settings)
+        for setting in (*study.settings, *study.variant_settings, *of_variants):
             if setting not in SETTINGS:
                 raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
         for backbone in study.backbones:
@@ -103,6 +104,32 @@ def load_study(name: str, folder: str | Path | None = None) -> StudyFile:
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None
     return study
+
+
+def _extended(name: str, folder: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The content of a study file, with that of the study it extends below it. above: those that extend it."""
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in folder.glob("*.yaml"))
+        raise ParameterError(f"there is no study file {path}{nearest(name, known)}")
+    content = _read(path)
+    if not isinstance(content, dict):
+        raise ParameterError(f"{path} must hold `key: value` lines, as studies/smoke.yaml does")
+    below = content.get("extends")
+    if not below:
+        return content
+    if not isinstance(below, str) or below in (*above, name):
+        raise ParameterError(f"{path}: extends must name another study that does not extend this one, not {below!r}")
+    return _merged(_extended(below, folder, (*above, name)), content)
+
+
+def _merged(below: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    both = {key: _merged(below[key], own[key]) for key in own if _are_sections(below.get(key), own[key])}
+    return {**below, **own, **both}
+
+
+def _are_sections(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _check_template(name: str, text: str, known: Iterable[str]) -> None:
@@ -126,7 +153,10 @@ def _check_points(study: StudyFile) -> None:
     for point, given in study.points.items():
         if not isinstance(given.get("teachers", []), list):
             raise ParameterError(f"point '{point}': teachers must be a list of names")
-    for backbone in (*study.point_backbones, *(b for v in study.variants.values() for b in v.backbones)):
+    for backbone in (
+        *study.point_backbones,
+        *(b for v in study.variants.values() for b in (*v.backbones, *v.students)),
+    ):
         _check_known("point_backbones or a variant", backbone, study.backbones)
     for name in (*study.points, *study.variants, *study.members):
         if name in (*SETTINGS, *study.backbones) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):

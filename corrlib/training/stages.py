@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from corrlib import soundscapes
@@ -13,19 +14,23 @@ from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.splits import Corpora
 from corrlib.correspondence.targets import annotated, build_target
 from corrlib.correspondence.teachers import target_quality, teacher_embeddings
-from corrlib.evaluation.embeddings import load_embeddings, save_embeddings
+from corrlib.evaluation.embeddings import Embeddings, load_embeddings, save_embeddings
 from corrlib.evaluation.evaluate import embed, judge
 from corrlib.evaluation.metrics import summarise
+from corrlib.evaluation.overfit import overfit_index
 from corrlib.evaluation.relevance import judge_relevance, load_relevance
-from corrlib.files import derived
+from corrlib.evaluation.watched import WatchedPairs
+from corrlib.files import derived, read_tensors, replace_with
 from corrlib.models import distributed
 from corrlib.models.backbone import Backbone
 from corrlib.models.build import save_model, stage_one_of
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.study import runs
-from corrlib.study.parameters import StageTwoParameters
+from corrlib.study.parameters import TrainingParameters
 from corrlib.training.pretrain import load_pretrained, pretrain, pretrained_path, save_pretrained
 from corrlib.training.trainer import Target, Trainer
+
+LAST_EPOCH = "last_epoch.safetensors"  # until the run is reported
 
 
 def pretrain_backbone(run: runs.RunFolder, corpora: Corpora, backbone: Backbone) -> list[float]:
@@ -102,38 +107,54 @@ def train_towards(
     audio = {split: corpora.audio(split, encoder.backbone) for split in ("development", "validation")}
     if p.processes > 1 and not distributed.active():  # they end with the last checkpoint, which is resumed here
         distributed.launch(p.processes, p.study, p.run_name())
+    items = corpora.items("development")
+    watched = None
+    if p.watched_clips:
+        truth = partial(corpora.truth_of, "development")
+        watched = WatchedPairs(audio["development"], items, truth, p.watched_clips, p.seed)
     trainer = Trainer(
         encoder,
         audio["development"],
-        corpora.items("development"),
+        items,
         target,
         p,
         (audio["validation"], corpora.items("validation")),
         run,
         w_sup=w_sup,
         w_dist=w_dist,
+        validation_truth=corpora.truth("validation"),
+        watched=watched,
     )
-    return trainer.run_all()
+    log = trainer.run_all()
+    if distributed.process_index() == 0:
+        _keep_last_epoch(run, trainer.last_state)
+    return log
+
+
+def _keep_last_epoch(run: runs.RunFolder, state: dict[str, Tensor] | None) -> None:
+    """Leave the last epoch's weights for `report`, where another epoch's are the run's model."""
+    path = run.path(LAST_EPOCH)
+    path.unlink(missing_ok=True)
+    if state is not None:
+        replace_with(path, lambda part: save_file({name: value.contiguous() for name, value in state.items()}, part))
 
 
 def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) -> dict[str, Any]:
     """Embed the splits once, judge the held-out one, write model, embeddings and metrics; finishes the run.
 
-    setting: under which the run is compared with others. Returns {relevance: {metric: value}}.
+    setting: under which the run is compared with others. The last epoch is judged beside the one that was kept. Of
+    stage 1 the overfit index is written, too. Returns {relevance: {metric: value}}.
     """
     split, p = run.parameters.evaluate_on, run.parameters
     splits = ["development"] if setting == "stage1" else []  # of a teacher; others embed it when they become one
-    embeddings = {
-        name: embed(
-            encoder,
-            corpora.audio(name, encoder.backbone),
-            corpora.items(name),
-            precision=p.precision,
-            workers=p.workers,
-        )
-        for name in dict.fromkeys((*splits, "validation", split))
-    }
+    embeddings = {name: _embed(p, corpora, encoder, name) for name in dict.fromkeys((*splits, "validation", split))}
     metrics, queries = judge(*embeddings[split], corpora.items(split), corpora.truth(split))
+    last_metrics, last_queries = _judge_last_epoch(run, corpora, encoder, split) or (metrics, queries)
+    run.write_table("queries-last_epoch.csv", last_queries)
+    run.write_json("last_epoch.json", last_metrics)
+    if setting == "stage1":
+        splits = [(embeddings[name], corpora.items(name)) for name in ("development", "validation")]
+        run.write_json("overfit.json", overfit_index(*splits[0], *splits[1], seed=p.seed))
     if p.relevance:
         metrics |= judge_beyond(run, corpora.corpus(split), encoder, embeddings[split][0])
     save_model(run, encoder)
@@ -153,6 +174,26 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
     return metrics
 
 
+def _embed(parameters: TrainingParameters, corpora: Corpora, encoder: DualEncoder, split: str) -> Embeddings:
+    audio, items = corpora.audio(split, encoder.backbone), corpora.items(split)
+    return embed(encoder, audio, items, precision=parameters.precision, workers=parameters.workers)
+
+
+def _judge_last_epoch(
+    run: runs.Run, corpora: Corpora, encoder: DualEncoder, split: str
+) -> tuple[dict[str, dict[str, float]], pd.DataFrame] | None:
+    """As `judge`, of the last epoch's weights; None where that epoch was kept. `encoder` is left as it was."""
+    path = run.folder / LAST_EPOCH
+    if not path.is_file():
+        return None
+    kept = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
+    encoder.load_state_dict(read_tensors(path))
+    embeddings = _embed(run.parameters, corpora, encoder, split)
+    encoder.load_state_dict(kept)
+    path.unlink()
+    return judge(*embeddings, corpora.items(split), corpora.truth(split))
+
+
 @torch.no_grad()
 def judge_beyond(run: runs.Run, corpus: Corpus, encoder: DualEncoder, clip_embeddings: Tensor) -> dict[str, Any]:
     """{kind: metrics} by the relevance that the run names (multi-positive or graded); its per-query table is written.
@@ -169,8 +210,3 @@ def judge_beyond(run: runs.Run, corpus: Corpus, encoder: DualEncoder, clip_embed
     table = judge_relevance(clip_embeddings @ caption_embeddings.T, beyond)
     run.write_table(f"queries-{beyond.kind}.csv", table)
     return {beyond.kind: summarise(table) if "rank" in table else table.mean().to_dict()}
-
-
-def setting_of(parameters: StageTwoParameters) -> str:
-    """The name under which a stage-2 run is compared: its target, or `continued` for annotated pairs."""
-    return "continued" if parameters.target == "annotated" else parameters.target

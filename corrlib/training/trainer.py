@@ -7,6 +7,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -24,12 +25,13 @@ from corrlib.corpora.batches import (
 from corrlib.corpora.seeds import derive_seed
 from corrlib.correspondence.targets import Target
 from corrlib.evaluation.evaluate import validation_score
+from corrlib.evaluation.watched import WatchedPairs
 from corrlib.models import distributed
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.gradient_cache import Parts
 from corrlib.models.precision import autocast
 from corrlib.study.parameters import TrainingParameters
-from corrlib.study.runs import RunFolder
+from corrlib.study.runs import RunFolder, kept_epoch
 from corrlib.training import checkpoints
 from corrlib.training.losses import stage_loss
 
@@ -55,10 +57,11 @@ def learning_rate_at(step: int, steps: float, warmup_steps: float, peak: float, 
 class Trainer:
     """Trains `encoder` on `audio` and `items` towards `target`, choosing the best epoch on validation.
 
-    parameters: TrainingParameters; validation: (audio, items); run: corrlib.study.runs.Run or None (nothing is
-    written). The loss is w_sup * L_sup + w_dist * L_dist (see `stage_loss`), in which only L_dist knows of `target`:
-    stage 1 has w_sup = 1 and a target without an estimate, published stage 2 w_dist = 1. As one of several
-    processes (see corrlib.models.distributed) it embeds its share of every batch, and the first of them writes.
+    parameters: TrainingParameters; validation: (audio, items); validation_truth (clips, captions) of its items, where
+    it is known; watched: pairs that are followed; run: corrlib.study.runs.Run or None (nothing is written). The loss is
+    w_sup * L_sup + w_dist * L_dist (see `stage_loss`), in which only L_dist knows of `target`: stage 1 has w_sup = 1
+    and a target without an estimate, published stage 2 w_dist = 1. As one of several processes (see
+    corrlib.models.distributed) it embeds its share of every batch, and the first of them writes.
     """
 
     def __init__(
@@ -72,10 +75,13 @@ class Trainer:
         run: RunFolder | None = None,
         w_sup: float = 1.0,
         w_dist: float = 0.0,
+        validation_truth: np.ndarray | None = None,
+        watched: WatchedPairs | None = None,
     ) -> None:
         self.encoder, self.audio, self.items, self.target = encoder, audio, items, target
         self.parameters, self.validation, self.run = parameters, validation, run
         self.weights = {"w_sup": w_sup, "w_dist": w_dist}
+        self.validation_truth, self.watched = validation_truth, watched
         self.device = next(encoder.parameters()).device
         if parameters.checkpoint_activations:
             encoder.save_memory()
@@ -92,9 +98,11 @@ class Trainer:
         self.epoch, self.best = 0, -1.0
         self.log: list[dict[str, float]] = []
         self.best_state: dict[str, Tensor] | None = None
+        self.last_state: dict[str, Tensor] | None = None  # after all epochs, where it is not the best
 
     def run_all(self) -> pd.DataFrame:
-        """Train every epoch, resuming after the last finished one; leaves the best epoch's weights loaded.
+        """Train every epoch, resuming after the last finished one; leaves the weights of the best epoch loaded, and
+        those of the last one, if it is another, in `last_state`.
 
         Returns the log, one row an epoch. DivergenceError where the loss or a gradient is no longer finite.
         """
@@ -106,13 +114,20 @@ class Trainer:
             self.epoch += 1
             self._record(loss, scores, time.time() - started)
         assert self.best_state is not None  # there is at least one epoch
+        if kept_epoch(pd.DataFrame(self.log), self.parameters.select_by) < self.epoch:
+            self.last_state = self._state()
         self.encoder.load_state_dict(self.best_state)
         return pd.DataFrame(self.log)
 
     def _validate(self) -> dict[str, float]:
         assert self.validation is not None, "a Trainer that runs needs a validation split"
         p = self.parameters
-        return validation_score(self.encoder, *self.validation, precision=p.precision, workers=p.workers)
+        machine = {"precision": p.precision, "workers": p.workers}
+        scores = validation_score(self.encoder, *self.validation, self.validation_truth, **machine)
+        return scores | (self.watched.measure(self.encoder, **machine) if self.watched else {})
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in self.encoder.state_dict().items()}
 
     def _train_epoch(self) -> float:
         """One pass over the items; returns the mean loss.
@@ -235,21 +250,17 @@ class Trainer:
 
     def _record(self, loss: float, scores: dict[str, float], seconds: float) -> None:
         score = float(scores["mAP@10"])
-        if score > self.best:
-            self.best = score
-            self.best_state = {name: value.detach().cpu().clone() for name, value in self.encoder.state_dict().items()}
-        self.log.append(
-            {
-                "epoch": self.epoch,
-                "loss": loss,
-                "seconds": seconds,
-                **{f"validation {metric}": float(scores[metric]) for metric in ("mAP@10", "R@1", "R@5", "R@10")},
-            }
-        )
+        logged = [name for name in ("mAP@10", "R@1", "R@5", "R@10", "true mAP@10") if name in scores]
+        row = {"epoch": self.epoch, "loss": loss, "seconds": seconds}
+        row |= {f"validation {metric}": float(scores[metric]) for metric in logged}
+        row |= {name: value for name, value in scores.items() if name.endswith((" similarity", " rank"))}
+        self.log.append(row)
+        if kept_epoch(pd.DataFrame(self.log), self.parameters.select_by) == self.epoch:
+            self.best, self.best_state = score, self._state()
         left = (self.parameters.epochs - self.epoch) * sum(r["seconds"] for r in self.log) / len(self.log)
         self._say(
             f"epoch {self.epoch}/{self.parameters.epochs}  loss {loss:.3f}  validation mAP@10 {100 * score:.2f} %"
-            f"  (best {100 * self.best:.2f} %)  {left:.0f} s left"
+            f"  (kept {100 * self.best:.2f} %)  {left:.0f} s left"
         )
         if scores["spread"] < COLLAPSED:
             self._say(

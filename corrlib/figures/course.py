@@ -1,0 +1,117 @@
+"""Figures of the course of training: what becomes of matches that nobody annotated, and how far stage 1 overfits."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from corrlib.figures.style import (
+    ENOUGH_SEEDS,
+    legend,
+    looks,
+    panel_title,
+    panels,
+    say,
+    seeds_text,
+    setting_order,
+)
+
+# Okabe and Ito (2008); those of backbones are other figures'
+SHADES = {
+    "stage1": "0.55",
+    "continued": "#D55E00",
+    "self": "#E69F00",
+    "ensemble": "#0072B2",
+    "mixture": "#56B4E9",
+    "true": "#009E73",
+    "label_smoothing": "#CC79A7",
+    "random_teacher": "#999999",
+}
+DASHES = {"label_smoothing": "--", "random_teacher": ":"}
+MATCH, MISMATCH = "unannotated match", "mismatch"
+
+
+def course(table: pd.DataFrame) -> Figure:
+    """Where pairs of the training split that match and are not annotated stand, epoch by epoch; a line a setting.
+
+    table: of reports.course.watched. Left: by how much their cosine is above that of pairs that do not match; right:
+    their mean place in the rankings of their captions, in percent of the watched clips (0: first).
+    """
+    means = _means(table)
+    settings = [setting for setting in setting_order(means["setting"]) if setting in SHADES]
+    figure, axes = panels(1, 2, (3.1, 2.6), legend_labels=settings)
+    for axis, column, title in zip(
+        axes[0], ("margin", "place"), ("cosine above that of mismatches", "mean place in the ranking (%)"), strict=True
+    ):
+        last_of_stage_one = means.loc[means["setting"] == "stage1", "epoch"].max()
+        for setting in settings:
+            rows = means[means["setting"] == setting].sort_values("epoch")
+            epochs = rows["epoch"] - (last_of_stage_one if setting == "stage1" else 0)
+            axis.plot(epochs, rows[column], color=SHADES[setting], ls=DASHES.get(setting, "-"), lw=1.5, label=setting)
+        axis.axvline(0, color="0.8", lw=0.8, zorder=0)
+        panel_title(axis, title, 3.1)
+        axis.set_xlabel("epoch of stage 2 (below 0: of stage 1)")
+        axis.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    axes[0, 1].invert_yaxis()
+    legend(figure, [Line2D([], [], color=SHADES[s], ls=DASHES.get(s, "-"), label=s, lw=1.5) for s in settings])
+    ends = {setting: float(rows.sort_values("epoch")["place"].iloc[-1]) for setting, rows in means.groupby("setting")}
+    told = ", ".join(f"{setting} {ends[setting]:.1f} %" for setting in settings if setting != "stage1")
+    say(
+        figure,
+        f"Place of unannotated matches of the training split after stage 2: {told}",
+        f"Pairs that match wholly by the truth and are not annotated, of watched training clips; mean over backbones, "
+        f"{seeds_text([table['seed'].nunique()])}. Stage 2 begins at the epoch of stage 1 that was kept.",
+    )
+    return figure
+
+
+def _means(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns setting, epoch, margin (cosines) and place (percent), means over backbones and seeds."""
+    wide = table.pivot_table(
+        index=["setting", "backbone", "seed", "epoch"], columns="kind", values=["similarity", "rank"]
+    )
+    values = pd.DataFrame(
+        {
+            "margin": wide["similarity", MATCH] - wide["similarity", MISMATCH],
+            "place": 100 * wide["rank", MATCH],
+        }
+    )
+    return values.groupby(["setting", "epoch"]).mean().reset_index()
+
+
+def headroom(table: pd.DataFrame, metrics: tuple[str, ...] = ("annotated mAP@10", "true mAP@10")) -> Figure:
+    """Share of the true target's gain over `continued` that each setting reaches, by backbone, with intervals.
+
+    table: of reports.headroom.headroom.
+    """
+    metrics = tuple(metric for metric in metrics if metric in set(table["metric"]))
+    shown = table[table["metric"].isin(metrics) & table["share"].notna()]
+    look, settings = looks(shown["backbone"]), setting_order(shown["setting"])
+    labels, width = [label for _, _, label in look.values()], 2.6
+    line = max(0.4, 0.16 * len(look))
+    figure, axes = panels(
+        1, len(metrics), (width, 0.6 + line * len(settings)), labels=settings, legend_labels=labels, sharey=True
+    )
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        for place, (backbone, (shade, marker, _)) in enumerate(look.items()):
+            rows = shown[(shown["metric"] == metric) & (shown["backbone"] == backbone)]
+            offset = (place - (len(look) - 1) / 2) * 0.7 / max(1, len(look))
+            lines = [settings.index(setting) + offset for setting in rows["setting"]]
+            axis.hlines(lines, 100 * rows["low"], 100 * rows["high"], color=shade, lw=1.5)
+            axis.plot(100 * rows["share"], lines, marker, color=shade, ms=4.5, ls="")
+        axis.axvline(0, color="0.4", lw=1, zorder=0)
+        axis.axvline(100, color="0.4", lw=1, ls=":", zorder=0)
+        panel_title(axis, metric, width)
+        axis.set_xlabel("share of the headroom (%)")
+    axes[0, 0].set_yticks(range(len(settings)), settings)
+    axes[0, 0].set_ylim(len(settings) - 0.5, -0.5)
+    legend(figure, [Line2D([], [], color=c, marker=m, label=n, ms=4, ls="") for c, m, n in look.values()])
+    few = bool((shown["seeds"] < ENOUGH_SEEDS).any())
+    best = shown[shown["metric"] == metrics[-1]].sort_values("share", kind="stable").iloc[-1]
+    say(
+        figure,
+        f"Of what true targets bring in {metrics[-1]}, {best['setting']} reaches {100 * best['share']:.0f} % at most",
+        f"Gain over continued, in percent of that of the true target; {seeds_text(shown['seeds'])}; bars: 95 % "
+        "interval of the ratio over seeds (Fieller)" + (", where there are three." if few else "."),
+    )
+    return figure

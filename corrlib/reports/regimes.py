@@ -1,0 +1,133 @@
+"""The map of regimes: what an estimate gains, by how long stage 1 was trained and on how many clips.
+
+A cell is a variant of a study, or the study's own runs; its place is read from its runs' parameters, not from its name.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from corrlib.figures.style import POOLED
+from corrlib.reports import results, variants
+from corrlib.study import runs
+from corrlib.study.plan import plan_runs
+from corrlib.study.study_file import load_study
+
+PLACE = ("epochs", "clips", "wrong", "ambiguity")
+KEY = (*PLACE, "backbone", "setting", "metric")
+STAMP = ("training", "commit", "processor")
+METRICS = ("annotated mAP@10", "true mAP@10")
+COLUMNS = (
+    "study",
+    *KEY,
+    "difference",
+    "low",
+    "high",
+    "p",
+    "seeds",
+    "seeds_above",
+    "seeds_low",
+    "seeds_high",
+    "overfit index",
+    "kept epoch",
+    *STAMP,
+)
+
+
+def finished_cells(study: str, names: Iterable[str]) -> list[str]:
+    """Which of the variants (and variants.WHOLE, the study itself) have every training run that the plan wants.
+
+    A cell of which a seed is missing is none: what was not run stays blank.
+    """
+    planned = {name for name, plan in plan_runs(study).items() if plan.kind in ("stage1", "stage2")}
+    names = list(names)
+    of_variant = {name: {run for run in planned if f"-{name}-" in run} for name in names if name != variants.WHOLE}
+    if variants.WHOLE in names:
+        of_variant[variants.WHOLE] = planned - {run for name in variant_names(study) for run in planned if name in run}
+    return [name for name in names if all(runs.is_finished(study, run) for run in of_variant[name])]
+
+
+def variant_names(study: str) -> list[str]:
+    """The names of the variants of a study's plan, in its order."""
+    return list(load_study(study).variants)
+
+
+def cells(study: str, names: Sequence[str], resamples: int, settings: Sequence[str] = ("ensemble",)) -> pd.DataFrame:
+    """map.csv: a row a cell, backbone, setting and metric (COLUMNS).
+
+    names: of finished cells; settings: those that are compared with `continued`. `wrong` is the share of training
+    captions that belong to other clips; the overfit index and the kept epoch are of stage 1, means over seeds, of the
+    backbone in question (for POOLED: over backbones).
+    """
+    tables = [_cell(study, name, resamples, settings) for name in names]
+    return pd.concat(tables, ignore_index=True)[list(COLUMNS)] if tables else pd.DataFrame(columns=list(COLUMNS))
+
+
+def _cell(study: str, name: str, resamples: int, settings: Sequence[str]) -> pd.DataFrame:
+    gained = variants.gains_of(study, name, resamples, settings)
+    gained = gained[gained["metric"].isin(METRICS)].rename(columns={"point": "setting"})
+    stage_one = _stage_one(study, name)
+    first = runs.read_manifest(study, stage_one["run"].iloc[0])
+    measured = stage_one.groupby("backbone")[["overfit index", "kept epoch"]].mean()
+    measured.loc[POOLED] = measured.mean()
+    gained = gained.merge(measured, left_on="backbone", right_index=True)
+    return gained.assign(study=study, **_place(study, name, first), **_stamp(first))
+
+
+def _stage_one(study: str, name: str) -> pd.DataFrame:
+    """A row a stage-1 run of a cell: run, backbone, overfit index, kept epoch."""
+    begins, rows = f"stage1-{name}-" if name != variants.WHOLE else "stage1-", []
+    for run, content in runs.finished(study).items():
+        own = content.get("setting") == "stage1" and run.startswith(begins)
+        if not own or (name == variants.WHOLE and run != f"stage1-{content['backbone']}-seed{_seed(content)}"):
+            continue
+        log = runs.read_table(study, run, "log.csv")
+        measured = json.loads(runs.artefact(study, run, "overfit.json").read_text(encoding="utf-8"))
+        kept = runs.kept_epoch(log, content["parameters"]["select_by"])
+        rows.append((run, content["backbone"], measured["overfit index"], kept))
+    return pd.DataFrame(rows, columns=["run", "backbone", "overfit index", "kept epoch"])
+
+
+def _seed(content: dict[str, Any]) -> int:
+    return content["parameters"]["seed"]
+
+
+def _place(study: str, name: str, stage_one: dict[str, Any]) -> dict[str, float]:
+    p, seed = stage_one["parameters"], _seed(stage_one)
+    own = f"data-{name}-seed{seed}"
+    data = runs.read_manifest(study, own if runs.is_finished(study, own) else f"data-seed{seed}")["parameters"]
+    clips = round(p["development_share"] * data["development_clips"])
+    return dict(zip(PLACE, (p["epochs"], clips, p["swapped_captions"], data["ambiguity"]), strict=True))
+
+
+def _stamp(content: dict[str, Any]) -> dict[str, str | None]:
+    """Which code and processor made a cell."""
+    code, hardware = content.get("code") or {}, content.get("hardware") or {}
+    commit = f"{code['commit'][:7]}{' with changes' if code.get('dirty') else ''}" if code.get("commit") else ""
+    values = content["made_of"]["training"], commit, hardware.get("gpu") or hardware.get("processor") or ""
+    return dict(zip(STAMP, values, strict=True))
+
+
+def joined(new: pd.DataFrame, kept: str | Path) -> pd.DataFrame:
+    """`new` cells, and those of the table at `kept` (none, where there is no such file) that are not made anew."""
+    if not Path(kept).is_file():
+        return new
+    old = pd.read_csv(kept)
+    both = pd.concat([new, old[[*COLUMNS]]], ignore_index=True) if len(new) else old[[*COLUMNS]]
+    return both.drop_duplicates(list(KEY), keep="first").sort_values(list(KEY), kind="stable", ignore_index=True)
+
+
+def of_study(study: str, resamples: int) -> pd.DataFrame:
+    """A finished study as points beside the map: study, backbone, metric, overfit index, difference, low, high, seeds
+    and the interval over seeds, of `ensemble` against `continued`. Where the truth is not known, annotated alone.
+    """
+    training_runs = runs.gather(study)
+    table = results.compare(results.load(study, training_runs), resamples, {m: results.METRICS[m] for m in METRICS})
+    table = table[(table["setting"] == "ensemble") & (table["against"] == "continued")]
+    measured = _stage_one(study, variants.WHOLE).groupby("backbone")["overfit index"].mean()
+    measured.loc[POOLED] = measured.mean()
+    return table.assign(**{"overfit index": table["backbone"].map(measured)}).replace({np.inf: np.nan})
