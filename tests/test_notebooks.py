@@ -144,19 +144,19 @@ def test_notebooks_run_one_after_the_other_with_their_defaults(fresh, monkeypatc
     monkeypatch.setenv("MPLBACKEND", "Agg")
     assert "oracle reaches only" in run_all("01", **SIZES)
     for name, backbone in zip(("02", "03", "04"), FIRST_BACKBONES, strict=True):
-        assert f"stage1-{backbone}-seed1**, best of 5 epochs" in run_all(name)
+        assert f"stage1-{backbone}-seed101**, best of 20 epochs" in run_all(name)
     assert "As a model, the ensemble reaches" in run_all("05")
-    assert len(runs.read_manifest("scratch", "correspondences-seed1")["members"]) == 3
+    assert len(runs.read_manifest("scratch", "correspondences-seed101")["members"]) == 3
     assert "`continued` is not finished yet" in run_all("06")
     assert "from which it started: annotated mAP@10" in run_all("06", target="annotated")
 
-    manifest = runs.read_manifest("scratch", "ensemble-passt_tiny-seed1")
+    manifest = runs.read_manifest("scratch", "ensemble-passt_tiny-seed101")
     assert manifest["setting"] == manifest["parameters"]["target"] == "ensemble"
-    assert manifest["parameters"]["teachers"] == [f"stage1-{b}-seed1" for b in FIRST_BACKBONES]
-    row = pd.read_csv(fresh / "runs" / "scratch" / "ensemble-passt_tiny-seed1" / "target_row.csv")
+    assert manifest["parameters"]["teachers"] == [f"stage1-{b}-seed101" for b in FIRST_BACKBONES]
+    row = pd.read_csv(fresh / "runs" / "scratch" / "ensemble-passt_tiny-seed101" / "target_row.csv")
     assert row["estimated"].sum() == pytest.approx(1, abs=1e-4) and row["annotated"].sum() == 1
     control = single_run.control_of(check(StageTwoParameters, manifest["parameters"]))
-    assert control == "continued-passt_tiny-seed1"
+    assert control == "continued-passt_tiny-seed101"
 
     for run in runs.gather("scratch")["run"]:
         runs.take_over("scratch", "builtin", run)

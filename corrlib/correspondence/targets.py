@@ -149,5 +149,4 @@ def member_weights(
 def best_validation_score(study: str, run: str) -> float:
     """Validation mAP@10 of the epoch that a finished run kept."""
     log = runs.read_table(study, run, "log.csv")
-    kept = runs.kept_epoch(log, runs.read_manifest(study, run)["parameters"]["select_by"])
-    return float(log["validation mAP@10"][log["epoch"] == kept].item())
+    return float(log["validation mAP@10"][log["epoch"] == runs.kept_epoch_of(study, run)].item())

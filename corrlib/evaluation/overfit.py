@@ -18,15 +18,17 @@ def overfit_index(
 
     Both on galleries of the same size, that of the smaller split, as a larger gallery is harder: a split that is
     larger is drawn from DRAWS times, by `seed`, whole clips with all their captions, and the mean counts. training,
-    validation: (clip_embeddings (N, E), caption_embeddings (C, E)), unit length, in the order of their Items. Returns
-    {gallery, training mAP@10, validation mAP@10, overfit index, validation standard error}: the index is about 1 before
-    anything is learnt by heart, and infinite where nothing of the validation split is found; the standard error is that
-    of the mAP@10 of the whole validation split, over its clips.
+    validation: (clip_embeddings (N, E), caption_embeddings (C, E)), unit length, in the order of their Items.
+
+    Returns {training clips, gallery, training mAP@10, validation mAP@10, overfit index, validation standard error}: the
+    index is about 1 before anything is learnt by heart, infinite where nothing of the validation split is found; the
+    standard error is that of the mAP@10 of the whole validation split, over its clips.
     """
     gallery = min(training_items.clips, validation_items.clips)
     learnt = _mean_score(training, training_items, gallery, seed)
     held_out = _mean_score(validation, validation_items, gallery, seed)
     return {
+        "training clips": training_items.clips,
         "gallery": gallery,
         "training mAP@10": learnt,
         "validation mAP@10": held_out,

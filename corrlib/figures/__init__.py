@@ -4,7 +4,7 @@ from corrlib.figures.ablation import along, points, probability_mass, targets_an
 from corrlib.figures.benchmark import growth, speedups
 from corrlib.figures.comparison import ceiling, differences, learning_curves, results
 from corrlib.figures.corpus import ambiguity, contents, decibels, spectrogram_sheet
-from corrlib.figures.course import course, headroom
+from corrlib.figures.course import course, headroom, overfit
 from corrlib.figures.ensembles import cost, knowledge, likeness
 from corrlib.figures.estimate import (
     agreement,
@@ -43,6 +43,7 @@ __all__ = [
     "learning_curves",
     "likeness",
     "looks",
+    "overfit",
     "partial_matches",
     "points",
     "probability_mass",

@@ -79,6 +79,38 @@ def _means(table: pd.DataFrame) -> pd.DataFrame:
     return values.groupby(["setting", "epoch"]).mean().reset_index()
 
 
+def overfit(table: pd.DataFrame) -> Figure:
+    """Which epoch of stage 1 was kept, and how much better the training split is retrieved than the validation split.
+
+    table: of reports.course.overfit. Hollow: the first epoch within a standard error of the best one.
+    """
+    look = looks(table["backbone"])
+    labels = [label for _, _, label in look.values()]
+    figure, axes = panels(1, 2, (2.8, 0.7 + 0.3 * len(look)), labels=labels, sharey=True)
+    for line, (backbone, (shade, marker, _)) in enumerate(look.items()):
+        rows = table[table["backbone"] == backbone]
+        places = [line] * len(rows)
+        axes[0, 0].plot(rows["within noise"], places, marker, color=shade, mfc="white", ms=5, ls="")
+        axes[0, 0].plot(rows["kept epoch"], places, marker, color=shade, ms=5, ls="")
+        axes[0, 1].plot(rows["overfit index"], places, marker, color=shade, ms=5, ls="")
+    axes[0, 0].set_xlim(0.5, table["epochs"].max() + 0.5)
+    axes[0, 0].xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    axes[0, 1].axvline(1, color="0.4", lw=1, zorder=0)
+    axes[0, 0].set_yticks(range(len(look)), labels)
+    axes[0, 0].set_ylim(len(look) - 0.5, -0.5)
+    panel_title(axes[0, 0], f"epoch kept, of {table['epochs'].max()}", 2.8)
+    panel_title(axes[0, 1], "overfit index", 2.8)
+    thirds = (3 * table["within noise"] <= 2 * table["epochs"]).sum()
+    say(
+        figure,
+        f"Overfit index of stage 1: {table['overfit index'].min():.2f} to {table['overfit index'].max():.2f}; "
+        f"{thirds} of {len(table)} runs were as good after two thirds of their epochs",
+        "mAP@10 of the training split over that of the validation split, on galleries of one size. Filled: the epoch "
+        "that is best on validation; hollow: the first within one standard error of it. A dot a run.",
+    )
+    return figure
+
+
 def headroom(table: pd.DataFrame, metrics: tuple[str, ...] = ("annotated mAP@10", "true mAP@10")) -> Figure:
     """Share of the true target's gain over `continued` that each setting reaches, by backbone, with intervals.
 

@@ -23,8 +23,7 @@ def watched(study: str, training_runs: pd.DataFrame) -> pd.DataFrame:
             continue
         rows = _of_kinds(log)
         if setting == "stage1":
-            kept = runs.kept_epoch(log, runs.read_manifest(study, run)["parameters"]["select_by"])
-            starts[backbone, seed] = rows[rows["epoch"] == kept].assign(epoch=0)
+            starts[backbone, seed] = rows[rows["epoch"] == runs.kept_epoch_of(study, run)].assign(epoch=0)
         elif (backbone, seed) in starts:
             rows = pd.concat([starts[backbone, seed], rows])
         parts.append(rows.assign(setting=setting, backbone=backbone, seed=seed))
@@ -55,7 +54,6 @@ def overfit(study: str, training_runs: pd.DataFrame) -> pd.DataFrame:
     own = training_runs[training_runs["setting"] == "stage1"]
     for run, backbone, seed in own[["run", "backbone", "seed"]].itertuples(index=False):
         log = runs.read_table(study, run, "log.csv")
-        manifest = runs.read_manifest(study, run)
         measured = json.loads(runs.artefact(study, run, "overfit.json").read_text(encoding="utf-8"))
         scores = log["validation mAP@10"]
         rows.append(
@@ -63,7 +61,7 @@ def overfit(study: str, training_runs: pd.DataFrame) -> pd.DataFrame:
                 "backbone": backbone,
                 "seed": seed,
                 "epochs": len(log),
-                "kept epoch": runs.kept_epoch(log, manifest["parameters"]["select_by"]),
+                "kept epoch": runs.kept_epoch_of(study, run),
                 "within noise": int(
                     log["epoch"][scores >= scores.max() - measured["validation standard error"]].iloc[0]
                 ),

@@ -68,28 +68,30 @@ def cells(study: str, names: Sequence[str], resamples: int, settings: Sequence[s
 
 
 def _cell(study: str, name: str, resamples: int, settings: Sequence[str]) -> pd.DataFrame:
-    gained = variants.gains_of(study, name, resamples, settings)
+    begins = {run.removesuffix(f"-seed{_seed(content)}") for run, content in runs.finished(study).items()}
+    known = [s for s in settings if any(run.startswith(f"{variants.of(s, name)}-") for run in begins)]
+    gained = variants.gains_of(study, name, resamples, known)
     gained = gained[gained["metric"].isin(METRICS)].rename(columns={"point": "setting"})
     stage_one = _stage_one(study, name)
     first = runs.read_manifest(study, stage_one["run"].iloc[0])
     measured = stage_one.groupby("backbone")[["overfit index", "kept epoch"]].mean()
     measured.loc[POOLED] = measured.mean()
     gained = gained.merge(measured, left_on="backbone", right_index=True)
-    return gained.assign(study=study, **_place(study, name, first), **_stamp(first))
+    place = {**_place(study, name, first), "clips": int(stage_one["clips"].iloc[0])}
+    return gained.assign(study=study, **place, **_stamp(first))
 
 
 def _stage_one(study: str, name: str) -> pd.DataFrame:
-    """A row a stage-1 run of a cell: run, backbone, overfit index, kept epoch."""
+    """A row a stage-1 run of a cell: run, backbone, clips, overfit index, kept epoch."""
     begins, rows = f"stage1-{name}-" if name != variants.WHOLE else "stage1-", []
     for run, content in runs.finished(study).items():
         own = content.get("setting") == "stage1" and run.startswith(begins)
         if not own or (name == variants.WHOLE and run != f"stage1-{content['backbone']}-seed{_seed(content)}"):
             continue
-        log = runs.read_table(study, run, "log.csv")
         measured = json.loads(runs.artefact(study, run, "overfit.json").read_text(encoding="utf-8"))
-        kept = runs.kept_epoch(log, content["parameters"]["select_by"])
-        rows.append((run, content["backbone"], measured["overfit index"], kept))
-    return pd.DataFrame(rows, columns=["run", "backbone", "overfit index", "kept epoch"])
+        told = measured["training clips"], measured["overfit index"], runs.kept_epoch_of(study, run)
+        rows.append((run, content["backbone"], *told))
+    return pd.DataFrame(rows, columns=["run", "backbone", "clips", "overfit index", "kept epoch"])
 
 
 def _seed(content: dict[str, Any]) -> int:
@@ -97,11 +99,12 @@ def _seed(content: dict[str, Any]) -> int:
 
 
 def _place(study: str, name: str, stage_one: dict[str, Any]) -> dict[str, float]:
+    """Epochs, wrong captions and ambiguity of a cell; how ambiguous a real corpus is, is not known."""
     p, seed = stage_one["parameters"], _seed(stage_one)
     own = f"data-{name}-seed{seed}"
     data = runs.read_manifest(study, own if runs.is_finished(study, own) else f"data-seed{seed}")["parameters"]
-    clips = round(p["development_share"] * data["development_clips"])
-    return dict(zip(PLACE, (p["epochs"], clips, p["swapped_captions"], data["ambiguity"]), strict=True))
+    ambiguity = data["ambiguity"] if data["corpus"] == "soundscapes" else float("nan")
+    return {"epochs": p["epochs"], "wrong": p["swapped_captions"], "ambiguity": ambiguity}
 
 
 def _stamp(content: dict[str, Any]) -> dict[str, str | None]:

@@ -320,15 +320,11 @@ def learning_curves(study: str, training_runs: pd.DataFrame) -> pd.DataFrame:
                     "seed": row.seed,
                     "epoch": log["epoch"],
                     "score": log["validation mAP@10"],
-                    "kept": log["epoch"] == runs.kept_epoch(log, _select_by(study, str(row.run))),
+                    "kept": log["epoch"] == runs.kept_epoch_of(study, str(row.run)),
                 }
             )
         )
     return pd.concat(parts, ignore_index=True)
-
-
-def _select_by(study: str, run: str) -> str:
-    return runs.read_manifest(study, run)["parameters"]["select_by"]
 
 
 def ceilings(study: str, training_runs: pd.DataFrame) -> dict[str, float]:

@@ -15,7 +15,8 @@ CAUSES = ("student", "lead", "wholly")
 TRUE, ANNOTATED = "share of the oracle's true mAP@10", "annotated mAP@10"  # what strength is measured by
 
 
-def _of(setting: str, variant: str) -> str:
+def of(setting: str, variant: str) -> str:
+    """The point of a variant's setting: `<setting>-<variant>`, or the setting itself of the study's own models."""
     return setting if variant == WHOLE else f"{setting}-{variant}"
 
 
@@ -33,9 +34,9 @@ def gains_of(study: str, variant: str, resamples: int, settings: Sequence[str] =
     """`gains` of one variant, corrected after Holm over its own rows."""
     judged, _ = ablations.load(
         study,
-        [_of(setting, variant) for setting in settings],
-        _of("continued", variant),
-        _of("stage1", variant),
+        [of(setting, variant) for setting in settings],
+        of("continued", variant),
+        of("stage1", variant),
     )
     table = ablations.against_control(judged, resamples)
     points = [point.removesuffix(f"-{variant}") for point in table["point"]]
@@ -56,7 +57,7 @@ def strengths(study: str, variants: Iterable[str]) -> pd.DataFrame:
             by_seed = [
                 _strength(study, variant, run, seed)
                 for seed in sorted(training_runs["seed"].unique())
-                if runs.is_finished(study, run := f"{_of('stage1', variant)}-{backbone}-seed{seed}")
+                if runs.is_finished(study, run := f"{of('stage1', variant)}-{backbone}-seed{seed}")
             ]
             if by_seed:
                 table = pd.DataFrame(by_seed)
@@ -68,7 +69,7 @@ def strengths(study: str, variants: Iterable[str]) -> pd.DataFrame:
 def _strength(study: str, variant: str, run: str, seed: int) -> dict[str, float | str]:
     corpus = _data_metrics(study, variant, seed)
     student = runs.read_metrics(study, run)
-    teacher = runs.read_metrics(study, f"{_of('correspondences', variant)}-seed{seed}")
+    teacher = runs.read_metrics(study, f"{of('correspondences', variant)}-seed{seed}")
     ceiling = corpus.get("ceilings", {}).get("true mAP@10")
     if ceiling is None:
         values = {"student": student["annotated"]["mAP@10"], "teacher": teacher["annotated"]["mAP@10"]}

@@ -63,8 +63,8 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     study: Name = "scratch"
     run: Name = ""
-    seed: Seed = 1
-    data: Annotated[str, Field(min_length=1)] = "data/builtin/seed-1"
+    seed: Seed = 101
+    data: Annotated[str, Field(min_length=1)] = "data/builtin/seed-101"
 
     def run_name(self) -> str:
         return self.run or f"{self.default_name()}-seed{self.seed}"
@@ -220,7 +220,7 @@ class StageTwoParameters(TrainingParameters):
 
     epochs: Count = 10
     learning_rate: Positive = 2e-3
-    student: Name = "stage1-passt_tiny-seed1"
+    student: Name = "stage1-passt_tiny-seed101"
     target: Target = "ensemble"
     teachers: list[Name] = Field(default=None)  # pyrefly: ignore[bad-assignment]
     w_sup: Weight = 0.0

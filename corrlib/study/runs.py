@@ -516,3 +516,9 @@ def kept_epoch(log: pd.DataFrame, select_by: str = "annotated mAP@10") -> int:
         return int(log["epoch"].iloc[-1])
     column = f"validation {select_by.removeprefix('annotated ')}"
     return int(log["epoch"].iloc[int(log[column].to_numpy().argmax())])
+
+
+def kept_epoch_of(study: str, run: str) -> int:
+    """The epoch whose weights are a finished training run's model."""
+    chosen = read_manifest(study, run)["parameters"].get("select_by", "annotated mAP@10")
+    return kept_epoch(read_table(study, run, "log.csv"), chosen)

@@ -159,10 +159,11 @@ def _check_points(study: StudyFile) -> None:
     ):
         _check_known("point_backbones or a variant", backbone, study.backbones)
     for name in (*study.points, *study.variants, *study.members):
-        if name in (*SETTINGS, *study.backbones) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+        taken = ("stage1", *study.settings, *study.backbones)
+        if name in taken or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
             raise ParameterError(
                 f"'{name}' cannot name a point, variant or member; choose lower-case letters, digits, "
-                f"dots, hyphens and underscores, and none of {', '.join((*SETTINGS, *study.backbones))}"
+                f"dots, hyphens and underscores, and none of {', '.join(taken)}"
             )
     for member, given in study.members.items():
         _check_known(f"member '{member}'", given.get("backbone"), study.backbones)

@@ -108,6 +108,8 @@ def test_differences(case):
     metrics = [metric for metric in case[2] if metric in ALL[:2]]
     figure = plots.differences(table)
     assert clashes(figure) == []
+    over_clips, table = table, style.with_main_intervals(table)
+    assert table["low"].equals((over_clips["seeds_low"] if case[3] >= 3 else over_clips["low"]).rename("low"))
     for axis, metric in zip(figure.axes, metrics, strict=True):
         own = table[table["metric"] == metric]
         assert drawn_x(axis) == pytest.approx(sorted(100 * own["difference"]))
@@ -117,7 +119,9 @@ def test_differences(case):
     own = table[(table["metric"] == ALL[0]) & (table["against"] == "continued")]
     claim = figure.get_suptitle().replace("\n", " ")
     assert f"annotated mAP@10 {int((own['low'] > 0).sum())} of {len(own)} clearly above" in claim
-    assert ("Student" in figure.get_supxlabel()) == (case[3] > 1)  # one seed has no interval over seeds
+    assert ("Student" in figure.get_supxlabel()) == (case[3] > 2)  # fewer seeds have no interval of their own
+    groups = [label.get_text() for label in figure.axes[0].get_yticklabels() if "−" in label.get_text()]
+    assert groups[0] == f"{'all backbones' if len(case[0]) > 1 else style.looks(case[0])[case[0][0]][2]}, − continued"
 
 
 def test_ceiling(case):
@@ -136,14 +140,15 @@ def test_ceiling(case):
 def test_learning_curves(case):
     backbones, settings, _, seeds = case
     rows = [
-        (setting, backbone, seed, epoch, 0.1 + epoch / 100)
+        (setting, backbone, seed, epoch, 0.1 + epoch / 100, epoch == 3)
         for setting, backbone, seed, epoch in itertools.product(settings, backbones, range(seeds), (1, 2, 3))
     ]
-    table = pd.DataFrame(rows, columns=["setting", "backbone", "seed", "epoch", "score"])
+    table = pd.DataFrame(rows, columns=["setting", "backbone", "seed", "epoch", "score", "kept"])
     figure = plots.learning_curves(table)
     assert clashes(figure) == []
     runs = len(settings) * len(backbones) * seeds
-    assert figure.get_suptitle().replace("\n", " ") == f"{runs} of {runs} runs are best at their last epoch"
+    claim = f"{runs} of {runs} runs are best at their last epoch; {settings[0]} at epoch 3 to 3"
+    assert figure.get_suptitle().replace("\n", " ") == claim
     assert sum(len(line.get_xdata()) == 3 for axis in figure.axes for line in axis.lines) == runs
 
 
@@ -172,7 +177,7 @@ def test_targets_and_students(case, known):
 
 def test_a_title_speaks_of_the_greatest_difference_even_where_it_is_a_loss():
     table = points_table(CASES["as in the study"]).assign(rank_correlation=0.5)
-    table[["difference", "low", "high"]] = [-0.02, -0.03, -0.01]
+    table[["difference", "low", "high", "seeds_low", "seeds_high"]] = [-0.02, -0.03, -0.01, -0.03, -0.01]
     claim = plots.targets_and_students(table).get_suptitle().replace("\n", " ")
     assert "at most -2.0 points" in claim and "0 of 9 clearly above, 9 below" in claim
 

@@ -20,6 +20,7 @@ NOTEBOOKS = (
     "10_ablation_scale",
     "11_other_tasks",
     "12_results",
+    "14_map",
 )
 
 
@@ -37,7 +38,7 @@ def copied(study, tmp_path_factory):
 def forget_truth(folder):
     for path in folder.glob("*/target.json"):
         path.unlink()
-    for path in folder.glob("*/queries.csv"):
+    for path in [*folder.glob("*/queries.csv"), *folder.glob("*/queries-last_epoch.csv")]:
         table = pd.read_csv(path)
         table.drop(columns=[name for name in table if name.startswith("true")]).to_csv(path, index=False)
     for path in folder.glob("*/metrics.json"):

@@ -106,7 +106,7 @@ def published(tmp_path):
         "metric": "annotated mAP@10",
     }
     differences |= {"difference": 0.0049, "low": 0.0029, "high": 0.0071, "p": 0.0005, "p_holm": 0.0099, "seeds": 3}
-    differences |= {"seeds_low": -0.001, "seeds_high": 0.01}
+    differences |= {"seeds_low": 0.001, "seeds_high": 0.01}
     pd.DataFrame([{**differences, "backbone": b} for b in ("passt_tiny", "mn_tiny", "all backbones")]).to_csv(
         folder / "differences.csv", index=False
     )
@@ -131,7 +131,7 @@ def marked(words):
 class TestRendering:
     def test_a_setting_that_is_new_and_a_mean_over_backbones(self, published):
         text = render(marked("summary builtin"), published)
-        assert "| `stage1` | 15.0 |" in text and "| `label_smoothing` | 30.5 | +0.49 [+0.29, +0.71] |" in text
+        assert "| `stage1` | 15.0 |" in text and "| `label_smoothing` | 30.5 | +0.49 [+0.10, +1.00] |" in text
         assert "PaSST and MN; 3 seeds" in text and "true" not in text and "old" not in text
         assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n")
 
@@ -149,16 +149,28 @@ class TestRendering:
 
     def test_the_verdict_follows_the_interval(self, published):
         table = pd.read_csv(published / "differences.csv")
-        for low, high, word in ((0.002, 0.007, "above"), (-0.007, -0.002, "below"), (-0.001, 0.007, "not told apart")):
-            table.assign(low=low, high=high).to_csv(published / "differences.csv", index=False)
-            assert f"`label_smoothing` is {word} in annotated" in render(marked("verdict builtin"), published)
+        ends = ((0.002, 0.007, "above"), (-0.007, -0.002, "below"), (-0.001, 0.007, "not told apart from"))
+        for low, high, word in ends:
+            table.assign(seeds_low=low, seeds_high=high).to_csv(published / "differences.csv", index=False)
+            said = f"`label_smoothing` is {word} `continued` in annotated"
+            assert said in render(marked("verdict builtin"), published)
+            table.assign(low=low, high=high, seeds=2).to_csv(published / "differences.csv", index=False)
+            assert said in render(marked("verdict builtin"), published)  # too few seeds: over clips
+
+    def test_the_verdict_is_against_the_stronger_control(self, published):
+        table = pd.read_csv(published / "differences.csv")
+        stage1 = table.assign(against="stage1", difference=0.001, seeds_low=-0.002, seeds_high=0.004)
+        pd.concat([table, stage1]).to_csv(published / "differences.csv", index=False)
+        assert "not told apart from `stage1` in annotated mAP@10, +0.10 [−0.20, +0.40]" in render(
+            marked("verdict builtin"), published
+        )
 
     def test_the_mean_of_the_backbones_comes_first(self, published):
         text = render(marked("differences builtin"), published)
         name = "`label_smoothing` − `continued`"
         rows = [line for line in text.splitlines() if line.startswith(f"| {name}")]
         assert [row.split(" | ")[1] for row in rows] == ["all backbones", "PaSST", "MN"]
-        assert rows[0] == f"| {name} | all backbones | +0.49 [+0.29, +0.71] | −0.10 to +1.00 | 0.010 |"
+        assert rows[0] == f"| {name} | all backbones | +0.49 [+0.10, +1.00] | +0.29 to +0.71 | 0.010 |"
 
     def test_who_made_it_stands_below(self, published):
         text = render(marked("differences builtin"), published, "../figures")

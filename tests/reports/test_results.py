@@ -86,10 +86,13 @@ def test_rows_in_words(judged):
     rows = results.compare(judged, 100)
     row = next(rows[(rows["setting"] == "ensemble") & (rows["backbone"] == "mn_tiny")].itertuples())
     assert results.points(row) == "+20.00 points [+20.00, +20.00]" and results.verdict(row) == "above"
-    assert results.over_seeds(row) == "above in 2 of 2 seeds (+20.00 to +20.00)"
+    assert results.over_seeds(row) == "above in 2 of 2 seeds"
     assert results.over_seeds(row._replace(seeds=1, seeds_above=1)) == "above in 1 of 1 seed"
     assert results.verdict(row._replace(low=-0.1)) == "not distinguishable from"
     assert results.verdict(row._replace(low=-0.2, high=-0.1)) == "below"
+    three = row._replace(seeds=3, seeds_low=-0.01, seeds_high=0.41)  # enough for an interval of their own
+    assert results.points(three) == "+20.00 points [-1.00, +41.00]"
+    assert results.verdict(three) == "not distinguishable from"
     assert results.clear(rows) == (len(rows), 0, len(rows))
 
 

@@ -271,11 +271,16 @@ def test_strengths_are_shares_of_the_oracle(finished):
 
 def test_self_distillation_is_paired_at_its_own_rate():
     points = ["ensemble", "self", "self-half", "self-lr-0.01", "self-half-lr-0.01", "continued-lr-0.01", "mixture-0.5"]
-    assert ablations.at_same_rate(points) == {
+    points += ["self-epochs-9", "ensemble-epochs-9", "continued-epochs-9"]
+    assert ablations.of_equal_training(points, "self") == {
         "self": "continued",
         "self-half": "continued",
         "self-lr-0.01": "continued-lr-0.01",
         "self-half-lr-0.01": "continued-lr-0.01",
+    }
+    assert ablations.of_equal_training(points, "epochs") == {
+        "self-epochs-9": "continued-epochs-9",
+        "ensemble-epochs-9": "continued-epochs-9",
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from corrlib.study import parameters as P
 from corrlib.study import runs
-from corrlib.study.plan import plan_runs, require_finished, urgency
+from corrlib.study.plan import needed, plan_runs, require_finished, urgency
 from corrlib.study.study_file import load_study
 from tests.finished import finish_run
 
@@ -239,3 +239,69 @@ def test_a_folder_that_is_not_given_is_asked_for(study, monkeypatch):
     ) as caught:
         plan_runs(study)
     assert "YAML" not in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", list(P.SETTINGS))
+def test_a_setting_is_what_its_runs_say_they_are(setting, tmp_path):
+    plans = plan_runs("mine", study(tmp_path, STUDY + f"settings: ['{setting}']\n"))
+    run = P.check(P.StageTwoParameters, plans[f"{setting}-mn_tiny-seed1"].parameters)
+    assert run.setting() == setting and run.target == P.SETTINGS[setting]["target"]
+    assert bool(run.teachers) == (run.target == "ensemble")
+    alone = P.check(P.StageTwoParameters, {**P.SETTINGS[setting], "student": "stage1-mn_tiny-seed1"})
+    assert alone.run_name() == f"{setting}-mn_tiny-seed{alone.seed}"
+
+
+def test_a_study_that_extends_another_differs_in_what_it_says(tmp_path):
+    (tmp_path / "first.yaml").write_text(STUDY + "stage1: {epochs: 7, temperature: 0.1}\nsettings: [self]\n")
+    (tmp_path / "second.yaml").write_text("extends: first\nstage1: {epochs: 9}\nsettings: [continued]\n")
+    plans = plan_runs("mine", study(tmp_path, "extends: second\nseeds: [5]\nstage1: {batch_clips: 8}\n"))
+    one = plans["stage1-mn_tiny-seed5"].parameters
+    assert (one["epochs"], one["temperature"], one["batch_clips"]) == (9, 0.1, 8)
+    assert "continued-mn_tiny-seed5" in plans and "self-mn_tiny-seed5" not in plans
+    assert not any(name.endswith("seed1") for name in plans)
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("extends: mine\n", "extends must name another study"),
+        ("extends: [a]\n", "extends must name another study"),
+        ("extends: bultin\n", "there is no study file"),
+        ("extends: loop\n", "loop.yaml: extends must name another study that does not extend this one"),
+    ],
+)
+def test_what_cannot_be_extended_is_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "loop.yaml").write_text("extends: mine\n")
+    with pytest.raises(P.ParameterError, match=sentence):
+        plan_runs("mine", study(tmp_path, text))
+
+
+def test_a_pattern_stands_for_all_runs_that_match_it(tmp_path):
+    plans = plan_runs("mine", study(tmp_path, STUDY + "settings: [continued, ensemble]\n"))
+    found = needed(plans, ["ensemble-*-seed1"])
+    assert {name for name in found if name.startswith("ensemble")} == {
+        "ensemble-mn_tiny-seed1",
+        "ensemble-atst_tiny-seed1",
+    }
+    assert "data-seed1" in found and not any(name.startswith("continued") for name in found)
+    with pytest.raises(P.ParameterError, match="no run of the study matches 'ensemble-x\\*'"):
+        needed(plans, ["ensemble-x*"])
+
+
+@pytest.mark.parametrize("name, value", [("select_by", "true mAP@10"), ("watched_clips", 4)])
+def test_what_needs_the_truth_is_refused_without_it(name, value):
+    with pytest.raises(P.ParameterError, match=f"{name} needs a corpus whose truth is known"):
+        P.check(P.StageOneParameters, {"corpus": "clotho", name: value})
+
+
+@pytest.mark.parametrize(
+    "points, sentence",
+    [
+        ("self-lr-0.1: {target: self}", "needs 'continued-lr-0.1' to judge 'self-lr-0.1' by"),
+        ("ensemble-epochs-9: {target: ensemble}", "needs 'continued-epochs-9' to judge 'ensemble-epochs-9' by"),
+    ],
+)
+def test_a_point_of_other_rate_or_length_has_a_control_of_its_own(tmp_path, points, sentence):
+    text = STUDY + f"points: {{{points}}}\nablations: {{09_ablation_losses: [{points.split(':')[0]}]}}\n"
+    with pytest.raises(P.ParameterError, match=sentence):
+        plan_runs("mine", study(tmp_path, text))

@@ -181,3 +181,14 @@ def test_bad_input_names_the_culprit(draw):
         distillation_loss(similarity, similarity, TAU, teacher_temperature=0)
     with pytest.raises(ValueError, match="the target has no estimate"):
         stage_loss(similarity, eye, TAU, w_dist=1.0)
+
+
+def test_label_smoothing_is_its_closed_form(draw):
+    """0.7 of the annotated pairs and 0.3 of nothing is the cross-entropy of smoothed labels (Szegedy et al. 2016)."""
+    similarity, labels = draw(6, 6), torch.arange(6)
+    everything = Batch(labels, labels, torch.eye(6, dtype=torch.bool))
+    nothing = targets.uniform()(everything)
+    found = stage_loss(similarity, everything.annotated, TAU, tuple(part.double() for part in nothing), 0.7, 0.3)
+    smoothed = torch.nn.CrossEntropyLoss(label_smoothing=0.3)
+    expected = (smoothed(similarity / TAU, labels) + smoothed(similarity.T / TAU, labels)) / 2
+    assert found.item() == pytest.approx(expected.item(), 1e-7)

@@ -16,6 +16,8 @@ from corrlib import soundscapes
 from corrlib.corpora.splits import open_corpora
 from corrlib.correspondence.targets import annotated, build_target, estimated
 from corrlib.correspondence.teachers import teacher_embeddings
+from corrlib.evaluation.evaluate import embed, judge
+from corrlib.evaluation.watched import KINDS
 from corrlib.models.build import build_encoder, load_weights, rebuild_encoder
 from corrlib.study import runs
 from corrlib.study.parameters import StageOneParameters, StageTwoParameters, check
@@ -497,3 +499,63 @@ def test_runs_to_be_compared_are_named_whole():
 
     with pytest.raises(ValueError, match="'ensemble-mn_tiny-seed1' names no run; write study/run"):
         compare("ensemble-mn_tiny-seed1", "t/two")
+
+
+def scripted(monkeypatch, annotated_scores, true_scores):
+    """Let validation score what is written down, epoch by epoch."""
+    from corrlib.training import trainer
+
+    scores = iter(zip(annotated_scores, true_scores, strict=True))
+
+    def score(*arguments, **options):
+        annotated_score, true_score = next(scores)
+        return dict.fromkeys(("mAP@10", "R@1", "R@5", "R@10", "spread"), annotated_score) | {"true mAP@10": true_score}
+
+    monkeypatch.setattr(trainer, "validation_score", score)
+
+
+@pytest.mark.parametrize("select_by, kept", [("annotated mAP@10", 1), ("true mAP@10", 2), ("last epoch", 3)])
+def test_the_epoch_is_chosen_by_what_the_run_says_and_the_last_stands_beside_it(data, monkeypatch, select_by, kept):
+    scripted(monkeypatch, [0.9, 0.2, 0.1], [0.3, 0.5, 0.4])
+    run, corpora, encoder = stage_one(data, select_by=select_by)
+    states, record = [], Trainer._record
+
+    def watch(self, *arguments):
+        states.append({k: v.clone() for k, v in encoder.state_dict().items()})
+        record(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_record", watch)
+    log, metrics = finish(run, corpora, encoder)
+    assert runs.kept_epoch_of("t", "one") == kept and log["validation true mAP@10"].tolist() == [0.3, 0.5, 0.4]
+    assert all(torch.equal(v, states[kept - 1][k]) for k, v in encoder.state_dict().items())
+    encoder.load_state_dict(states[2])
+    audio, items = corpora.audio("evaluation", encoder.backbone), corpora.items("evaluation")
+    last, queries = judge(*embed(encoder, audio, items), items, corpora.truth("evaluation"))
+    assert json.loads((run.folder / "last_epoch.json").read_text()) == last
+    written = runs.read_table("t", "one", "queries-last_epoch.csv")
+    pd.testing.assert_frame_equal(written, queries, check_dtype=False)
+    assert (metrics == last) == (kept == 3) and not (run.folder / stages.LAST_EPOCH).exists()
+
+
+def test_the_last_epoch_of_a_killed_run_is_the_one_that_it_would_have_had(data, monkeypatch):
+    scripted(monkeypatch, [0.9, 0.2, 0.1], [0.3, 0.5, 0.4])
+    whole, *rest = stage_one(data, run="whole")
+    finish(whole, *rest)
+    scripted(monkeypatch, [0.9, 0.2, 0.1], [0.3, 0.5, 0.4])
+    run, corpora, encoder = stage_one(data, run="killed")
+    stages.train_stage_one(run, corpora, encoder)  # and killed here, before its report
+    run.let_go()
+    finish(*stage_one(data, run="killed"))
+    for name in ("last_epoch.json", "queries-last_epoch.csv", "overfit.json", "metrics.json"):
+        assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_watched_pairs_are_followed_and_change_nothing(data):
+    log, metrics = finish(*stage_one(data, run="plain"))
+    watched, again = finish(*stage_one(data, run="watched", watched_clips=8))
+    assert metrics == again
+    extra = [f"{kind} {value}" for kind in KINDS for value in ("similarity", "rank")]
+    pd.testing.assert_frame_equal(watched.drop(columns=["seconds", *extra]), log.drop(columns="seconds"))
+    assert watched["annotated rank"].between(0, 1).all() and watched["mismatch similarity"].notna().all()
+    with pytest.raises(ValueError, match="watched_clips is 999, but the training split has"):
+        stages.train_stage_one(*stage_one(data, run="many", watched_clips=999))
