@@ -25,17 +25,23 @@ def load_ahead(
             yield key, [audio.collate([audio.read(place) for place in part]) for part in parts]
         return
     pool = ThreadPoolExecutor(workers, "read")
-    waiting: deque[tuple[Key, list[list[Future]]]] = deque()
+    waiting: deque[tuple[Key, list[Future]]] = deque()
     try:
         for key, parts in requests:
-            waiting.append((key, [[pool.submit(audio.read, place) for place in part] for part in parts]))
+            waiting.append((key, [_submit(pool, audio, part) for part in parts]))
             if len(waiting) > AHEAD:
-                yield _due(audio, *waiting.popleft())
+                yield _due(*waiting.popleft())
         while waiting:
-            yield _due(audio, *waiting.popleft())
+            yield _due(*waiting.popleft())
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _due(audio: AudioSource, key: Key, parts: list[list[Future]]) -> tuple[Key, Loaded]:
-    return key, [audio.collate([piece.result() for piece in part]) for part in parts]
+def _submit(pool: ThreadPoolExecutor, audio: AudioSource, part: Iterable[Any]) -> Future:
+    """A part that threads read, and one of them collates: by then all its pieces are read or being read."""
+    pieces = [pool.submit(audio.read, place) for place in part]
+    return pool.submit(lambda: audio.collate([piece.result() for piece in pieces]))
+
+
+def _due(key: Key, parts: list[Future]) -> tuple[Key, Loaded]:
+    return key, [part.result() for part in parts]

@@ -150,8 +150,8 @@ def top_correspondences(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """For every caption the k most probable clips under mean-similarity estimation, block by block (section 2.2).
 
-    clip_embeddings, caption_embeddings: lists with one (clips, E_m) and one (captions, E_m) a member, in memory or
-    stored (`corrlib.evaluation.embeddings.StoredEmbeddings`).
+    clip_embeddings, caption_embeddings: lists with one (clips, E_m) and one (captions, E_m) a member, in memory, all on
+    one device, or stored (`corrlib.evaluation.embeddings.StoredEmbeddings`).
     Returns (probability (captions, k), clip row (captions, k)), most probable first. The probabilities are normalised
     over all clips, although no more than block x (block + k) similarities exist at a time: a running log-sum-exp keeps
     the normaliser and each block's best are merged with the best so far, so the result is exact. ValueError as in
@@ -183,8 +183,8 @@ def _top_of_block(
     """(probability (C, k), clip row (C, k)) of scaled_captions (C, sum of E_m), whose inner products
     with clips are logits.
     """
-    captions = len(scaled_captions)
-    best, best_rows = scaled_captions.new_empty(captions, 0), torch.empty(captions, 0, dtype=torch.long)
+    captions, device = len(scaled_captions), scaled_captions.device
+    best, best_rows = scaled_captions.new_empty(captions, 0), torch.empty(captions, 0, dtype=torch.long, device=device)
     logsum = scaled_captions.new_full((captions,), -torch.inf)
     for start in range(0, len(clip_embeddings[0]), block):
         parts = [
@@ -193,7 +193,7 @@ def _top_of_block(
         logits = scaled_captions @ torch.cat(parts, 1).T
         refuse_not_finite(logits, "clip_embeddings or caption_embeddings")
         logsum = torch.logaddexp(logsum, logits.logsumexp(1))
-        rows = torch.arange(start, start + logits.shape[1]).expand(len(logits), -1)
+        rows = torch.arange(start, start + logits.shape[1], device=device).expand(len(logits), -1)
         if best.shape[1] < k:
             best, best_rows = _merge(best, best_rows, logits, rows, k)
             continue

@@ -51,7 +51,7 @@ class DualEncoder(nn.Module):
         return self.embed_audio(audio.waveform.to(device, non_blocking=True), audio.lengths)
 
     def embed_audio(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        """waveform (B, samples) padded at the end, lengths (B,) in samples -> (B, E) unit length.
+        """waveform (B, samples) padded at the end, lengths (B,) in samples, on the CPU -> (B, E) unit length.
 
         A clip longer than a segment is cut into segments, its tail padded to one (see `whole_segments`); features are
         the mean over the segments that hold audio, and no other is computed. A shorter clip is padded to whole seconds
@@ -63,9 +63,9 @@ class DualEncoder(nn.Module):
         for samples, places in groups.items():
             pieces = [F.pad(waveform[b, start:stop], (0, samples - (stop - start))) for b, start, stop in places]
             features = self.backbone(torch.stack(pieces)).float()
-            owners = torch.tensor([b for b, _, _ in places], device=total.device)
+            owners = torch.tensor([b for b, _, _ in places]).to(total.device, non_blocking=True)
             total = total.index_add(0, owners, features)
-        counts = torch.tensor([self._segment_count(int(n)) for n in lengths], device=total.device)
+        counts = torch.tensor([self._segment_count(int(n)) for n in lengths]).to(total.device, non_blocking=True)
         return self._project(self.audio_projection, total / counts[:, None])
 
     def embed_log_mel(self, log_mel: Tensor) -> Tensor:

@@ -31,10 +31,12 @@ class FrontEnd(nn.Module):
         raise NotImplementedError
 
 
-def kaldi_mel_basis(mels: int, n_fft: int, rate_hz: int, f_min: float, f_max: float) -> Tensor:
+def kaldi_mel_basis(
+    mels: int, n_fft: int, rate_hz: int, f_min: float, f_max: float, device: torch.device | None = None
+) -> Tensor:
     """(mels, n_fft // 2 + 1) triangles linear in mel = 1127 ln(1 + f / 700), unit height, Nyquist column zero.
 
-    f_min, f_max: the outer edges of the first and the last triangle, in Hz.
+    f_min, f_max: the outer edges of the first and the last triangle, in Hz; device: where it is made.
     """
 
     def to_mel(hz: float | Tensor) -> Tensor:
@@ -42,8 +44,8 @@ def kaldi_mel_basis(mels: int, n_fft: int, rate_hz: int, f_min: float, f_max: fl
 
     low, high = to_mel(f_min), to_mel(f_max)
     step = (high - low) / (mels + 1)
-    left = low + torch.arange(mels, dtype=torch.float64)[:, None] * step
-    bins = to_mel(torch.arange(n_fft // 2, dtype=torch.float64) * rate_hz / n_fft)[None]
+    left = low + torch.arange(mels, dtype=torch.float64, device=device)[:, None] * step
+    bins = to_mel(torch.arange(n_fft // 2, dtype=torch.float64, device=device) * rate_hz / n_fft)[None]
     up, down = (bins - left) / step, (left + 2 * step - bins) / step
     basis = torch.minimum(up, down).clamp(min=0)
     return torch.nn.functional.pad(basis, (0, 1)).float()
@@ -88,7 +90,7 @@ class KaldiLogMel(FrontEnd):
             return self.basis
         low = self.f_min + int(torch.randint(max(1, self.jitter_low), (1,)))
         high = self.f_max - self.jitter_high // 2 + 1 + int(torch.randint(max(1, self.jitter_high), (1,)))
-        return kaldi_mel_basis(self.mels, self.n_fft, self.rate_hz, low, high).to(self.basis.device)
+        return kaldi_mel_basis(self.mels, self.n_fft, self.rate_hz, low, high, self.basis.device)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """waveform (B, samples) -> (B, mels, frames): logarithm of the mel power, shifted and scaled as published."""

@@ -99,7 +99,7 @@ class PaSST(Backbone):
         for axis, count in zip((3, 2), self._kept(*x.shape[:1:-1]), strict=True):
             if count < x.shape[axis]:
                 kept = torch.randperm(x.shape[axis])[:count].sort().values
-                x = x.index_select(axis, kept.to(x.device))
+                x = x.index_select(axis, kept.to(x.device, non_blocking=True))
         return x
 
     def _kept(self, columns: int, rows: int) -> list[int]:

@@ -23,14 +23,15 @@ LEAST = {"cpu": 32, "cuda": 64}  # captions worth an attention of their own: on 
 class Group:
     """Captions whose attention is computed together, with so many `tokens` of their own.
 
-    padded (captions, longest): which of these each token is, and real: whether it is one; None where all are equally
-    long.
+    padded (captions * longest,): which of these each token is; real (captions, longest): whether it is one; kept
+    (tokens,): where in `padded` the real ones are; None where all are equally long.
     """
 
     tokens: int
     captions: int
-    padded: Tensor | None
-    real: Tensor | None
+    padded: Tensor | None = None
+    real: Tensor | None = None
+    kept: Tensor | None = None  # as numbers: to count what a mask holds, the CPU would wait for the GPU
 
 
 def fits(model: nn.Module) -> TypeGuard[RobertaModel]:
@@ -43,11 +44,12 @@ def first_tokens(model: RobertaModel, token_ids: list[list[int]]) -> Tensor:
     device, lengths = next(model.parameters()).device, [len(ids) for ids in token_ids]
     stops = list(accumulate(lengths))
     # through numpy, which reads lists quicker than torch
-    ids = torch.from_numpy(np.fromiter(chain.from_iterable(token_ids), np.int64, stops[-1])).to(device)[None]
+    flat = torch.from_numpy(np.fromiter(chain.from_iterable(token_ids), np.int64, stops[-1]))
+    ids = flat.to(device, non_blocking=True)[None]
     places = np.arange(stops[-1]) - np.repeat(np.array(stops) - lengths, lengths)
     padding = model.config.pad_token_id
     assert padding is not None  # RoBERTa counts positions from the one behind it
-    positions = torch.from_numpy(places).to(device)[None] + padding + 1
+    positions = torch.from_numpy(places).to(device, non_blocking=True)[None] + padding + 1
     x = model.embeddings(input_ids=ids, position_ids=positions, token_type_ids=torch.zeros_like(ids))[0]
     groups = _groups(lengths, stops, LEAST.get(device.type, 64), device)
     *layers, last = model.encoder.layer
@@ -57,7 +59,7 @@ def first_tokens(model: RobertaModel, token_ids: list[list[int]]) -> Tensor:
             x = cast(Tensor, checkpoint(_through, layer, x, groups, None, use_reentrant=False))
         else:
             x = _through(layer, x, groups, None)
-    return _through(last, x, groups, torch.tensor([0, *stops[:-1]], device=device))
+    return _through(last, x, groups, torch.tensor([0, *stops[:-1]]).to(device, non_blocking=True))
 
 
 def _groups(lengths: list[int], stops: list[int], least: int, device: torch.device) -> list[Group]:
@@ -68,12 +70,13 @@ def _groups(lengths: list[int], stops: list[int], least: int, device: torch.devi
             edges.append(place)
     for first, end in pairwise([*edges, len(lengths)]):
         own, longest, start = lengths[first:end], lengths[end - 1], stops[first] - lengths[first]
-        real = padded = None
+        layout = []
         if own[0] != longest:
             own, last = torch.tensor(own)[:, None], torch.tensor(stops[first:end])[:, None] - start
             steps = torch.arange(longest)
-            real, padded = (steps < own).to(device), (last - own + steps.minimum(own - 1)).to(device)
-        groups.append(Group(stops[end - 1] - start, end - first, padded, real))
+            padded, real = (last - own + steps.minimum(own - 1)).flatten(), steps < own
+            layout = [part.to(device, non_blocking=True) for part in (padded, real, real.flatten().nonzero()[:, 0])]
+        groups.append(Group(stops[end - 1] - start, end - first, *layout))
     return groups
 
 
@@ -100,11 +103,12 @@ def _attention(attention: Any, x: Tensor, asking: Tensor, groups: list[Group], f
         mixed = F.scaled_dot_product_attention(
             heads(questions), heads(_padded(key, group)), heads(_padded(value, group)), mask, dropout
         )
-        mixed = mixed.transpose(1, 2).flatten(2)
-        found.append(mixed.flatten(0, 1) if first_only or group.real is None else mixed[group.real])
+        mixed = mixed.transpose(1, 2).flatten(2).flatten(0, 1)
+        found.append(mixed if first_only or group.kept is None else mixed.index_select(0, group.kept))
     return torch.cat(found)
 
 
 def _padded(rows: Tensor, group: Group) -> Tensor:
     """(tokens, D) of a group -> (captions, longest, D); what is beyond a caption's end repeats its last token."""
-    return rows.unflatten(0, (group.captions, -1)) if group.padded is None else rows[group.padded]
+    rows = rows if group.padded is None else rows.index_select(0, group.padded)
+    return rows.unflatten(0, (group.captions, -1))

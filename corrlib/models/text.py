@@ -91,7 +91,7 @@ class TextEncoder(nn.Module):
             size = max(16, -(-len(order) // 4))
             features = torch.cat([self._first_token(ordered[i : i + size]) for i in range(0, len(order), size)])
         place = torch.tensor(order).argsort()
-        return features[(place if index is None else place[index]).to(features.device)]
+        return features[(place if index is None else place[index]).to(features.device, non_blocking=True)]
 
     def _draws(self) -> bool:
         """Whether equal captions may differ in their dropout; only RoBERTa is known to have no other than its
@@ -103,8 +103,9 @@ class TextEncoder(nn.Module):
     def _first_token(self, token_ids: list[list[int]]) -> Tensor:
         device = next(self.parameters()).device
         longest, pad = max(len(i) for i in token_ids), self.tokenizer.pad_token_id
-        ids = torch.tensor([[*i, *[pad] * (longest - len(i))] for i in token_ids], device=device)
-        mask = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in token_ids], device=device)
+        ids = torch.tensor([[*i, *[pad] * (longest - len(i))] for i in token_ids])
+        mask = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in token_ids])
+        ids, mask = (rows.to(device, non_blocking=True) for rows in (ids, mask))
         return self.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
 
     def save(self, folder: str | Path) -> None:

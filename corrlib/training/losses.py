@@ -43,18 +43,20 @@ def symmetric_cross_entropy(
 def contrastive_loss(similarity: Tensor, annotated: Tensor, temperature: float) -> Tensor:
     """Symmetric cross-entropy against the annotated pairs (stage 1; paper, section 2.1); a scalar.
 
-    similarity (clips, captions) in [-1, 1]; annotated (clips, captions) bool. The matches of a caption share its
-    target equally, and so do those of a clip: with P(j) the matching clips of caption j, the caption-to-clip half is
-    mean_j 1/|P(j)| sum_{i in P(j)} -log softmax_i(similarity[i, j] / temperature). With one match in every row and
-    column this is NT-Xent (the symmetric InfoNCE of CLIP); with several it is the outer-sum form of the supervised
-    contrastive loss (Khosla et al. 2020, eq. 2), not the logarithm of the matches' summed probability.
+    similarity (clips, captions) in [-1, 1]; annotated (clips, captions) bool, beside it or on the CPU. The matches of a
+    caption share its target equally, and so do those of a clip: with P(j) the matching clips of caption j, the
+    caption-to-clip half is mean_j 1/|P(j)| sum_{i in P(j)} -log softmax_i(similarity[i, j] / temperature). With one
+    match in every row and column this is NT-Xent (the symmetric InfoNCE of CLIP); with several it is the outer-sum form
+    of the supervised contrastive loss (Khosla et al. 2020, eq. 2), not the logarithm of the matches' summed
+    probability.
     Raises ValueError where a clip or a caption has no match.
     """
     _check(similarity, annotated, "annotated", temperature)
-    matches = annotated.to(full_precision(similarity).dtype)
-    per_caption, per_clip = matches.sum(0, keepdim=True), matches.sum(1, keepdim=True)
-    if bool((per_caption == 0).any() | (per_clip == 0).any()):
+    covered = annotated.any(0).all() & annotated.any(1).all()  # where it is: on the CPU, no GPU is waited for
+    if not bool(covered):
         raise ValueError("annotated has a clip or caption without a match in this batch; every one needs a match")
+    matches = annotated.to(similarity.device, full_precision(similarity).dtype, non_blocking=True)
+    per_caption, per_clip = matches.sum(0, keepdim=True), matches.sum(1, keepdim=True)
     return symmetric_cross_entropy(similarity, matches / per_caption, matches / per_clip, temperature)
 
 

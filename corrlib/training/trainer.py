@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -34,6 +35,7 @@ from corrlib.study.parameters import TrainingParameters
 from corrlib.study.runs import RunFolder, kept_epoch
 from corrlib.training import checkpoints
 from corrlib.training.losses import stage_loss
+from corrlib.training.outcome import Outcome
 
 SPEAK_SECONDS = 60  # in an epoch that takes longer
 COLLAPSED = 0.01  # standard deviation of cosines that are all alike
@@ -138,15 +140,18 @@ class Trainer:
         torch.manual_seed(derive_seed(p.draw_seed(), "training", self.epoch, distributed.process_index()))
         self.encoder.train()
         total, count, spoken = 0.0, 0, time.time()
-        for batch, parts in load_ahead(self.audio, self._requests(), p.workers):
-            total += self._step(batch, parts, count)
-            count += 1
+        running: deque[Outcome] = deque()
+        for step, (batch, parts) in enumerate(load_ahead(self.audio, self._requests(), p.workers)):
+            running.append(self._step(batch, parts, step))
+            if len(running) == 1:  # a step's outcome is read when the next one is under way
+                continue
+            total, count = total + self._loss_of(running.popleft()), count + 1
             if time.time() - spoken > SPEAK_SECONDS:
                 spoken = time.time()
                 self._say(
                     f"epoch {self.epoch + 1}/{p.epochs}  step {count}/{self.steps_an_epoch}  loss {total / count:.3f}"
                 )
-        return total / count
+        return (total + self._loss_of(running.popleft())) / (count + 1)
 
     def _requests(self) -> Iterator[tuple[Batch, list[list[Any]]]]:
         """The epoch's batches, each with the places of its audio: this process's share, in parts.
@@ -171,21 +176,32 @@ class Trainer:
         largest = smallest + bool(more)
         return min(smallest, math.ceil(largest / (self.parameters.part_clips or largest)))
 
-    def _step(self, batch: Batch, audio_parts: list[Waveforms | LogMels], count: int) -> float:
-        """One batch: its gradient and, at the last of `accumulate_batches`, a step of the optimiser; returns the
-        loss.
-        """
+    def _step(self, batch: Batch, audio_parts: list[Waveforms | LogMels], count: int) -> Outcome:
+        """One batch: its gradient and, at the last of `accumulate_batches`, a step of the optimiser."""
         step = self.epoch * self.steps_an_epoch + count
         place = count % self.parameters.accumulate_batches
         together = min(self.parameters.accumulate_batches, self.steps_an_epoch - count + place)
         if place == 0:
             self.optimiser.zero_grad(set_to_none=True)
-        loss = self._add_gradient(batch, audio_parts, step, together)
-        if place + 1 == together:
-            self._update(batch, step)
+        loss = self._add_gradient(batch, audio_parts, together)
+        norm = self._update(step) if place + 1 == together else None
+        one = torch.ones_like(loss)
+        return Outcome(batch, step, loss, one if norm is None else norm, self.scaler.scale(one))
+
+    def _loss_of(self, outcome: Outcome) -> float:
+        """A step's loss; DivergenceError where it or the gradient is not finite. float16's scaler leaves out a step of
+        such a gradient, but not for ever.
+        """
+        loss, norm, scale = outcome.read()
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss}", outcome)
+        if not math.isfinite(norm):
+            raise self._diverged(f"the gradient's norm is {norm}", outcome)
+        if scale < LEAST_SCALE:
+            raise self._diverged("no scale of the loss gives a finite float16 gradient", outcome)
         return loss
 
-    def _add_gradient(self, batch: Batch, audio_parts: list[Waveforms | LogMels], step: int, together: int) -> float:
+    def _add_gradient(self, batch: Batch, audio_parts: list[Waveforms | LogMels], together: int) -> Tensor:
         tokens = distributed.share([self.tokens[i] for i in batch.caption_rows.tolist()])
         size = math.ceil(len(tokens) / len(audio_parts))
         token_parts = [tokens[i : i + size] for i in range(0, len(tokens), size)]
@@ -194,21 +210,19 @@ class Trainer:
         clip_embeddings = distributed.gather(clip_parts.embed(), len(batch.clip_rows))
         caption_embeddings = distributed.gather(caption_parts.embed(), len(batch.caption_rows))
         loss = self._loss(clip_embeddings @ caption_embeddings.T, batch)
-        if not torch.isfinite(loss):
-            raise self._diverged(f"the loss is {loss.item()}", step, batch)
         # every process has the whole batch's loss, and `gather` adds up what each of them sends back
         self.scaler.scale(loss / together / distributed.process_count()).backward()
         clip_parts.backward()
         caption_parts.backward()
-        return float(loss.detach())
+        return loss.detach()
 
     def _loss(self, similarity: Tensor, batch: Batch) -> Tensor:
         """The one place where the stages differ: what the target says of the batch."""
         estimated = self.target(batch)
         if estimated is not None:
-            estimated = estimated[0].to(self.device), estimated[1].to(self.device)
-        annotated = batch.annotated.to(self.device)
-        return stage_loss(similarity, annotated, self.parameters.temperature, estimated, **self.weights)
+            to_clips, to_captions = estimated
+            estimated = to_clips.to(self.device, non_blocking=True), to_captions.to(self.device, non_blocking=True)
+        return stage_loss(similarity, batch.annotated, self.parameters.temperature, estimated, **self.weights)
 
     def _in_parts(self, embed: Callable[[Any], Tensor], parts: list[Any]) -> Parts:
         """The embeddings of some parts of a batch, in the run's precision."""
@@ -218,33 +232,30 @@ class Trainer:
         with autocast(self.device, self.parameters.precision):
             return embed(part)
 
-    def _update(self, batch: Batch, step: int) -> None:
+    def _update(self, step: int) -> Tensor | None:
+        """A step of the optimiser, left out where the gradient is not finite; returns the gradient's norm, or None
+        where float16's scaler looks after it.
+        """
         p = self.parameters
         decay, warmup = (epochs * self.steps_an_epoch for epochs in (p.cosine_epochs or p.epochs, p.warmup_epochs))
         rate = learning_rate_at(step, decay, warmup, p.learning_rate, p.final_learning_rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         distributed.sum_gradients(self.trained)
-        self._check_gradient(step, batch)
+        norm = None
+        if not self.scaler.is_enabled():
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
+            # of what the scaler asks of a fused optimiser, too: where it is 1, the weights stay
+            self.optimiser.found_inf = 1 - torch.isfinite(norm).float()  # pyrefly: ignore[missing-attribute]
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        return norm
 
-    def _check_gradient(self, step: int, batch: Batch) -> None:
-        """DivergenceError where a gradient is not finite; float16's scaler skips such a step, but not for ever."""
-        if self.scaler.is_enabled():
-            if self.scaler.get_scale() < LEAST_SCALE:
-                raise self._diverged("no scale of the loss gives a finite float16 gradient", step, batch)
-            return
-        gradients = [p.grad for p in self.trained if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if not torch.isfinite(norm):
-            raise self._diverged(f"the gradient's norm is {norm.item()}", step, batch)
-
-    def _diverged(self, what: str, step: int, batch: Batch) -> DivergenceError:
-        clips = ", ".join(self.items.clip_ids[row] for row in batch.clip_rows[:8].tolist())
+    def _diverged(self, what: str, outcome: Outcome) -> DivergenceError:
+        clips = ", ".join(self.items.clip_ids[row] for row in outcome.batch.clip_rows[:8].tolist())
         last = next(iter(self.run.checkpoints() if self.run else []), "none yet")
         return DivergenceError(
-            f"{what} at step {step} (epoch {self.epoch + 1}), first clips of the batch "
+            f"{what} at step {outcome.step} (epoch {self.epoch + 1}), first clips of the batch "
             f"{clips}; last good checkpoint: {last}; lower learning_rate and run again"
         )
 

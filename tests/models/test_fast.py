@@ -108,10 +108,10 @@ def trainer_of(name, items, options=None, **values):
 
 def gradient(trainer, batches=1):
     """(loss, {name: gradient}, buffers) of the first batches, before any step of the optimiser."""
-    trainer._update = lambda batch, step: distributed.sum_gradients(trainer.trained)
+    trainer._update = lambda step: distributed.sum_gradients(trainer.trained)
     losses, requests = [], load_ahead(trainer.audio, trainer._requests(), 0)
     for count, (batch, parts) in zip(range(batches), requests, strict=False):
-        losses.append(trainer._step(batch, parts, count))
+        losses.append(trainer._loss_of(trainer._step(batch, parts, count)))
     found = {name: p.grad.clone() for name, p in trainer.encoder.named_parameters() if p.grad is not None}
     return losses, found, {name: b.clone() for name, b in trainer.encoder.named_buffers()}
 
@@ -216,7 +216,7 @@ def test_accumulated_batches_average_their_gradients():
 def test_the_optimiser_steps_once_a_group_and_at_the_end(batches, together, steps):
     items, taken = Pairs(2 * batches), []
     trainer = trainer_of("atst_tiny", items, {"depth": 1}, batch_clips=2, accumulate_batches=together)
-    trainer._update = lambda batch, step: taken.append(step)
+    trainer._update = taken.append
     trainer._train_epoch()
     assert len(taken) == steps and taken[-1] == batches - 1
 
