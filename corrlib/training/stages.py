@@ -22,6 +22,7 @@ from corrlib.models import distributed
 from corrlib.models.backbone import Backbone
 from corrlib.models.build import save_model, stage_one_of
 from corrlib.models.dual_encoder import DualEncoder
+from corrlib.models.features import audio_of, remember_captions
 from corrlib.study import runs
 from corrlib.study.parameters import StageTwoParameters
 from corrlib.training.pretrain import load_pretrained, pretrain, pretrained_path, save_pretrained
@@ -52,9 +53,13 @@ def pretrain_backbone(run: runs.RunFolder, corpora: Corpora, backbone: Backbone)
 
     def train(part: Path) -> None:
         audio = corpora.audio("pretraining", backbone)
+        frozen = [parameter for parameter in backbone.parameters() if not parameter.requires_grad]
+        backbone.requires_grad_(True)  # whatever of it is trained later
         losses = pretrain(
             backbone, audio, tags, p.pretraining_epochs, p.pretraining_learning_rate, p.seed, p.pretraining_batch_clips
         )
+        for parameter in frozen:
+            parameter.requires_grad_(False)
         save_pretrained(part, backbone, losses)
 
     return load_pretrained(derived(path, train), backbone)
@@ -99,7 +104,8 @@ def train_towards(
     left with the weights of the epoch that is best on validation. Returns the log, one row an epoch.
     """
     p = run.parameters
-    audio = {split: corpora.audio(split, encoder.backbone) for split in ("development", "validation")}
+    audio = {split: audio_of(encoder, corpora, split) for split in ("development", "validation")}
+    remember_captions(encoder, corpora, audio)
     if p.processes > 1 and not distributed.active():  # they end with the last checkpoint, which is resumed here
         distributed.launch(p.processes, p.study, p.run_name())
     trainer = Trainer(
@@ -123,10 +129,11 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
     """
     split, p = run.parameters.evaluate_on, run.parameters
     splits = ["development"] if setting == "stage1" else []  # of a teacher; others embed it when they become one
+    remember_captions(encoder, corpora, dict.fromkeys((*splits, "validation", split)))
     embeddings = {
         name: embed(
             encoder,
-            corpora.audio(name, encoder.backbone),
+            audio_of(encoder, corpora, name),
             corpora.items(name),
             precision=p.precision,
             workers=p.workers,
@@ -140,7 +147,10 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
     save_embeddings(run.path("embeddings.safetensors"), embeddings)
     run.write_table("queries.csv", queries)
     run.write_json("metrics.json", metrics)
-    backbone = getattr(p, "backbone", None) or runs.read_manifest(p.study, stage_one_of(p.study, p.student))["backbone"]
+    if setting == "stage1":
+        backbone = p.member or p.backbone
+    else:
+        backbone = runs.read_manifest(p.study, stage_one_of(p.study, p.student))["backbone"]
     run.finish(
         setting=setting,
         backbone=backbone,

@@ -12,15 +12,7 @@ import torch
 from torch import Tensor
 
 from corrlib.corpora.ahead import load_ahead
-from corrlib.corpora.batches import (
-    AudioSource,
-    Batch,
-    Items,
-    LogMels,
-    Waveforms,
-    epoch_batches,
-    steps_an_epoch,
-)
+from corrlib.corpora.batches import AudioBatch, AudioSource, Batch, Items, epoch_batches, steps_an_epoch
 from corrlib.corpora.seeds import derive_seed
 from corrlib.correspondence.targets import Target
 from corrlib.evaluation.evaluate import validation_score
@@ -106,7 +98,7 @@ class Trainer:
             self.epoch += 1
             self._record(loss, scores, time.time() - started)
         assert self.best_state is not None  # there is at least one epoch
-        self.encoder.load_state_dict(self.best_state)
+        self.encoder.load_trained_state(self.best_state)
         return pd.DataFrame(self.log)
 
     def _validate(self) -> dict[str, float]:
@@ -156,7 +148,7 @@ class Trainer:
         largest = smallest + bool(more)
         return min(smallest, math.ceil(largest / (self.parameters.part_clips or largest)))
 
-    def _step(self, batch: Batch, audio_parts: list[Waveforms | LogMels], count: int) -> float:
+    def _step(self, batch: Batch, audio_parts: list[AudioBatch], count: int) -> float:
         """One batch: its gradient and, at the last of `accumulate_batches`, a step of the optimiser; returns the
         loss.
         """
@@ -170,7 +162,7 @@ class Trainer:
             self._update(batch, step)
         return loss
 
-    def _add_gradient(self, batch: Batch, audio_parts: list[Waveforms | LogMels], step: int, together: int) -> float:
+    def _add_gradient(self, batch: Batch, audio_parts: list[AudioBatch], step: int, together: int) -> float:
         tokens = distributed.share([self.tokens[i] for i in batch.caption_rows.tolist()])
         size = math.ceil(len(tokens) / len(audio_parts))
         token_parts = [tokens[i : i + size] for i in range(0, len(tokens), size)]
@@ -237,7 +229,9 @@ class Trainer:
         score = float(scores["mAP@10"])
         if score > self.best:
             self.best = score
-            self.best_state = {name: value.detach().cpu().clone() for name, value in self.encoder.state_dict().items()}
+            self.best_state = {
+                name: value.detach().cpu().clone() for name, value in self.encoder.trained_state().items()
+            }
         self.log.append(
             {
                 "epoch": self.epoch,
@@ -282,7 +276,7 @@ class Trainer:
                 "best": self.best,
                 "best_state": self.best_state,
                 "log": self.log,
-                "encoder": self.encoder.state_dict(),
+                "encoder": self.encoder.trained_state(),
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": self.scaler.state_dict(),
             },
@@ -292,7 +286,7 @@ class Trainer:
         state = checkpoints.load(self.run, self.device) if self.run else None
         if state is None:
             return
-        self.encoder.load_state_dict(state["encoder"])
+        self.encoder.load_trained_state(state["encoder"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.best, self.log = state["epoch"], state["best"], state["log"]
