@@ -69,7 +69,7 @@ class Backbone(nn.Module):
         """log-mel (B, mels, frames) -> the pooled outputs of some layers, side by side: (B, sum of their sizes).
 
         numbers: of the layers, the first is 1; the last is the network's features. Each is brought to zero mean and
-        unit variance, so that none outweighs another.
+        unit variance, so that none outweighs another. 0 are the features as they are.
         """
         self._pooled = []
         try:
@@ -77,8 +77,8 @@ class Backbone(nn.Module):
             pooled = [*self._pooled[: len(self.layers) - 1], features]
         finally:
             self._pooled = None
-        chosen = [full_precision(pooled[number - 1]) for number in numbers]
-        return torch.cat([F.layer_norm(one, one.shape[1:]) for one in chosen], 1)
+        outputs = [full_precision(pooled[number - 1] if number else features) for number in numbers]
+        return torch.cat([F.layer_norm(x, x.shape[1:]) if n else x for n, x in zip(numbers, outputs, strict=True)], 1)
 
     def token_count(self, samples: int, training: bool = False) -> int:
         """Positions at which the network computes a waveform of `samples`, in evaluation or in training."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corrlib.corpora.batches import Features, LogMels, Waveforms
+from corrlib.corpora.batches import AudioBatch, Features, LogMels
 from corrlib.models.backbone import Backbone
 from corrlib.models.precision import full_precision
 from corrlib.models.text import TextEncoder
@@ -36,9 +36,7 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.backbone, self.text = backbone, text
         self.audio_layers = _layer_numbers(backbone, audio_layers)
-        sizes = [backbone.layer_sizes[number - 1] for number in self.audio_layers]
-        self.audio_feature_size = sum(sizes) or backbone.feature_size
-        self.audio_projection = head(self.audio_feature_size, embedding_size, head_layers)
+        self.audio_projection = head(self.feature_size_of(self.audio_layers), embedding_size, head_layers)
         self.caption_projection = head(text.feature_size, embedding_size, head_layers)
         self.embedding_size, self.whole_segments, self.head_layers = embedding_size, whole_segments, head_layers
         self.fixed: list[nn.Module] = []  # what stays in evaluation mode
@@ -92,18 +90,29 @@ class DualEncoder(nn.Module):
         """Let `torch.compile` make kernels for the backbone; its first step takes a minute or more."""
         self.backbone.encode = torch.compile(self.backbone.encode, dynamic=True)
 
-    def embed_batch(self, audio: Waveforms | LogMels | Features) -> Tensor:
+    def embed_batch(self, audio: AudioBatch) -> Tensor:
         """The audio of a batch as it was read, on the CPU -> (B, E) unit length, on the encoder's device."""
         return self._project(self.audio_projection, self.audio_features(audio))
 
-    def audio_features(self, audio: Waveforms | LogMels | Features) -> Tensor:
-        """The audio of a batch as it was read -> features (B, D), the mean over each clip's segments."""
+    def feature_size_of(self, layers: Sequence[int]) -> int:
+        """D of some of the backbone's layers side by side; 0, or none, is for its features as published."""
+        sizes = (
+            [self.backbone.feature_size, *self.backbone.layer_sizes] if any(layers) else [self.backbone.feature_size]
+        )
+        return sum(sizes[number] for number in layers or (0,))
+
+    def audio_features(self, audio: AudioBatch, layers: Sequence[int] | None = None) -> Tensor:
+        """The audio of a batch as it was read -> features (B, D), the mean over each clip's segments.
+
+        layers: numbers of the backbone's layers, see `Backbone.encode_layers`; those that the head sees, if not given.
+        """
+        layers = self.audio_layers if layers is None else layers
         device = next(self.audio_projection.parameters()).device
         if isinstance(audio, Features):
             return audio.features.to(device, non_blocking=True)
         if isinstance(audio, LogMels):
-            return self._of_log_mel(full_precision(audio.log_mel.to(device, non_blocking=True)))
-        return self._of_waveforms(audio.waveform.to(device, non_blocking=True), audio.lengths)
+            return self._of_log_mel(full_precision(audio.log_mel.to(device, non_blocking=True)), layers)
+        return self._of_waveforms(audio.waveform.to(device, non_blocking=True), audio.lengths, layers)
 
     def embed_audio(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """waveform (B, samples) padded at the end, lengths (B,) in samples -> (B, E) unit length.
@@ -113,35 +122,35 @@ class DualEncoder(nn.Module):
         only. So a clip's embedding does not depend on its neighbours in the batch. ValueError names a clip whose length
         is not between 1 and the batch's width.
         """
-        return self._project(self.audio_projection, self._of_waveforms(waveform, lengths))
+        return self._project(self.audio_projection, self._of_waveforms(waveform, lengths, self.audio_layers))
 
-    def _of_waveforms(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+    def _of_waveforms(self, waveform: Tensor, lengths: Tensor, layers: Sequence[int]) -> Tensor:
         """As `embed_audio`, -> features (B, D)."""
         groups = self._segments(waveform.shape[1], lengths)
-        total = waveform.new_zeros(len(waveform), self.audio_feature_size, dtype=torch.float32)
+        total = waveform.new_zeros(len(waveform), self.feature_size_of(layers), dtype=torch.float32)
         for samples, places in groups.items():
             pieces = [F.pad(waveform[b, start:stop], (0, samples - (stop - start))) for b, start, stop in places]
-            features = self._of_segments(torch.stack(pieces)).float()
+            features = self._of_segments(torch.stack(pieces), layers).float()
             owners = torch.tensor([b for b, _, _ in places], device=total.device)
             total = total.index_add(0, owners, features)
         counts = torch.tensor([self._segment_count(int(n)) for n in lengths], device=total.device)
         return total / counts[:, None]
 
-    def _of_segments(self, waveform: Tensor) -> Tensor:
+    def _of_segments(self, waveform: Tensor, layers: Sequence[int]) -> Tensor:
         """Waveforms (B, samples of at most a segment) -> features (B, D)."""
-        if self.audio_layers:
-            return self.backbone.encode_layers(self.backbone.log_mel(waveform), self.audio_layers)
+        if layers:
+            return self.backbone.encode_layers(self.backbone.log_mel(waveform), layers)
         return self.backbone(waveform)
 
-    def _of_log_mel(self, log_mel: Tensor) -> Tensor:
+    def _of_log_mel(self, log_mel: Tensor, layers: Sequence[int]) -> Tensor:
         """log-mel (B, mels, frames) of clips no longer than a segment -> features (B, D)."""
-        if self.audio_layers:
-            return self.backbone.encode_layers(log_mel, self.audio_layers)
+        if layers:
+            return self.backbone.encode_layers(log_mel, layers)
         return full_precision(self.backbone.encode(log_mel))
 
     def embed_log_mel(self, log_mel: Tensor) -> Tensor:
         """log-mel (B, mels, frames) of clips no longer than a segment, as the front end gives it -> (B, E)."""
-        return self._project(self.audio_projection, self._of_log_mel(log_mel))
+        return self._project(self.audio_projection, self._of_log_mel(log_mel, self.audio_layers))
 
     def embed_captions(self, captions: list[str]) -> Tensor:
         """list of B captions -> (B, E) unit length."""
