@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from corrlib.corpora.ahead import load_ahead
-from corrlib.corpora.batches import AudioBatch, AudioSource, Batch, Items, epoch_batches, steps_an_epoch
+from corrlib.corpora.batches import (
+    AudioSource,
+    Batch,
+    Items,
+    LogMels,
+    Waveforms,
+    epoch_batches,
+    steps_an_epoch,
+)
 from corrlib.corpora.seeds import derive_seed
 from corrlib.correspondence.targets import Target
 from corrlib.evaluation.evaluate import validation_score
@@ -148,7 +156,7 @@ class Trainer:
         largest = smallest + bool(more)
         return min(smallest, math.ceil(largest / (self.parameters.part_clips or largest)))
 
-    def _step(self, batch: Batch, audio_parts: list[AudioBatch], count: int) -> float:
+    def _step(self, batch: Batch, audio_parts: list[Waveforms | LogMels], count: int) -> float:
         """One batch: its gradient and, at the last of `accumulate_batches`, a step of the optimiser; returns the
         loss.
         """
@@ -162,7 +170,7 @@ class Trainer:
             self._update(batch, step)
         return loss
 
-    def _add_gradient(self, batch: Batch, audio_parts: list[AudioBatch], step: int, together: int) -> float:
+    def _add_gradient(self, batch: Batch, audio_parts: list[Waveforms | LogMels], step: int, together: int) -> float:
         tokens = distributed.share([self.tokens[i] for i in batch.caption_rows.tolist()])
         size = math.ceil(len(tokens) / len(audio_parts))
         token_parts = [tokens[i : i + size] for i in range(0, len(tokens), size)]
