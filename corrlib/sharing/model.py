@@ -53,7 +53,7 @@ class RetrievalModel:
 
     @property
     def device(self) -> torch.device:
-        return self.encoder.audio_projection.weight.device
+        return next(self.encoder.audio_projection.parameters()).device
 
     def embed_audio(
         self,

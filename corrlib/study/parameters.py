@@ -24,6 +24,7 @@ Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*)?$")]  # of
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Trained = Annotated[str, Field(pattern=r"^(all|heads|last:[1-9]\d{0,3})$")]  # see corrlib.models.trained
 
 Target = Literal["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"]
 Combine = Literal["mean_similarity", "mean_probability", "geometric_mean", "rank_mean", "best", "chosen_weights"]
@@ -179,10 +180,16 @@ class TrainingParameters(CorpusParameters):
 class StageOneParameters(TrainingParameters):
     """02-04: one backbone and text encoder, trained on annotated pairs.
 
-    initialisation: which of the models of a seed this is: projections, text encoder and order are drawn anew, data and
-    pretrained backbone stay. whole_segments: the last part of a long clip is padded to a segment, or to whole seconds.
+    member: the name under which a study compares it, its backbone's where none is given. initialisation: which of the
+    models of a seed this is: projections, text encoder and order are drawn anew, data and pretrained backbone stay.
+    train_audio, train_text: what of backbone and text encoder is trained, `all`, `heads` (nothing: features are
+    computed once, and the heads behind them trained) or `last:<n>` layers. audio_layers: numbers of the backbone's
+    layers whose pooled outputs the head sees, `all` of them, or none for its features as published. head_layers: 1 of
+    linear projections, 2 of perceptrons. whole_segments: the last part of a long clip is padded to a segment, or to
+    whole seconds.
     """
 
+    member: Name = ""
     initialisation: Natural = 0
     backbone: str = "passt_tiny"
     weights: str = ""
@@ -191,6 +198,10 @@ class StageOneParameters(TrainingParameters):
     text_dropout: Share = 0.0
     max_tokens: Count = 32
     clean_captions: bool = True
+    train_audio: Trained = "all"
+    train_text: Trained = "all"
+    audio_layers: list[Count] | Literal["all"] = []
+    head_layers: Literal[1, 2] = 1
     embedding_size: Count = 128
     whole_segments: bool = True
     pretraining_epochs: Natural = 12

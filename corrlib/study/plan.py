@@ -131,6 +131,8 @@ class _Planner:
         study, common = self.study, self._data(seed)
         teachers = [self._stage_one(seed, b, common) for b in study.backbones]
         for member, given in study.members.items():
+            if member in study.backbones:
+                continue
             own = dict(given)
             self._stage_one(seed, own.pop("backbone"), common, member, own)
         for backbone in study.backbones:
@@ -174,16 +176,19 @@ class _Planner:
         needs: Iterable[str] = (),
     ) -> str:
         run = f"stage1-{name or backbone}-seed{seed}"
+        model = {"backbone": backbone}
+        if backbone in self.study.members:
+            model = {**self.study.members[backbone], "member": backbone}
         self.add(
             "stage1",
             run,
-            family(backbone).notebook,
+            family(model["backbone"]).notebook,
             [self._data_run(common), *needs],
             {
                 **common,
-                "backbone": backbone,
                 **self.study.stage1,
                 **self.study.backbone_stage1.get(backbone, {}),
+                **model,
                 **(given or {}),
             },
         )

@@ -38,7 +38,8 @@ class StudyFile(BaseModel):
 
     extends: another study, whose keys hold where this one does not say otherwise; sections are merged key by key, lists
     replaced. base: another study, of which finished runs with the very same parameters are taken over.
-    members: further stage-1 models, {name: {backbone, and parameters such as initialisation}}.
+    members: further stage-1 models, {name: {backbone, and parameters such as initialisation}}; one that `backbones`
+    names is a teacher and a student of every setting, as a backbone of its own.
     points: stage-2 runs beside the settings, {name: parameters}; `teachers` names backbones or members; `student` and
     `teachers_of` name the setting whose runs the student starts from and the teachers are (`stage1`). They and the
     variants' students are run for `point_backbones` (all, if not given). variants: {name: Variant}.
@@ -94,7 +95,7 @@ def load_study(name: str, folder: str | Path | None = None) -> StudyFile:
             if setting not in SETTINGS:
                 raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
         for backbone in study.backbones:
-            _check_known("backbones", backbone, BACKBONES)
+            _check_known("backbones", backbone, [*BACKBONES, *study.members])
         for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
             if backbone not in study.backbones:
                 raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")
@@ -159,14 +160,19 @@ def _check_points(study: StudyFile) -> None:
     ):
         _check_known("point_backbones or a variant", backbone, study.backbones)
     for name in (*study.points, *study.variants, *study.members):
-        taken = ("stage1", *study.settings, *study.backbones)
+        taken = [
+            "stage1",
+            *study.settings,
+            *(backbone for backbone in study.backbones if backbone not in study.members),
+        ]
         if name in taken or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
             raise ParameterError(
                 f"'{name}' cannot name a point, variant or member; choose lower-case letters, digits, "
                 f"dots, hyphens and underscores, and none of {', '.join(taken)}"
             )
+    presets = [backbone for backbone in study.backbones if backbone in BACKBONES]
     for member, given in study.members.items():
-        _check_known(f"member '{member}'", given.get("backbone"), study.backbones)
+        _check_known(f"member '{member}'", given.get("backbone"), BACKBONES if member in study.backbones else presets)
     for point, given in study.points.items():
         for teacher in given.get("teachers", []):
             _check_known(f"point '{point}', teachers,", teacher, [*study.backbones, *study.members])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from corrlib.corpora.batches import AudioSource, LogMels
+from corrlib.corpora.batches import AudioSource, LogMels, Waveforms
 from corrlib.files import digest, read_tensors
 from corrlib.models.backbone import Backbone
 from corrlib.models.precision import full_precision
@@ -64,6 +64,7 @@ def _features(backbone: Backbone, audio: AudioSource, clip_rows: torch.Tensor) -
     batch = audio.collate([audio.read(place) for place in audio.places(clip_rows)])
     if isinstance(batch, LogMels):
         return backbone.encode(full_precision(batch.log_mel.to(device)))
+    assert isinstance(batch, Waveforms)
     return backbone(batch.waveform.to(device))
 
 

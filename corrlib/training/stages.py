@@ -25,6 +25,7 @@ from corrlib.models import distributed
 from corrlib.models.backbone import Backbone
 from corrlib.models.build import save_model, stage_one_of
 from corrlib.models.dual_encoder import DualEncoder
+from corrlib.models.features import audio_of, remember_captions
 from corrlib.study import runs
 from corrlib.study.parameters import TrainingParameters
 from corrlib.training.pretrain import load_pretrained, pretrain, pretrained_path, save_pretrained
@@ -57,9 +58,13 @@ def pretrain_backbone(run: runs.RunFolder, corpora: Corpora, backbone: Backbone)
 
     def train(part: Path) -> None:
         audio = corpora.audio("pretraining", backbone)
+        frozen = [parameter for parameter in backbone.parameters() if not parameter.requires_grad]
+        backbone.requires_grad_(True)  # whatever of it is trained later
         losses = pretrain(
             backbone, audio, tags, p.pretraining_epochs, p.pretraining_learning_rate, p.seed, p.pretraining_batch_clips
         )
+        for parameter in frozen:
+            parameter.requires_grad_(False)
         save_pretrained(part, backbone, losses)
 
     return load_pretrained(derived(path, train), backbone)
@@ -104,7 +109,8 @@ def train_towards(
     left with the weights of the epoch that is best on validation. Returns the log, one row an epoch.
     """
     p = run.parameters
-    audio = {split: corpora.audio(split, encoder.backbone) for split in ("development", "validation")}
+    audio = {split: audio_of(encoder, corpora, split) for split in ("development", "validation")}
+    remember_captions(encoder, corpora, audio)
     if p.processes > 1 and not distributed.active():  # they end with the last checkpoint, which is resumed here
         distributed.launch(p.processes, p.study, p.run_name())
     items = corpora.items("development")
@@ -147,6 +153,7 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
     """
     split, p = run.parameters.evaluate_on, run.parameters
     splits = ["development"] if setting == "stage1" else []  # of a teacher; others embed it when they become one
+    remember_captions(encoder, corpora, dict.fromkeys((*splits, "validation", split)))
     embeddings = {name: _embed(p, corpora, encoder, name) for name in dict.fromkeys((*splits, "validation", split))}
     metrics, queries = judge(*embeddings[split], corpora.items(split), corpora.truth(split))
     last_metrics, last_queries = _judge_last_epoch(run, corpora, encoder, split) or (metrics, queries)
@@ -161,7 +168,10 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
     save_embeddings(run.path("embeddings.safetensors"), embeddings)
     run.write_table("queries.csv", queries)
     run.write_json("metrics.json", metrics)
-    backbone = getattr(p, "backbone", None) or runs.read_manifest(p.study, stage_one_of(p.study, p.student))["backbone"]
+    if setting == "stage1":
+        backbone = p.member or p.backbone
+    else:
+        backbone = runs.read_manifest(p.study, stage_one_of(p.study, p.student))["backbone"]
     run.finish(
         setting=setting,
         backbone=backbone,
@@ -175,7 +185,7 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
 
 
 def _embed(parameters: TrainingParameters, corpora: Corpora, encoder: DualEncoder, split: str) -> Embeddings:
-    audio, items = corpora.audio(split, encoder.backbone), corpora.items(split)
+    audio, items = audio_of(encoder, corpora, split), corpora.items(split)
     return embed(encoder, audio, items, precision=parameters.precision, workers=parameters.workers)
 
 
@@ -186,10 +196,10 @@ def _judge_last_epoch(
     path = run.folder / LAST_EPOCH
     if not path.is_file():
         return None
-    kept = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
-    encoder.load_state_dict(read_tensors(path))
+    kept = {name: value.detach().clone() for name, value in encoder.trained_state().items()}
+    encoder.load_trained_state(read_tensors(path))
     embeddings = _embed(run.parameters, corpora, encoder, split)
-    encoder.load_state_dict(kept)
+    encoder.load_trained_state(kept)
     path.unlink()
     return judge(*embeddings, corpora.items(split), corpora.truth(split))
 

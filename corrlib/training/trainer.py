@@ -118,7 +118,7 @@ class Trainer:
         assert self.best_state is not None  # there is at least one epoch
         if kept_epoch(pd.DataFrame(self.log), self.parameters.select_by) < self.epoch:
             self.last_state = self._state()
-        self.encoder.load_state_dict(self.best_state)
+        self.encoder.load_trained_state(self.best_state)
         return pd.DataFrame(self.log)
 
     def _validate(self) -> dict[str, float]:
@@ -129,7 +129,7 @@ class Trainer:
         return scores | (self.watched.measure(self.encoder, **machine) if self.watched else {})
 
     def _state(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu().clone() for name, value in self.encoder.state_dict().items()}
+        return {name: value.detach().cpu().clone() for name, value in self.encoder.trained_state().items()}
 
     def _train_epoch(self) -> float:
         """One pass over the items; returns the mean loss.
@@ -304,7 +304,7 @@ class Trainer:
                 "best": self.best,
                 "best_state": self.best_state,
                 "log": self.log,
-                "encoder": self.encoder.state_dict(),
+                "encoder": self.encoder.trained_state(),
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": self.scaler.state_dict(),
             },
@@ -314,7 +314,7 @@ class Trainer:
         state = checkpoints.load(self.run, self.device) if self.run else None
         if state is None:
             return
-        self.encoder.load_state_dict(state["encoder"])
+        self.encoder.load_trained_state(state["encoder"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.best, self.log = state["epoch"], state["best"], state["log"]

@@ -305,3 +305,42 @@ def test_a_point_of_other_rate_or_length_has_a_control_of_its_own(tmp_path, poin
     text = STUDY + f"points: {{{points}}}\nablations: {{09_ablation_losses: [{points.split(':')[0]}]}}\n"
     with pytest.raises(P.ParameterError, match=sentence):
         plan_runs("mine", study(tmp_path, text))
+
+
+MEMBERS = """title: t
+seeds: [1]
+backbones: [mn_tiny, mn-middle, passt-last]
+members:
+  mn-middle: {backbone: mn_tiny, audio_layers: [3, 4]}
+  passt-last: {backbone: passt_tiny, train_audio: heads}
+  again: {backbone: mn_tiny, initialisation: 1}
+"""
+
+
+def test_a_member_among_the_backbones_is_a_teacher_and_a_student(tmp_path):
+    (tmp_path / "s.yaml").write_text(MEMBERS)
+    plans = plan_runs("s", tmp_path)
+    teachers = [f"stage1-{name}-seed1" for name in ("mn_tiny", "mn-middle", "passt-last")]
+    for name in ("mn_tiny", "mn-middle", "passt-last"):
+        assert plans[f"ensemble-{name}-seed1"].parameters["teachers"] == teachers
+        assert plans[f"ensemble-{name}-seed1"].parameters["student"] == f"stage1-{name}-seed1"
+    middle, last = plans["stage1-mn-middle-seed1"], plans["stage1-passt-last-seed1"]
+    assert middle.notebook == "notebooks/04_stage1_mn.ipynb" and last.notebook == "notebooks/02_stage1_passt.ipynb"
+    assert middle.parameters["audio_layers"] == [3, 4] and middle.parameters["member"] == "mn-middle"
+    assert last.parameters["train_audio"] == "heads" and last.parameters["backbone"] == "passt_tiny"
+    assert plans["stage1-mn_tiny-seed1"].parameters["member"] == ""
+    assert "stage1-again-seed1" in plans and "ensemble-again-seed1" not in plans
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        (("mn-middle, passt", "mn-midle, passt"), "backbones names 'mn-midle'; did you mean 'mn-middle'"),
+        (("{backbone: passt_tiny,", "{backbone: passt_tyny,"), "'passt_tyny'; did you mean 'passt_tiny'"),
+        (("again: {backbone: mn_tiny", "again: {backbone: atst_tiny"), "member 'again' names 'atst_tiny'"),
+    ],
+)
+def test_a_member_that_cannot_be_is_refused(tmp_path, wrong, sentence):
+    (tmp_path / "s.yaml").write_text(MEMBERS.replace(*wrong))
+    with pytest.raises(P.ParameterError, match=sentence):
+        plan_runs("s", tmp_path)
