@@ -5,13 +5,17 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
+SPEAK_AFTER, SPEAK_EVERY = 3, 60  # seconds of waiting for a lock, before and between words about it
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_IN_WORDS = (  # of numpy, safetensors and torch, which tell it by exceptions of their own
     "no space",
@@ -111,21 +115,65 @@ def _unwritable(error: Exception, path: Path) -> tuple[str, str]:
 def locked(path: str | Path) -> Iterator[None]:
     """Only one process at a time makes `path`; another one that wants it waits here until it is made.
 
-    What a killed process left half-made is removed. NotWritten where the folder cannot be written to.
+    A wait of more than a few seconds says who is waited for. What a killed process left half-made is removed.
+    NotWritten where the folder cannot be written to.
     """
     path = Path(path)
+    file = path.with_suffix(".lock")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_suffix(".lock"), "w")
+        lock = take(file)
+    started, speak = time.monotonic(), SPEAK_AFTER
+    while lock is None:
+        time.sleep(0.1)
+        lock = take(file)
+        if lock is None and time.monotonic() - started > speak:
+            print(f"waiting for {held_by(file)}, which makes {path}", flush=True)
+            speak += SPEAK_EVERY
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            print(f"waiting for another process that makes {path}", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
         for left in path.parent.glob(f".*.part.{path.name}"):
             left.unlink()
         yield
+
+
+def take(path: str | Path) -> IO[str] | None:
+    """Lock the file at `path` and write into it who holds it: the open file, which holds it until it is closed.
+
+    None where another process holds it; `held_by` says who. The system frees what a process held that has ended,
+    however it did. NotWritten where the disk knows no locks.
+    """
+    lock = open(path, "a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    except OSError as error:
+        lock.close()
+        raise NotWritten(
+            f"{path} cannot be locked ({error.strerror}); choose a folder on a disk that knows file locks"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M')}")
+    lock.flush()
+    return lock
+
+
+def held_by(path: str | Path) -> str:
+    """Who holds the lock at `path`, in words: which process, on which machine, since when."""
+    try:
+        holder = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        holder = ""
+    match = re.match(r"process (\d+) on (\S+) since", holder)
+    if match and match[2] == socket.gethostname():
+        try:
+            os.kill(int(match[1]), 0)
+        except ProcessLookupError:
+            return f"a process that was left behind by {holder}"
+        except OSError:
+            pass
+    return holder or "another process"
 
 
 def reserve(path: str | Path, size: int) -> None:

@@ -1,6 +1,5 @@
 """Run folders `runs/<study>/<run>/`: the only module that knows their paths and files."""
 
-import fcntl
 import json
 import os
 import platform
@@ -17,7 +16,7 @@ from typing import IO, Any, TypeVar
 import pandas as pd
 import yaml
 
-from corrlib.files import digest_file, file_state, write_atomically
+from corrlib.files import digest_file, file_state, held_by, take, write_atomically
 from corrlib.study import code, inputs, manifest
 from corrlib.study.memory import peak_bytes
 from corrlib.study.parameters import DataParameters, ParameterError, Parameters, check, from_notebook
@@ -135,12 +134,11 @@ class Run(RunFolder):
         key = self.folder.resolve()
         if key in _locks:
             return
-        lock = open(self.folder / ".lock", "w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise RuntimeError(f"{self.folder} is being written by another process; wait for it or stop it") from None
+        lock = take(self.folder / ".lock")
+        if lock is None:
+            raise RuntimeError(
+                f"{self.folder} is being written by {held_by(self.folder / '.lock')}; wait for it or stop it"
+            )
         _locks[key] = lock
         if not (self.folder / "manifest.json").exists():  # what a killed run left would pass for a part of this one
             for path in left_behind(self.folder):
@@ -420,11 +418,10 @@ def take_over(base: str, study: str, run: str) -> bool:
     source, content = _found(base, run)
     folder = root() / study / run
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
+    lock = take(folder / ".lock")
+    if lock is None:
+        return False
+    with lock:
         if list(folder.glob(CHECKPOINT)):
             return False
         for path in folder.iterdir():
