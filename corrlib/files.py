@@ -1,5 +1,6 @@
 """Files that hold their old content or their new, never half of it, and digests of what they hold."""
 
+import csv
 import errno
 import fcntl
 import hashlib
@@ -15,6 +16,8 @@ from typing import IO, Any
 
 import pandas as pd
 
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # how a text begins that a spreadsheet runs, or one that was kept from it
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 SPEAK_AFTER, SPEAK_EVERY = 3, 60  # seconds of waiting for a lock, before and between words about it
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_IN_WORDS = (  # of numpy, safetensors and torch, which tell it by exceptions of their own
@@ -39,6 +42,30 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
     """
     with replacing(path) as part:
         part.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def csv_of(table: pd.DataFrame, float_format: str | None = None) -> str:
+    """A table as CSV that a spreadsheet may open: a text that it would take for a formula has an apostrophe before it.
+
+    `without_apostrophe` gives the text back. Numbers stay, and so does text that is one.
+    """
+    table, bare = table.copy(deep=False), False
+    for place, kind in enumerate(table.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            cells = [_as_text(cell) if isinstance(cell, str) else cell for cell in table.iloc[:, place]]
+            table.isetitem(place, cells)
+            bare |= any("\r" in cell for cell in cells if isinstance(cell, str))
+    quoting = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL  # which leaves a carriage return without quotes
+    return table.to_csv(index=False, float_format=float_format, quoting=quoting)
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
+
+
+def without_apostrophe(cell: str) -> str:
+    """The text of a cell that `csv_of` wrote."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
 
 
 def replace_with(path: str | Path, writer: Callable[[Path], object]) -> None:

@@ -1,6 +1,7 @@
 """Writing and reading of files: never half of one, and one sentence where a disk does not take it."""
 
 import errno
+import io
 import os
 import re
 import socket
@@ -9,18 +10,21 @@ import sys
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from corrlib import files
 from corrlib.files import (
     NotWritten,
+    csv_of,
     held_by,
     locked,
     read_tensors,
     replace_with,
     replacing,
     take,
+    without_apostrophe,
     write_atomically,
     writing,
 )
@@ -192,3 +196,18 @@ def test_a_disk_without_locks_is_named_and_waited_for_by_nobody(tmp_path, monkey
     with pytest.raises(NotWritten, match="index.lock cannot be locked .No locks available.; choose a folder"):
         with locked(tmp_path / "index"):
             pass
+
+
+TEXTS = ["=1+1", "+a", "-a", "@a", "\ta", "\ra", "'=a", "''@a", "'a", "a=b", "", "-", "-1e", "=", "−1"]
+
+
+def test_a_table_for_people_holds_no_formula_and_gives_back_its_texts():
+    numbers = {"x": [-0.5] * len(TEXTS), "n": [-3] * len(TEXTS)}
+    table = pd.DataFrame({"text": TEXTS, "kind": pd.Categorical(TEXTS), **numbers, "number": "-1.5e-3"})
+    kept = table.copy()
+    found = pd.read_csv(io.StringIO(csv_of(table)), dtype=str, keep_default_na=False, lineterminator="\n")
+    assert not found[["text", "kind"]].map(lambda cell: cell[:1] in tuple("=+-@\t\r")).to_numpy().any()
+    assert found["text"].map(without_apostrophe).tolist() == found["kind"].map(without_apostrophe).tolist() == TEXTS
+    assert set(found["x"]) == {"-0.5"} and set(found["n"]) == {"-3"} and set(found["number"]) == {"-1.5e-3"}
+    pd.testing.assert_frame_equal(table, kept)
+    assert csv_of(table[["x"]], "%.6g") == table[["x"]].to_csv(index=False, float_format="%.6g")

@@ -19,6 +19,7 @@ from corrlib.corpora.layouts import plain
 from corrlib.corpora.tables import need, read_csv, shown
 from corrlib.evaluation.checks import as_array, real_numbers
 from corrlib.evaluation.metrics import per_query
+from corrlib.files import without_apostrophe
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def load_relevance(path: str | Path, corpus: Corpus) -> Relevance:
 
 def load_multi_positive(path: str | Path, corpus: Corpus) -> Relevance:
     """Relevance 1 of each listed clip of a query, else 0; ValueError names an unknown clip or an empty list."""
-    queries = read_csv(path, ["query", "audio_filenames"])
+    queries = read_csv(path, ["query", "audio_filenames"]).map(without_apostrophe)
     row_of = _rows(corpus)
     relevance = np.zeros((len(corpus.clips), len(queries)), np.float32)
     for column, (query, names) in enumerate(zip(queries["query"], queries["audio_filenames"], strict=True)):

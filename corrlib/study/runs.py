@@ -16,7 +16,7 @@ from typing import IO, Any, TypeVar
 import pandas as pd
 import yaml
 
-from corrlib.files import digest_file, file_state, held_by, take, write_atomically
+from corrlib.files import csv_of, digest_file, file_state, held_by, take, write_atomically
 from corrlib.study import code, inputs, manifest
 from corrlib.study.memory import peak_bytes
 from corrlib.study.parameters import DataParameters, ParameterError, Parameters, check, from_notebook
@@ -105,7 +105,7 @@ class RunFolder:
         write_atomically(self.path(name), json.dumps(content, indent=1, default=float))
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        write_atomically(self.path(name), table.to_csv(index=False))
+        write_atomically(self.path(name), csv_of(table))
 
 
 class Run(RunFolder):
