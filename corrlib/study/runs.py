@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -147,6 +148,8 @@ class Run(RunFolder):
     def _refuse_to_replace(self) -> None:
         """ParameterError where a finished run of this name has other parameters, and no plan wants it otherwise."""
         path = self.folder / "manifest.json"
+        if path.is_dir():
+            raise ParameterError(f"{path} is a folder, in whose place a run writes its manifest; remove it")
         name = f"{self.parameters.study}/{self.parameters.run_name()}"
         if not path.is_file() or os.environ.get(PLANNED) == name:
             return
@@ -213,6 +216,7 @@ class Run(RunFolder):
             "python": platform.python_version(),
             "hardware": hardware(),
             "wall_seconds": round(seconds, 1),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "peak_memory_bytes": peak_bytes(),
             "repeat": repeat_command(self.notebook, self.parameters),
             **facts,
