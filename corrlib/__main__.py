@@ -55,7 +55,7 @@ def _search(arguments: argparse.Namespace) -> int:
     import json
 
     from corrlib import load_model
-    from corrlib.files import write_atomically
+    from corrlib.files import csv_of, write_atomically
     from corrlib.sharing.library import SoundFolder
 
     model = load_model(arguments.model, arguments.device)
@@ -63,7 +63,7 @@ def _search(arguments: argparse.Namespace) -> int:
     table = folder.search(arguments.caption, arguments.like, arguments.weight, arguments.top)
     print(table.to_string(index=False, formatters={"similarity": "{:.3f}".format, "seconds": "{:.1f}".format}))
     if arguments.csv:
-        write_atomically(arguments.csv, table.to_csv(index=False))
+        write_atomically(arguments.csv, csv_of(table))
     skipped = folder.skipped.to_dict("records")
     if arguments.json:
         found = {"found": table.to_dict("records"), "sounds": len(folder.sounds), "skipped": skipped}

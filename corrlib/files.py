@@ -1,17 +1,24 @@
 """Files that hold their old content or their new, never half of it, and digests of what they hold."""
 
+import csv
 import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
+import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # how a text begins that a spreadsheet runs, or one that was kept from it
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+SPEAK_AFTER, SPEAK_EVERY = 3, 60  # seconds of waiting for a lock, before and between words about it
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_IN_WORDS = (  # of numpy, safetensors and torch, which tell it by exceptions of their own
     "no space",
@@ -35,6 +42,30 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
     """
     with replacing(path) as part:
         part.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def csv_of(table: pd.DataFrame, float_format: str | None = None) -> str:
+    """A table as CSV that a spreadsheet may open: a text that it would take for a formula has an apostrophe before it.
+
+    `without_apostrophe` gives the text back. Numbers stay, and so does text that is one.
+    """
+    table, bare = table.copy(deep=False), False
+    for place, kind in enumerate(table.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            cells = [_as_text(cell) if isinstance(cell, str) else cell for cell in table.iloc[:, place]]
+            table.isetitem(place, cells)
+            bare |= any("\r" in cell for cell in cells if isinstance(cell, str))
+    quoting = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL  # which leaves a carriage return without quotes
+    return table.to_csv(index=False, float_format=float_format, quoting=quoting)
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
+
+
+def without_apostrophe(cell: str) -> str:
+    """The text of a cell that `csv_of` wrote."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
 
 
 def replace_with(path: str | Path, writer: Callable[[Path], object]) -> None:
@@ -111,21 +142,65 @@ def _unwritable(error: Exception, path: Path) -> tuple[str, str]:
 def locked(path: str | Path) -> Iterator[None]:
     """Only one process at a time makes `path`; another one that wants it waits here until it is made.
 
-    What a killed process left half-made is removed. NotWritten where the folder cannot be written to.
+    A wait of more than a few seconds says who is waited for. What a killed process left half-made is removed.
+    NotWritten where the folder cannot be written to.
     """
     path = Path(path)
+    file = path.with_suffix(".lock")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_suffix(".lock"), "w")
+        lock = take(file)
+    started, speak = time.monotonic(), SPEAK_AFTER
+    while lock is None:
+        time.sleep(0.1)
+        lock = take(file)
+        if lock is None and time.monotonic() - started > speak:
+            print(f"waiting for {held_by(file)}, which makes {path}", flush=True)
+            speak += SPEAK_EVERY
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            print(f"waiting for another process that makes {path}", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
         for left in path.parent.glob(f".*.part.{path.name}"):
             left.unlink()
         yield
+
+
+def take(path: str | Path) -> IO[str] | None:
+    """Lock the file at `path` and write into it who holds it: the open file, which holds it until it is closed.
+
+    None where another process holds it; `held_by` says who. The system frees what a process held that has ended,
+    however it did. NotWritten where the disk knows no locks.
+    """
+    lock = open(path, "a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    except OSError as error:
+        lock.close()
+        raise NotWritten(
+            f"{path} cannot be locked ({error.strerror}); choose a folder on a disk that knows file locks"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M')}")
+    lock.flush()
+    return lock
+
+
+def held_by(path: str | Path) -> str:
+    """Who holds the lock at `path`, in words: which process, on which machine, since when."""
+    try:
+        holder = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        holder = ""
+    match = re.match(r"process (\d+) on (\S+) since", holder)
+    if match and match[2] == socket.gethostname():
+        try:
+            os.kill(int(match[1]), 0)
+        except ProcessLookupError:
+            return f"a process that was left behind by {holder}"
+        except OSError:
+            pass
+    return holder or "another process"
 
 
 def reserve(path: str | Path, size: int) -> None:

@@ -1,16 +1,33 @@
 """Writing and reading of files: never half of one, and one sentence where a disk does not take it."""
 
 import errno
+import io
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from corrlib.files import NotWritten, read_tensors, replace_with, replacing, write_atomically, writing
+from corrlib import files
+from corrlib.files import (
+    NotWritten,
+    csv_of,
+    held_by,
+    locked,
+    read_tensors,
+    replace_with,
+    replacing,
+    take,
+    without_apostrophe,
+    write_atomically,
+    writing,
+)
 
 
 def raising(error):
@@ -124,3 +141,73 @@ def test_tensors_come_back_and_damage_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(ValueError, match="x.safetensors is damaged"):
         read_tensors(path)
+
+
+HOLD = """
+import sys
+from corrlib.files import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def other_holder(path):
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout and other.stdout.readline() == "held\n"
+    return other
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_who_waits_says_for_whom_and_gets_what_a_dead_one_held(tmp_path, monkeypatch, capsys, killed):
+    monkeypatch.setattr(files, "SPEAK_AFTER", 0.2)
+    path = tmp_path / "index"
+    other = other_holder(path)
+    assert take(tmp_path / "index.lock") is None
+    threading.Timer(1.0, other.kill if killed else other.stdin.close).start()
+    with locked(path):
+        assert held_by(tmp_path / "index.lock").startswith(f"process {os.getpid()} on {socket.gethostname()} since 20")
+    other.wait()
+    said = capsys.readouterr().out
+    assert re.fullmatch(
+        f"waiting for process {other.pid} on \\S+ since [-0-9: ]+, which makes {re.escape(str(path))}\n", said
+    )
+
+
+def test_a_lock_that_an_orphan_holds_is_said_to_be_one(tmp_path):
+    path = tmp_path / "x.lock"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    path.write_text(f"process {ended.pid} on {socket.gethostname()} since 2026-01-01 10:00")
+    assert held_by(path).startswith(f"a process that was left behind by process {ended.pid} on ")
+    path.write_text(f"process {ended.pid} on another-machine since 2026-01-01 10:00")
+    assert held_by(path).startswith(f"process {ended.pid} on another-machine")
+    path.write_bytes(b"\xff")
+    assert held_by(path) == held_by(tmp_path / "none") == "another process"
+
+
+def test_a_disk_without_locks_is_named_and_waited_for_by_nobody(tmp_path, monkeypatch):
+    def flock(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with pytest.raises(NotWritten, match="index.lock cannot be locked .No locks available.; choose a folder"):
+        with locked(tmp_path / "index"):
+            pass
+
+
+TEXTS = ["=1+1", "+a", "-a", "@a", "\ta", "\ra", "'=a", "''@a", "'a", "a=b", "", "-", "-1e", "=", "−1"]
+
+
+def test_a_table_for_people_holds_no_formula_and_gives_back_its_texts():
+    numbers = {"x": [-0.5] * len(TEXTS), "n": [-3] * len(TEXTS)}
+    table = pd.DataFrame({"text": TEXTS, "kind": pd.Categorical(TEXTS), **numbers, "number": "-1.5e-3"})
+    kept = table.copy()
+    found = pd.read_csv(io.StringIO(csv_of(table)), dtype=str, keep_default_na=False, lineterminator="\n")
+    assert not found[["text", "kind"]].map(lambda cell: cell[:1] in tuple("=+-@\t\r")).to_numpy().any()
+    assert found["text"].map(without_apostrophe).tolist() == found["kind"].map(without_apostrophe).tolist() == TEXTS
+    assert set(found["x"]) == {"-0.5"} and set(found["n"]) == {"-3"} and set(found["number"]) == {"-1.5e-3"}
+    pd.testing.assert_frame_equal(table, kept)
+    assert csv_of(table[["x"]], "%.6g") == table[["x"]].to_csv(index=False, float_format="%.6g")

@@ -11,6 +11,7 @@ HOME = ROOT / "corrlib"
 # a room may import from those of lower floors, and from itself
 FLOORS = {
     "files": 0,
+    "processes": 0,
     "soundscapes": 1,
     "figures": 1,
     "corpora": 2,
@@ -26,7 +27,7 @@ FLOORS = {
 }
 ENTRANCES = {"__init__", "__main__"}
 # what plans a study, reads its runs or draws needs no network, and starts within a second
-WITHOUT_TORCH = {"files", "soundscapes", "figures", "study"}
+WITHOUT_TORCH = {"files", "processes", "soundscapes", "figures", "study"}
 
 
 def modules():

@@ -4,7 +4,7 @@ Embeddings are unit length, one (clips, E_m) and one (captions, E_m) a member; m
 ranks or averages what is no finite number: ValueError says which argument holds it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from corrlib.evaluation.checks import (
     Numbers,
     floating,
     real_numbers,
+    refuse_below_one,
     refuse_count,
     refuse_not_finite,
+    refuse_rows,
     refuse_temperature,
+    refuse_too_cold,
 )
 from corrlib.evaluation.embeddings import StoredEmbeddings
 from corrlib.models.precision import full_precision
@@ -38,7 +41,8 @@ def estimate(
     `best` (the one member of greatest weight: give its validation score as weight).
     Returns (clip_given_caption, caption_given_clip), each (clips, captions), summing to 1 over clips / captions:
     float32, or float64 where the similarities are. ValueError where a similarity is not finite or of a wrong shape, the
-    temperature not above 0, `combine` unknown, or the weights are not one a member.
+    temperature not above 0 or so near it that a similarity over it is infinite, `combine` unknown, or the weights are
+    not one real number a member.
     """
     if combine not in COMBINE:
         raise ValueError(f"unknown way to combine members '{combine}'; known: {', '.join(COMBINE)}")
@@ -48,6 +52,7 @@ def estimate(
         raise ValueError(
             f"teacher_similarities is {tuple(members.shape)}; it must be (members, clips, captions), none of them 0"
         )
+    refuse_too_cold(float(members.abs().max()), temperature, members.dtype)
     if combine == "best":
         if weights is None:
             raise ValueError("combine 'best' needs weights, such as each member's validation mAP@10")
@@ -61,13 +66,14 @@ def _shares(weights: Weights | None, members: torch.Tensor | Sequence[torch.Tens
     """Weights (M,) that sum to 1, in the members' precision and on their device."""
     if weights is None:
         return members[0].new_full((len(members),), 1 / len(members))
-    shares = torch.as_tensor(weights).to(members[0])
-    valid = shares.shape == (len(members),) and bool((shares >= 0).all() and shares.isfinite().all())
-    if not valid or not shares.sum() > 0:
+    given = floating(weights, "weights").double().cpu()
+    valid = given.shape == (len(members),) and bool((given >= 0).all() and given.isfinite().all())
+    if not valid or not given.max() > 0:
         raise ValueError(
-            f"weights must be {len(members)} numbers, finite, none negative and not all 0; got {shares.tolist()}"
+            f"weights must be {len(members)} numbers, finite, none negative and not all 0; got {given.tolist()}"
         )
-    return shares / shares.sum()
+    shares = given / given.max()  # whose sum is finite, however large the weights
+    return (shares / shares.sum()).to(members[0])
 
 
 def _combined(members: torch.Tensor, temperature: float, combine: str, shares: torch.Tensor, axis: int) -> torch.Tensor:
@@ -91,13 +97,15 @@ def member_similarities(
 ) -> torch.Tensor:
     """Similarity (M, B, C) of a block under each member; the arguments are those of `ensemble_similarity`."""
     _check_members(clip_embeddings, caption_embeddings)
-    similarities = torch.stack(
-        [
-            floating(of_clips[clip_rows], "clip_embeddings")
-            @ floating(of_captions[caption_rows], "caption_embeddings").T
-            for of_clips, of_captions in zip(clip_embeddings, caption_embeddings, strict=True)
-        ]
-    )
+    refuse_rows(clip_rows, len(clip_embeddings[0]), "clip_rows")
+    refuse_rows(caption_rows, len(caption_embeddings[0]), "caption_rows")
+    parts = []
+    for of_clips, of_captions in zip(clip_embeddings, caption_embeddings, strict=True):
+        of_clips = full_precision(floating(of_clips[clip_rows], "clip_embeddings"))
+        of_captions = full_precision(floating(of_captions[caption_rows], "caption_embeddings"))
+        dtype = torch.promote_types(of_clips.dtype, of_captions.dtype)
+        parts.append(of_clips.to(dtype) @ of_captions.to(dtype).T)
+    similarities = torch.stack(parts)
     refuse_not_finite(similarities, "the members' embeddings")
     return similarities
 
@@ -113,13 +121,16 @@ def ensemble_similarity(
 
     clip_embeddings, caption_embeddings: lists with one (N, E_m) and one (captions, E_m) a member;
     clip_rows (B,), caption_rows (C,): row numbers in them; weights (M,), equal if not given. ValueError where members
-    are missing, of different corpora or sizes, or hold what is not finite.
+    are missing, of different corpora or sizes, or hold what is not finite, and where there is no such row.
     """
     similarities = member_similarities(clip_embeddings, caption_embeddings, clip_rows, caption_rows)
     return (_shares(weights, similarities)[:, None, None] * similarities).sum(0)
 
 
 def _check_members(clip_embeddings: Members, caption_embeddings: Members) -> None:
+    for kind, embeddings in (("clip", clip_embeddings), ("caption", caption_embeddings)):
+        if not isinstance(embeddings, Iterable) or not all(hasattr(member, "shape") for member in embeddings):
+            raise ValueError(f"{kind}_embeddings must be a list with a tensor ({kind}s, size) of each member")
     if not len(clip_embeddings) or len(clip_embeddings) != len(caption_embeddings):
         raise ValueError(
             f"{len(clip_embeddings)} members' clip embeddings but {len(caption_embeddings)} of captions; "
@@ -160,9 +171,9 @@ def top_correspondences(
     _check_members(clip_embeddings, caption_embeddings)
     refuse_temperature(temperature)
     refuse_count(k, len(clip_embeddings[0]), "clips")
-    if block < 1:
-        raise ValueError(f"block is {block}; it must be 1 or more")
+    refuse_below_one(block, "block")
     firsts = [full_precision(floating(member[:1], "clip_embeddings")) for member in clip_embeddings]
+    refuse_too_cold(1.0, temperature, firsts[0].dtype)
     scales = _shares(weights, firsts) / temperature
     probabilities, clip_rows = [], []
     for start in range(0, max(1, len(caption_embeddings[0])), block):
@@ -190,7 +201,7 @@ def _top_of_block(
         parts = [
             full_precision(floating(member[start : start + block], "clip_embeddings")) for member in clip_embeddings
         ]
-        logits = scaled_captions @ torch.cat(parts, 1).T
+        logits = scaled_captions @ torch.cat(parts, 1).to(scaled_captions.dtype).T
         refuse_not_finite(logits, "clip_embeddings or caption_embeddings")
         logsum = torch.logaddexp(logsum, logits.logsumexp(1))
         rows = torch.arange(start, start + logits.shape[1], device=device).expand(len(logits), -1)

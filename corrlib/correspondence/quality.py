@@ -8,7 +8,10 @@ import pandas as pd
 import scipy  # its parts are loaded when first used: most runs need none
 import torch
 
+from corrlib.evaluation.checks import as_array, booleans, graded, real_numbers, refuse_below_one
+
 Matrix = np.ndarray | torch.Tensor
+UNEVEN = 1e-3  # by which a sum of probabilities may miss 1, in half precision and for many clips
 _DIFFER = "estimated is {}, truth {} and annotated {}; all must be the same (clips, captions)"
 
 
@@ -23,13 +26,10 @@ def agreement(
     order; mean over the captions that have any), `chance` (the mean share of wholly matching clips of those captions:
     about what a random estimate's average precision is), the number of `captions` in each of the two means as
     `captions_correlated` and `captions_matched`, and, where `bins` is given, `calibration`, its table of these pairs.
-    A mean over no captions is nan. ValueError where shapes differ or a value is not finite.
+    A mean over no captions is nan. ValueError where shapes differ, an estimate is not finite, a truth not in [0, 1] or
+    an annotation neither true nor false.
     """
-    estimated, truth, annotated = np.asarray(estimated), np.asarray(truth), np.asarray(annotated, bool)
-    if not estimated.shape == truth.shape == annotated.shape:
-        raise ValueError(_DIFFER.format(estimated.shape, truth.shape, annotated.shape))
-    if not (np.isfinite(estimated).all() and np.isfinite(truth).all()):
-        raise ValueError("estimated or truth holds a value that is not finite; nothing can be ranked by it")
+    estimated, truth, annotated = _checked(estimated, truth, annotated)
     correlations = _rank_correlations(estimated, truth, ~annotated)
     precisions, chances = _average_precisions(estimated, truth, ~annotated)
     measures: dict[str, Any] = {
@@ -49,11 +49,13 @@ def probability_mass(estimated: Matrix, truth: Matrix, annotated: Matrix) -> dic
     `not`.
 
     estimated (clips, captions) sums to 1 over clips, as clip_given_caption does; truth in [0, 1]; annotated bool.
-    The four shares, means over captions, sum to 1. ValueError where shapes differ.
+    The four shares, means over captions, sum to 1. ValueError as in `agreement`, and where an estimate does not sum to
+    1 over clips.
     """
-    estimated, truth, annotated = np.asarray(estimated, np.float64), np.asarray(truth), np.asarray(annotated, bool)
-    if not estimated.shape == truth.shape == annotated.shape:
-        raise ValueError(_DIFFER.format(estimated.shape, truth.shape, annotated.shape))
+    estimated, truth, annotated = _checked(estimated, truth, annotated)
+    estimated = estimated.astype(np.float64)
+    if estimated.min() < 0 or np.abs(estimated.sum(0) - 1).max() > UNEVEN:
+        raise ValueError("estimated holds no probabilities that sum to 1 over clips; give clip_given_caption")
     kinds = {
         "annotated": annotated,
         "wholly": ~annotated & (truth >= 1),
@@ -61,6 +63,16 @@ def probability_mass(estimated: Matrix, truth: Matrix, annotated: Matrix) -> dic
         "not": ~annotated & (truth <= 0),
     }
     return {kind: float((estimated * where).sum(0).mean()) for kind, where in kinds.items()}
+
+
+def _checked(estimated: Matrix, truth: Matrix, annotated: Matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    numbers = as_array(real_numbers(estimated, "estimated"))
+    right, matches = as_array(graded(truth, "truth")), as_array(booleans(annotated, "annotated"))
+    if not numbers.shape == right.shape == matches.shape:
+        raise ValueError(_DIFFER.format(numbers.shape, right.shape, matches.shape))
+    if numbers.ndim != 2 or not numbers.size:
+        raise ValueError(f"estimated is {numbers.shape}; it must be (clips, captions), none of them 0")
+    return numbers, right, matches
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -112,12 +124,18 @@ def calibration(estimated: Matrix, truth: Matrix, bins: int | Sequence[float] = 
     estimated, truth: arrays of the same shape. bins: a number of bins between quantiles of the estimate (equal
     estimates stay in one bin, so there may be fewer), or their edges, of which each bin holds the lower and the last
     bin both. Returns a DataFrame with one row a bin that is not empty: `low, high, estimated, truth, pairs`.
-    ValueError where there is no pair, or an edge leaves one out.
+    ValueError where there is no pair, an edge leaves one out, or a value or an edge is not finite.
     """
-    guess, right = np.asarray(estimated, np.float64).ravel(), np.asarray(truth, np.float64).ravel()
+    guess = as_array(real_numbers(estimated, "estimated").double()).ravel()
+    right = as_array(graded(truth, "truth").double()).ravel()
     if not len(guess) or len(guess) != len(right):
         raise ValueError(f"{len(guess)} estimates but {len(right)} truths; give one truth an estimate, at least one")
-    edges = np.unique(np.quantile(guess, np.linspace(0, 1, bins + 1)) if isinstance(bins, int) else bins)
+    if isinstance(bins, int):
+        refuse_below_one(bins, "bins")
+        bins = np.quantile(guess, np.linspace(0, 1, bins + 1)).tolist()
+    edges = np.unique(np.asarray(bins, np.float64))
+    if not len(edges) or not np.isfinite(edges).all():
+        raise ValueError(f"bins is {bins!r}; it must be a number of bins, 1 or more, or their edges")
     if guess.min() < edges[0] or guess.max() > edges[-1]:
         raise ValueError(
             f"estimates reach from {guess.min():.4g} to {guess.max():.4g} but the edges from "

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModel, AutoTokenizer
 
+from corrlib.evaluation.checks import refuse_rows
 from corrlib.models.text import minilm_folder
 
 
@@ -54,6 +55,12 @@ def clip_embeddings(
 
 def _sums(caption_embeddings: torch.Tensor, clip_of_caption: torch.Tensor, clips: int) -> torch.Tensor:
     """The sum of each clip's captions (clips, E)."""
+    refuse_rows(clip_of_caption, clips, "clip_of_caption")
+    if caption_embeddings.ndim != 2 or len(caption_embeddings) != len(clip_of_caption):
+        raise ValueError(
+            f"caption_embeddings are {tuple(caption_embeddings.shape)} but clip_of_caption names the clips of "
+            f"{len(clip_of_caption)}; there must be one row a caption"
+        )
     return torch.zeros(clips, caption_embeddings.shape[1]).index_add(0, clip_of_caption, caption_embeddings)
 
 

@@ -19,6 +19,8 @@ import pandas as pd
 import scipy  # its parts are loaded when first used: most runs need none
 from numpy.typing import ArrayLike
 
+from corrlib.evaluation.checks import refuse_below_one
+
 AT_ONCE = 1000  # resamples in memory together
 BySeed = np.ndarray | Sequence  # (queries,), (seeds, queries), or one array (queries,) a seed
 Strata = list[tuple[np.ndarray, np.ndarray]]  # of each seed: sum and number of values of each clip (clips,), float64
@@ -31,15 +33,30 @@ def _by_seed(values: BySeed) -> list[np.ndarray]:
     return list(np.atleast_2d(np.asarray(values)))
 
 
+def _real(values: BySeed, name: str) -> list[np.ndarray]:
+    """As `_by_seed`, in float64; ValueError where they are no real numbers, or not finite."""
+    parts = _by_seed(values)
+    if any(part.ndim != 1 or part.dtype.kind not in "fiub" for part in parts):
+        raise ValueError(f"{name} must be real numbers, (queries,) or (seeds, queries)")
+    if not all(np.isfinite(part).all() for part in parts):
+        raise ValueError(f"{name} hold one that is not finite; every query needs a number")
+    return [part.astype(np.float64) for part in parts]
+
+
+def _refuse_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must lie between 0 and 1, as 0.95 does")
+
+
 def _strata(values: BySeed, groups: BySeed, same_clips: bool) -> Strata:
     """Sum and number of the values of each clip, for each seed."""
-    measures, clips = [part.astype(np.float64) for part in _by_seed(values)], _by_seed(groups)
+    measures, clips = _real(values, "values"), _by_seed(groups)
     clips = clips * len(measures) if len(clips) == 1 else clips  # all seeds share them
     numbers, named = [len(part) for part in measures], [len(part) for part in clips]
     if numbers != named:
         raise ValueError(f"{numbers} values but {named} groups (by seed); name the clip of every value")
-    if not all(np.isfinite(part).all() for part in measures):
-        raise ValueError("values hold one that is not finite; every query needs a number")
+    if any(pd.isna(part).any() for part in clips):
+        raise ValueError("groups hold one that is missing; name the clip of every value")
     if same_clips:
         if any(len(part) != len(clips[0]) or (part != clips[0]).any() for part in clips):
             raise ValueError("same_clips needs the same clips in the same order for every seed; these differ")
@@ -62,13 +79,13 @@ def _observed(strata: Strata) -> float:
 
 def _difference(a: BySeed, b: BySeed) -> list[np.ndarray]:
     """a - b, seed by seed; both must be of the same queries."""
-    firsts, seconds = _by_seed(a), _by_seed(b)
+    firsts, seconds = _real(a, "a"), _real(b, "b")
     numbers = [len(first) for first in firsts], [len(second) for second in seconds]
     if numbers[0] != numbers[1]:
         raise ValueError(
             f"paired values differ in number ({numbers[0]} and {numbers[1]} by seed); both must be of the same queries"
         )
-    return [first.astype(np.float64) - second for first, second in zip(firsts, seconds, strict=True)]
+    return [first - second for first, second in zip(firsts, seconds, strict=True)]
 
 
 def bootstrap_means(
@@ -77,8 +94,9 @@ def bootstrap_means(
     """(resamples,) means with clips drawn with replacement, each bringing all its queries.
 
     values, groups, same_clips: see the top of this file. ValueError where they do not go together, a value is not
-    finite, or there is only one clip; so in every function here.
+    finite, there is only one clip, or resamples is below 1; so in every function here.
     """
+    refuse_below_one(resamples, "resamples")
     strata = _strata(values, groups, same_clips)
     drawn = _times_drawn(tuple(len(total) for total, _ in strata), resamples, seed)
     means = [
@@ -119,6 +137,7 @@ def bootstrap_interval(
     same_clips: bool = False,
 ) -> tuple[float, float, float]:
     """(mean, low, high): percentile bootstrap over clips (Efron 1979). Arguments as in `bootstrap_means`."""
+    _refuse_level(level)
     means = bootstrap_means(values, groups, resamples, seed, same_clips)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return _observed(_strata(values, groups, same_clips)), float(low), float(high)
@@ -146,6 +165,7 @@ def randomisation_test(
 
     The observed order counts as one of the resamples, so p is never 0 and at least 1 / (resamples + 1).
     """
+    refuse_below_one(resamples, "resamples")
     strata = _strata(_difference(a, b), groups, same_clips)
     signs = _signs(tuple(len(total) for total, _ in strata), resamples, seed)
     drawn = [
@@ -162,8 +182,10 @@ def interval_over_seeds(means: Sequence[float] | np.ndarray, level: float = 0.95
 
     Each seed is taken as a repetition of all that it draws: initialisation and order of training, and the corpus where
     it has its own. So this covers another course of training, of which an interval over clips knows nothing.
+    ValueError where a mean is not finite.
     """
-    values = np.asarray(means, np.float64)
+    _refuse_level(level)
+    (values,) = _real(np.ravel(means), "means")
     if len(values) < 2:
         return np.nan, np.nan
     half = scipy.stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
@@ -175,7 +197,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
     ValueError where one is outside [0, 1].
     """
-    p = np.asarray(p_values, np.float64)
+    (p,) = _real(np.ravel(np.asarray(p_values)), "p values")
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p values must lie in [0, 1]; got {p.tolist()}")
     order = np.argsort(p)

@@ -9,13 +9,13 @@ item is relevant to equally many queries, as in caption-to-clip retrieval of ann
 pairs equally similar thus scores what chance does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 
-from corrlib.evaluation.checks import Numbers, as_tensor, real_numbers
+from corrlib.evaluation.checks import Numbers, as_array, booleans, graded, is_whole, real_numbers
 
 DEPTHS = (10, 16)  # of average precision
 QUERIES_AT_ONCE = 512
@@ -44,17 +44,12 @@ def _ranks(scores: torch.Tensor, matches: torch.Tensor) -> torch.Tensor:
 def _checked(similarity: Numbers, relevance: Numbers) -> tuple[torch.Tensor, torch.Tensor]:
     """Both (items ranked, queries) as floating-point tensors on the CPU; see `per_query` for what is refused."""
     scores = real_numbers(similarity, "similarity").detach().cpu()
-    gains = as_tensor(relevance, "relevance").detach().cpu()
+    gains = graded(relevance, "relevance").detach().cpu()
     if scores.ndim != 2 or scores.shape != gains.shape or not scores.numel():
         raise ValueError(
             f"similarity is {tuple(scores.shape)} but relevance {tuple(gains.shape)}; both must "
             "be (items ranked, queries)"
         )
-    if gains.is_complex():
-        raise ValueError("relevance holds complex numbers; give booleans, or numbers in [0, 1]")
-    gains = gains if gains.is_floating_point() else gains.float()
-    if not bool(((gains >= 0) & (gains <= 1)).all()):
-        raise ValueError("relevance holds a value outside [0, 1]; scale it so that 1 is a full match")
     return scores, gains
 
 
@@ -65,13 +60,18 @@ def per_query(similarity: Numbers, relevance: Numbers, k: Sequence[int] = (1, 5,
     at 1.0 for rank, average precision and recall; nDCG takes relevance in full as (linear) gain. As in ranx and the
     DCASE evaluation, AP@k and R@k divide by the number of relevant items, even if that is more than k; with one
     relevant item AP@k is 1 / rank and R@k a hit rate. A query without any relevant item scores 0. ValueError where the
-    shapes differ, a similarity is not finite, a relevance is outside [0, 1] or a k is below 1.
+    shapes differ, a similarity is not finite, a relevance is outside [0, 1] or a k is no whole number of 1 or more.
     """
-    if any(depth < 1 for depth in k):
-        raise ValueError(f"k holds {min(k)}; each must be 1 or more")
+    _refuse_depths(k)
     scores, gains = _checked(similarity, relevance)
     blocks = zip(scores.split(QUERIES_AT_ONCE, 1), gains.split(QUERIES_AT_ONCE, 1), strict=True)
     return pd.concat([_block(part, part_gains, k) for part, part_gains in blocks], ignore_index=True)
+
+
+def _refuse_depths(k: Sequence[int]) -> None:
+    wrong = [depth for depth in k if not is_whole(depth) or depth < 1] if isinstance(k, Iterable) else [k]
+    if wrong:
+        raise ValueError(f"k holds {wrong[0]!r}; it must be several whole numbers of 1 or more, such as (1, 5, 10)")
 
 
 def _block(similarity: torch.Tensor, relevance: torch.Tensor, k: Sequence[int]) -> pd.DataFrame:
@@ -151,10 +151,11 @@ def oracle_ceiling(
     annotated one and `tied` are as true (itself included), its rank is uniform on above + 1 .. above + tied, so
     AP@k is the sum over r = above + 1 .. min(above + tied, k) of 1 / (r tied), and R@k the share of those ranks
     that are at most k. No model that knows no more than the truth can be expected to score higher.
-    ValueError where the shapes differ or a caption has not exactly one annotated clip.
+    ValueError where the shapes differ, a truth is not in [0, 1] or a caption has not exactly one annotated clip.
     """
-    truth, annotated = np.asarray(truth), np.asarray(annotated, bool)
-    if truth.shape != annotated.shape or not (annotated.sum(0) == 1).all():
+    _refuse_depths(k)
+    truth, annotated = as_array(graded(truth, "truth")), as_array(booleans(annotated, "annotated"))
+    if truth.ndim != 2 or not truth.size or truth.shape != annotated.shape or not (annotated.sum(0) == 1).all():
         raise ValueError(
             "oracle_ceiling needs truth and annotated of one shape, with exactly one annotated clip a caption"
         )

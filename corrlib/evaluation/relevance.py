@@ -17,8 +17,9 @@ import torch
 from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.layouts import plain
 from corrlib.corpora.tables import need, read_csv, shown
-from corrlib.evaluation.checks import real_numbers
+from corrlib.evaluation.checks import as_array, real_numbers
 from corrlib.evaluation.metrics import per_query
+from corrlib.files import without_apostrophe
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def load_relevance(path: str | Path, corpus: Corpus) -> Relevance:
 
 def load_multi_positive(path: str | Path, corpus: Corpus) -> Relevance:
     """Relevance 1 of each listed clip of a query, else 0; ValueError names an unknown clip or an empty list."""
-    queries = read_csv(path, ["query", "audio_filenames"])
+    queries = read_csv(path, ["query", "audio_filenames"]).map(without_apostrophe)
     row_of = _rows(corpus)
     relevance = np.zeros((len(corpus.clips), len(queries)), np.float32)
     for column, (query, names) in enumerate(zip(queries["query"], queries["audio_filenames"], strict=True)):
@@ -140,9 +141,15 @@ def judge_relevance(similarity: torch.Tensor | np.ndarray, relevance: Relevance)
     """One row a query. Multi-positive: as `metrics.per_query`. Graded: nDCG@10 and Spearman's rank correlation among
     the rated clips only, for nothing is known of the others. similarity (clips, queries), finite (ValueError).
     """
+    similarity = real_numbers(similarity, "similarity")
+    if tuple(similarity.shape) != relevance.relevance.shape:
+        raise ValueError(
+            f"similarity is {tuple(similarity.shape)} but relevance {relevance.relevance.shape}; both must be "
+            "(clips, queries)"
+        )
     if relevance.kind == "multi-positive":
         return per_query(similarity, relevance.relevance)
-    rows, scores = [], real_numbers(similarity, "similarity").numpy()
+    rows, scores = [], as_array(similarity)
     for column in range(relevance.relevance.shape[1]):
         rated = np.isfinite(relevance.relevance[:, column])
         truth, guess = relevance.relevance[rated, column], scores[rated, column]
@@ -157,7 +164,12 @@ def judge_relevance(similarity: torch.Tensor | np.ndarray, relevance: Relevance)
 
 
 def rank_correlation(guess: np.ndarray | pd.Series, truth: np.ndarray | pd.Series) -> float:
-    """Spearman's, of two arrays (n,); 0 where either does not vary."""
+    """Spearman's, of two arrays (n,); 0 where either does not vary. ValueError where they are no such numbers."""
+    guess, truth = (
+        as_array(real_numbers(np.asarray(part), name)) for part, name in ((guess, "guess"), (truth, "truth"))
+    )
+    if guess.ndim != 1 or guess.shape != truth.shape or not guess.size:
+        raise ValueError(f"guess is {guess.shape} but truth {truth.shape}; both must be (n,), at least one")
     if np.ptp(guess) == 0 or np.ptp(truth) == 0:
         return 0.0
     return float(scipy.stats.spearmanr(guess, truth).statistic)

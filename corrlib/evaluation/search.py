@@ -2,7 +2,7 @@
 
 import torch
 
-from corrlib.evaluation.checks import floating, real_numbers, refuse_count, refuse_not_finite
+from corrlib.evaluation.checks import floating, real_numbers, refuse_below_one, refuse_count, refuse_not_finite
 
 BLOCK = 65536
 
@@ -16,12 +16,15 @@ def nearest(
     more than Q x (block + k) similarities exist at a time. ValueError where sizes differ, k is not from 1 to N, or
     queries or embeddings hold what is not finite.
     """
+    if not isinstance(queries, torch.Tensor) or not isinstance(embeddings, torch.Tensor):
+        raise ValueError("queries and embeddings must be tensors, (queries, size) and (rows, size)")
     if queries.ndim != 2 or embeddings.ndim != 2 or queries.shape[1] != embeddings.shape[1]:
         raise ValueError(
             f"queries are {tuple(queries.shape)} and embeddings {tuple(embeddings.shape)}; "
             "they must be (queries, size) and (rows, size)"
         )
     refuse_count(k, len(embeddings), "embeddings")
+    refuse_below_one(block, "block")
     asked = real_numbers(queries, "queries")
     best, best_rows = asked.new_empty(len(asked), 0), torch.empty(len(asked), 0, dtype=torch.long, device=asked.device)
     for start in range(0, len(embeddings), block):
@@ -50,7 +53,10 @@ class FaissIndex:
                 "faiss is not installed; `pip install faiss-cpu`, or use evaluation.search.nearest"
             ) from None
         numbers = real_numbers(embeddings, "embeddings").float().numpy()
+        if numbers.ndim != 2 or not numbers.size:
+            raise ValueError(f"embeddings are {numbers.shape}; they must be (rows, size), none of them 0")
         rows, size = numbers.shape
+        refuse_below_one(1 if lists is None else lists, "lists")
         self.lists = lists or max(1, min(rows // 39, int(4 * rows**0.5)))  # faiss wants 39 rows a list to learn from
         self.index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, self.lists, faiss.METRIC_INNER_PRODUCT)
         self.index.train(numbers)
@@ -64,14 +70,21 @@ class FaissIndex:
 
     @probes.setter
     def probes(self, number: int) -> None:
+        refuse_below_one(number, "probes")
         self.index.nprobe = min(number, self.lists)
 
     def nearest(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """As `nearest`, of queries (Q, E); where fewer than k were found, the last rows are -1."""
-        similarity, row = self.index.search(real_numbers(queries, "queries").float().numpy(), k)
+        refuse_below_one(k, "k")
+        asked = real_numbers(queries, "queries").float().numpy()
+        if asked.ndim != 2 or asked.shape[1] != self.index.d:
+            raise ValueError(f"queries are {asked.shape}; they must be (queries, {self.index.d})")
+        similarity, row = self.index.search(asked, k)
         return torch.from_numpy(similarity), torch.from_numpy(row)
 
 
 def recall(found: torch.Tensor, exact: torch.Tensor) -> float:
-    """Share of the exact rows (Q, k) that are among the found ones (Q, k)."""
+    """Share of the exact rows (Q, k) that are among the found ones (Q, k); ValueError where nothing is compared."""
+    if found.ndim != 2 or exact.ndim != 2 or len(found) != len(exact) or not exact.numel():
+        raise ValueError(f"found is {tuple(found.shape)} but exact {tuple(exact.shape)}; both must be (queries, k)")
     return float((exact[:, :, None] == found[:, None, :]).any(2).float().mean())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from corrlib.corpora.tables import read_csv
-from corrlib.files import write_atomically
+from corrlib.files import csv_of, without_apostrophe, write_atomically
 
 COLUMNS = ["caption_id", "query", "audio_filenames", "rejected"]
 
@@ -21,7 +21,7 @@ class Verdicts:
         """ValueError names a file whose columns are others."""
         self.path = Path(path)
         self.rows = (
-            read_csv(self.path, COLUMNS).set_index("caption_id", drop=False).to_dict("index")
+            read_csv(self.path, COLUMNS).map(without_apostrophe).set_index("caption_id", drop=False).to_dict("index")
             if self.path.is_file()
             else {}
         )
@@ -42,7 +42,7 @@ class Verdicts:
         for column, wanted in (("audio_filenames", accepted), ("rejected", not accepted)):
             names = [n for n in row[column].split(";") if n and n != clip]
             row[column] = ";".join([*names, clip] if wanted else names)
-        write_atomically(self.path, self.table().to_csv(index=False))
+        write_atomically(self.path, csv_of(self.table()))
 
     def of(self, caption_id: str, clip: str) -> bool | None:
         """True (accepted), False (rejected) or None (not looked at)."""

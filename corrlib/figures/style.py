@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from corrlib.files import csv_of, write_atomically, writing
+
 COLOURS = {"passt": "#0072B2", "atst": "#D55E00", "mn": "#009E73", "ensemble": "#333333", "all": "#333333"}
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # of anything but backbones
 OTHER = "#CC79A7"  # a backbone that is new here; Okabe and Ito (2008)
@@ -55,13 +57,16 @@ def use_style() -> None:
 
 
 def save(figure: Figure, folder: str | Path, name: str, table: pd.DataFrame) -> None:
-    """Write <name>.png (150 dpi), <name>.svg and the table behind it as <name>.csv; equal content, equal bytes."""
+    """Write <name>.png (150 dpi), <name>.svg and the table behind it as <name>.csv; equal content, equal bytes.
+
+    NotWritten where the folder does not take them.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context({"svg.hashsalt": "corrlib"}):
+    with writing(folder), plt.rc_context({"svg.hashsalt": "corrlib"}):
+        folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
-    table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        write_atomically(folder / f"{name}.csv", csv_of(table, "%.6g"))
 
 
 def main_interval(row: Any) -> tuple[float, float]:

@@ -20,6 +20,8 @@ from corrlib.models.published import read_checkpoint
 
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # kinds in which weights are published
 
+LEAST_SECONDS = 0.1  # of a waveform: the patches of a log-mel must hold one
+
 
 class Backbone(nn.Module):
     """Base of the networks. A subclass sets `front_end` and `feature_size`, and writes `encode`.
@@ -97,8 +99,13 @@ class Backbone(nn.Module):
         return x
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """waveform (B, samples of at most a segment) -> features (B, D). ValueError where it is longer."""
+        """waveform (B, samples of at most a segment) -> features (B, D). ValueError where it is longer or too short."""
         limit = self.segment_seconds * self.sample_rate_hz
+        if waveform.shape[1] < LEAST_SECONDS * self.sample_rate_hz:
+            raise ValueError(
+                f"a waveform of {waveform.shape[1]} samples is shorter than {LEAST_SECONDS} s, at "
+                f"{self.sample_rate_hz} Hz; pad it to a second, as DualEncoder.embed_audio does"
+            )
         if waveform.shape[1] > limit:
             raise ValueError(
                 f"a waveform of {waveform.shape[1]} samples is longer than a segment ({limit}); "

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather, all_reduce
 
 from corrlib.models.precision import full_precision
+from corrlib.processes import leash
 
 BUCKET = 1 << 25  # bytes of gradients sent at a time
 Rows = TypeVar("Rows", Tensor, list[Any])
@@ -165,7 +166,9 @@ def launch(processes: int, study: str, run: str) -> None:
     """
     standard = f"{shlex.quote(sys.executable)} -m torch.distributed.run --standalone --nproc-per-node={processes}"
     command = shlex.split(os.environ.get("CORRLIB_LAUNCHER", standard)) + ["-m", "corrlib.training.worker", study, run]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as workers:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=leash()
+    ) as workers:
         for line in workers.stdout or ():
             print(line, end="", flush=True)
     if workers.returncode:

@@ -12,7 +12,7 @@ import torch
 
 from corrlib.correspondence import top_correspondences
 from corrlib.evaluation.embeddings import StoredEmbeddings
-from corrlib.files import replacing, write_atomically
+from corrlib.files import csv_of, replacing, write_atomically
 from corrlib.sharing.cards import estimates_card
 from corrlib.sharing.ensembles import Ensemble
 from corrlib.sharing.missing import missing_annotations
@@ -66,7 +66,7 @@ def export_correspondences(ensemble: Ensemble, to: str | Path, k: int = 50, lice
     _write(folder, CLIPS, of_captions, columns, about)
     own = own_similarity(ensemble, columns["clip_of_caption"])
     missing = missing_annotations(ensemble, of_captions, own)
-    write_atomically(folder / MISSING, missing.to_csv(index=False))
+    write_atomically(folder / MISSING, csv_of(missing))
     del of_captions
     of_clips = top(ensemble.clip_embeddings, ensemble.caption_embeddings, ensemble.temperature, k)
     _write(folder, CAPTIONS, of_clips, columns, about)

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from corrlib.corpora.tables import read_csv, shown
-from corrlib.files import write_atomically
+from corrlib.files import csv_of, without_apostrophe, write_atomically
 
 if TYPE_CHECKING:
     from corrlib.sharing.ensembles import Ensemble
@@ -63,7 +63,7 @@ def accepted_relevance(reviewed: str | Path, to: str | Path) -> int:
     reviewed: missing_annotations.csv with yes or no in `accept`. A caption counts once one of its rows is decided; its
     relevant clips are its own and those accepted. ValueError names a decision that is neither, or that there is none.
     """
-    rows = read_csv(reviewed, COLUMNS)
+    rows = read_csv(reviewed, COLUMNS).map(without_apostrophe)
     decisions = rows["accept"].str.strip().str.lower()
     unclear = rows[~decisions.isin([*ACCEPTED, *REFUSED, *OPEN])]
     if len(unclear):
@@ -79,5 +79,5 @@ def accepted_relevance(reviewed: str | Path, to: str | Path) -> int:
         accepted = group["clip_id"][decisions[group.index].isin(ACCEPTED)]
         names = [name.split("/", 2)[-1] for name in (group["annotated_clip_id"].iloc[0], *accepted)]
         queries.append({"query": group["query"].iloc[0], "audio_filenames": repr(list(dict.fromkeys(names)))})
-    write_atomically(to, pd.DataFrame(queries).to_csv(index=False))
+    write_atomically(to, csv_of(pd.DataFrame(queries)))
     return len(queries)

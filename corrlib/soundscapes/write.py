@@ -18,6 +18,7 @@ import pandas as pd
 import soundfile
 
 from corrlib.files import digest, digest_files, locked, memory_of, write_atomically, writing
+from corrlib.processes import end_with_parent
 from corrlib.soundscapes.captions import write_captions
 from corrlib.soundscapes.classes import SoundClass
 from corrlib.soundscapes.grains import SPLITS, Recorded, Synthetic, open_grains
@@ -154,7 +155,8 @@ def _render(
     (folder / split).mkdir()
     keys = sorted({grains.key(sound) for s in scenes for sound in (s["background"], *s["events"])})
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method)) if workers > 1 else None
+    context = multiprocessing.get_context(method)
+    pool = ProcessPoolExecutor(workers, context, initializer=end_with_parent) if workers > 1 else None
     try:
         pieces = list(pool.map(grains.make, keys, chunksize=16) if pool else map(grains.make, keys))
         stops = np.cumsum([len(p) for p in pieces])

@@ -11,8 +11,10 @@ import json
 import os
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
 import corrlib
+from corrlib.study.parameters import ParameterError
 
 # They draw or put into words what a training run has computed: beside the weights, embeddings and metrics that others
 # read, it leaves pictures and their tables. They are no part of its code; of every other run's, they are.
@@ -39,7 +41,7 @@ def fingerprints(notebook: str, sources: dict[str, bytes] | None = None) -> dict
     if key not in _computed:
         apart = DRAWING if notebook[:2] in COMPUTING else ()
         _computed[key] = {
-            "fingerprint": closure_fingerprint((), sources, apart, _cells(content)),
+            "fingerprint": closure_fingerprint((), sources, apart, _cells_of(path, content)),
             "training": closure_fingerprint(TRAINING, sources),
         }
     return _computed[key]
@@ -112,6 +114,14 @@ def _cells(content: bytes) -> tuple[str, ...]:
     cells = [c for c in json.loads(content)["cells"] if c["cell_type"] == "code"]
     codes = ["".join(c["source"]) for c in cells if "parameters" not in c["metadata"].get("tags", [])]
     return tuple(_readable(code) for code in codes)
+
+
+def _cells_of(path: Path, content: bytes) -> tuple[str, ...]:
+    """`_cells`; ParameterError names a notebook that is none, such as one whose end is missing."""
+    try:
+        return _cells(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ParameterError(f"{path} is damaged or no notebook ({error}); restore it") from None
 
 
 def _readable(cell: str) -> str:

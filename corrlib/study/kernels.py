@@ -11,6 +11,8 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
+from corrlib.processes import end_with_parent
+
 
 class QuietKernelManager(AsyncKernelManager):
     """A kernel that is shut down is not interrupted first: idle as it is, it would print an error."""
@@ -40,6 +42,7 @@ class ForkedKernel(ForkProcess):
         """In the forked process: wait for `launch`, then serve as a kernel until it is shut down or the run ends."""
         from ipykernel.kernelapp import IPKernelApp
 
+        end_with_parent()
         os.setsid()  # Ctrl-C goes to the run, which shuts its kernel down
         self._sent.close()
         try:

@@ -48,6 +48,7 @@ class Manifest(BaseModel):
     hardware: dict[str, Any]
     wall_seconds: float
     peak_memory_bytes: int
+    finished: str = Field("", description="date and time (UTC) at which it was, empty in older manifests")
     repeat: str
     setting: str = ""
     backbone: str = ""

@@ -135,7 +135,7 @@ class TrainingParameters(CorpusParameters):
     final_learning_rate: Weight = 1e-6
     weight_decay: Weight = 0.0
     temperature: Positive = 0.05
-    clip_seconds: Positive = 30.0
+    clip_seconds: Annotated[float, Field(ge=0.1)] = 30.0  # less is no sound to learn from, or no sample at all
     like_lengths: bool = True
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     cache_log_mel: bool = True

@@ -73,19 +73,26 @@ def origin(study: str) -> dict:
     manifests = {name: runs.read_manifest(study, name) for name in notebooks}
     code = _one_code(study, command, manifests, notebooks)
     last = list(notebooks)[-1]
-    finished = max((runs.folder_of(study, name) / "manifest.json").stat().st_mtime for name in notebooks)
     return {
         "command": command,
         "commit": _commit(manifests[last].get("code") or {}),
         "fingerprint": code,
         "processor": _one_processor(study, command, manifests),
-        "date": datetime.fromtimestamp(finished, UTC).date().isoformat(),
+        "date": max(_date(study, name, content) for name, content in manifests.items()),
         "torch": " and ".join(sorted({m["packages"]["torch"] for m in manifests.values()})),
     }
 
 
 def _in_parts(study: str) -> bool:
     return study not in ALONE and load_study(study).in_parts
+
+
+def _date(study: str, run: str, content: dict[str, Any]) -> str:
+    """Of a run's end, by its manifest; by the file's own time where an older manifest does not tell."""
+    if content.get("finished"):
+        return str(content["finished"])[:10]
+    changed = (runs.folder_of(study, run) / "manifest.json").stat().st_mtime
+    return datetime.fromtimestamp(changed, UTC).date().isoformat()
 
 
 def _commit(code: dict[str, Any]) -> str | None:

@@ -1,11 +1,9 @@
 """`python -m corrlib.study.reproduce STUDY`: a study from nothing to its figures, through Snakemake and papermill."""
 
 import argparse
-import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from corrlib.files import NotWritten, held_by, take
+from corrlib.processes import guarded
 from corrlib.study import code, identity, runs, warm
 from corrlib.study.fetch import advice, default_folder
 from corrlib.study.pages import write_page
@@ -146,23 +146,16 @@ def only_one(study: str) -> Iterator[None]:
         raise ParameterError(f"the runs folder {runs.root()} has braces in its name; set CORRLIB_RUNS to one without")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "a+", encoding="utf-8")
+        lock = take(path)
+    except NotWritten as error:
+        raise ParameterError(f"{error}, by CORRLIB_RUNS") from None
     except OSError as error:
         raise ParameterError(
             f"the runs folder {path.parent} cannot be written ({error.strerror}); set CORRLIB_RUNS to one that can"
         ) from None
+    if lock is None:
+        raise ParameterError(f"study '{study}' is being reproduced by {held_by(path)}; wait for it, or stop it")
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise ParameterError(
-                f"study '{study}' is being reproduced by {lock.read().strip() or 'another process'}; "
-                "wait for it, or stop it"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M')}")
-        lock.flush()
         try:
             yield
         finally:
@@ -288,13 +281,15 @@ def _say_why(study: str, stale: dict[str, list[str]]) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str], local: bool) -> int:
-    """Exit status of a command in a session of its own; where this process is interrupted, nothing of it is left.
+    """Exit status of a command in a session of its own; where this process is interrupted or killed, nothing of it
+    is left.
 
     local: its processes are all of this machine, and end at once; else it is told to call its jobs off, and waited for.
     """
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
-        return process.wait()
+        with guarded(process, group=local):
+            return process.wait()
     except KeyboardInterrupt:
         if local:
             os.killpg(process.pid, signal.SIGKILL)

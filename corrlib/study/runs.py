@@ -1,6 +1,5 @@
 """Run folders `runs/<study>/<run>/`: the only module that knows their paths and files."""
 
-import fcntl
 import json
 import os
 import platform
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -17,7 +17,7 @@ from typing import IO, Any, TypeVar
 import pandas as pd
 import yaml
 
-from corrlib.files import digest_file, file_state, write_atomically
+from corrlib.files import csv_of, digest_file, file_state, held_by, take, write_atomically
 from corrlib.study import code, inputs, manifest
 from corrlib.study.memory import peak_bytes
 from corrlib.study.parameters import DataParameters, ParameterError, Parameters, check, from_notebook
@@ -106,7 +106,7 @@ class RunFolder:
         write_atomically(self.path(name), json.dumps(content, indent=1, default=float))
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        write_atomically(self.path(name), table.to_csv(index=False))
+        write_atomically(self.path(name), csv_of(table))
 
 
 class Run(RunFolder):
@@ -135,12 +135,11 @@ class Run(RunFolder):
         key = self.folder.resolve()
         if key in _locks:
             return
-        lock = open(self.folder / ".lock", "w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise RuntimeError(f"{self.folder} is being written by another process; wait for it or stop it") from None
+        lock = take(self.folder / ".lock")
+        if lock is None:
+            raise RuntimeError(
+                f"{self.folder} is being written by {held_by(self.folder / '.lock')}; wait for it or stop it"
+            )
         _locks[key] = lock
         if not (self.folder / "manifest.json").exists():  # what a killed run left would pass for a part of this one
             for path in left_behind(self.folder):
@@ -149,6 +148,8 @@ class Run(RunFolder):
     def _refuse_to_replace(self) -> None:
         """ParameterError where a finished run of this name has other parameters, and no plan wants it otherwise."""
         path = self.folder / "manifest.json"
+        if path.is_dir():
+            raise ParameterError(f"{path} is a folder, in whose place a run writes its manifest; remove it")
         name = f"{self.parameters.study}/{self.parameters.run_name()}"
         if not path.is_file() or os.environ.get(PLANNED) == name:
             return
@@ -215,6 +216,7 @@ class Run(RunFolder):
             "python": platform.python_version(),
             "hardware": hardware(),
             "wall_seconds": round(seconds, 1),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "peak_memory_bytes": peak_bytes(),
             "repeat": repeat_command(self.notebook, self.parameters),
             **facts,
@@ -420,11 +422,10 @@ def take_over(base: str, study: str, run: str) -> bool:
     source, content = _found(base, run)
     folder = root() / study / run
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
+    lock = take(folder / ".lock")
+    if lock is None:
+        return False
+    with lock:
         if list(folder.glob(CHECKPOINT)):
             return False
         for path in folder.iterdir():

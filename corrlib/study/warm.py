@@ -101,11 +101,13 @@ class _Request(socketserver.StreamRequestHandler):
 
 def _run_and_exit(study: str, run: str) -> None:
     """What a forked process does."""
+    from corrlib.processes import end_with_parent
     from corrlib.study.kernels import ForkedKernel
     from corrlib.study.reproduce import execute  # which imports this file
 
     kernel = ForkedKernel()
     kernel.start()
+    end_with_parent()
     try:
         status = execute(study, run, kernel)
     finally:

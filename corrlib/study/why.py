@@ -52,6 +52,8 @@ def main() -> int:
     arguments = parser.parse_args()
     study, _, run = arguments.run.removeprefix(f"{runs.root()}/").strip("/").partition("/")
     try:
+        if not study or not run or "/" in run:
+            raise ParameterError(f"'{arguments.run}' names no run; give STUDY/RUN, such as smoke/results")
         print(explain(study, run))
     except (ParameterError, FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

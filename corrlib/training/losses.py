@@ -3,12 +3,16 @@
 Rows are clips, columns captions; the matrix may be rectangular (several captions a clip) and may name a clip in
 several rows. Both stages are the same cross-entropy between softmax(similarity / temperature) and a target
 distribution, in both directions; only the targets differ. Half-precision inputs are computed in float32, and
-float64 stays float64.
+float64 stays float64. A similarity that is not finite makes the loss nan, at which a trainer stops.
 """
 
+import torch
 from torch import Tensor
 
+from corrlib.evaluation.checks import booleans, refuse_temperature
 from corrlib.models.precision import full_precision
+
+UNEVEN = 1e-2  # by which a sum of probabilities may miss 1, in half precision
 
 
 def _check(similarity: Tensor, other: Tensor, name: str, temperature: float) -> None:
@@ -17,8 +21,18 @@ def _check(similarity: Tensor, other: Tensor, name: str, temperature: float) -> 
             f"similarity is {tuple(similarity.shape)} but {name} is {tuple(other.shape)}; "
             "both must be (clips, captions) of the same batch"
         )
-    if temperature <= 0:
-        raise ValueError(f"temperature is {float(temperature)}; it must be greater than 0")
+    for tensor, called in ((similarity, "similarity"), (other, name)):
+        if tensor.is_complex() or (tensor.dtype == torch.bool and name != "annotated"):
+            raise ValueError(f"{called} holds {tensor.dtype}, which is no kind of real number")
+    if not similarity.numel():
+        raise ValueError(f"similarity is {tuple(similarity.shape)}; a loss needs at least one clip and one caption")
+    refuse_temperature(temperature)
+
+
+def _refuse_uneven(target: Tensor, axis: int, name: str, things: str) -> None:
+    """ValueError where a target is no distribution, such as the other direction's in its place."""
+    if not bool(((target.detach().sum(axis) - 1).abs() < UNEVEN).all()):
+        raise ValueError(f"{name} does not sum to 1 over {things}; give the two targets as `estimate` returns them")
 
 
 def symmetric_cross_entropy(
@@ -30,13 +44,16 @@ def symmetric_cross_entropy(
       + 1/2 mean over clips i of     - sum_j caption_given_clip[i, j] log softmax_j(similarity[i, j] / temperature)
 
     similarity (clips, captions); the targets have its shape and sum to 1 over clips and captions respectively,
-    as `corrlib.correspondence.estimate` returns them. ValueError where the shapes differ.
+    as `corrlib.correspondence.estimate` returns them. ValueError where the shapes differ or a target does not sum to 1.
     """
     _check(similarity, clip_given_caption, "clip_given_caption", temperature)
     _check(similarity, caption_given_clip, "caption_given_clip", temperature)
+    clip_given_caption, caption_given_clip = full_precision(clip_given_caption), full_precision(caption_given_clip)
+    _refuse_uneven(clip_given_caption, 0, "clip_given_caption", "clips")
+    _refuse_uneven(caption_given_clip, 1, "caption_given_clip", "captions")
     logits = full_precision(similarity) / temperature
-    to_clips = -(full_precision(clip_given_caption) * logits.log_softmax(0)).sum(0)
-    to_captions = -(full_precision(caption_given_clip) * logits.log_softmax(1)).sum(1)
+    to_clips = -(clip_given_caption * logits.log_softmax(0)).sum(0)
+    to_captions = -(caption_given_clip * logits.log_softmax(1)).sum(1)
     return (to_clips.mean() + to_captions.mean()) / 2
 
 
@@ -52,6 +69,7 @@ def contrastive_loss(similarity: Tensor, annotated: Tensor, temperature: float) 
     Raises ValueError where a clip or a caption has no match.
     """
     _check(similarity, annotated, "annotated", temperature)
+    annotated = booleans(annotated, "annotated")
     covered = annotated.any(0).all() & annotated.any(1).all()  # where it is: on the CPU, no GPU is waited for
     if not bool(covered):
         raise ValueError("annotated has a clip or caption without a match in this batch; every one needs a match")

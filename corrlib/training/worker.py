@@ -10,6 +10,7 @@ import pandas as pd
 from corrlib.corpora.splits import open_corpora
 from corrlib.models import distributed
 from corrlib.models.build import build_encoder, rebuild_encoder
+from corrlib.processes import end_with_input
 from corrlib.study import runs
 from corrlib.study.parameters import StageOneParameters, StageTwoParameters
 from corrlib.training import stages
@@ -32,6 +33,7 @@ def train(study: str, run: str) -> pd.DataFrame:
 
 def main() -> None:
     """Join the other processes and train the run that the command line names."""
+    end_with_input()
     with distributed.joined():
         train(*sys.argv[1:3])
 

@@ -4,6 +4,7 @@ browser.
 
 import io
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -169,6 +170,19 @@ def test_verdicts_are_relevance(tmp_path):
     assert found.relevance.T.tolist() == [[0, 1, 0, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0, 0]]
     with pytest.raises(ValueError, match="semicolon"):
         again.give("x", "y", "a;b.wav", "c.wav", True)
+
+
+@pytest.mark.parametrize(
+    "text", ["=HYPERLINK(1)", "+1 horn", "-a-", "@home", "\tx", "\rx", "'=a", "''-b", "'quoted'", "-3"]
+)
+def test_verdicts_of_formulas_are_their_texts_again(tmp_path, text):
+    path = tmp_path / "verdicts.csv"
+    Verdicts(path).give("c/1", text, f"{text}.wav", "b.wav", True)
+    assert not re.search(r"(^|,|\")[=+@\t\r-][^0-9]", path.read_text().split("\n", 1)[1])
+    again = Verdicts(path)
+    assert again.table()["query"].tolist() == [text] and again.of("c/1", f"{text}.wav") and again.of("c/1", "b.wav")
+    again.give("c/1", text, f"{text}.wav", "c.wav", True)  # written a second time, it is not marked twice
+    assert Verdicts(path).table()["query"].tolist() == [text]
 
 
 def test_a_foreign_csv_is_not_taken_for_verdicts(tmp_path):

@@ -161,6 +161,7 @@ BAD_PARAMETERS = {
     "true for a number": {"epochs": True},
     "an unknown name": {"learning_rte": 0.1},
     "nothing for data": {"data": ""},
+    "no time to hear anything": {"clip_seconds": 1e-9},
 }
 
 

@@ -268,6 +268,31 @@ def test_an_interrupted_study_ends_in_one_line_with_no_process_left(finished, tm
     assert left == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="asks Linux which processes are left")
+def test_a_killed_study_leaves_no_process_and_no_lock(finished, tmp_path):
+    """kill -9 while several processes compose the corpus, and again while a model is trained."""
+    shutil.copytree(finished / "studies", tmp_path / "studies")
+    corpus, runs_folder = corpus_of(tmp_path), tmp_path / "runs" / "six"
+    for begun in (
+        lambda: len(list((corpus / "development").glob("*.wav"))) > 3,
+        lambda: list(runs_folder.glob("stage1-*/progress.log")),
+    ):
+        command = [sys.executable, "-m", "corrlib.study.reproduce", "six", "--cores", "2"]
+        process = subprocess.Popen(command, env=environment_of(tmp_path), stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not begun() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert begun() and process.poll() is None and len(processes_of(tmp_path)) > 3
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 30
+        while (left := processes_of(tmp_path)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert left == []
+    result = run_it(tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def processes_of(folder):
     """Command lines of this machine's processes that work on a folder of runs."""
     mark, left = f"CORRLIB_RUNS={folder / 'runs'}".encode(), []

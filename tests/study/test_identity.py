@@ -4,6 +4,7 @@ The stand-in writes what a run's inputs determine and reads the runs that its no
 made again is worked out beside, from the graph alone.
 """
 
+import os
 import random
 import re
 import subprocess
@@ -253,3 +254,38 @@ def test_what_training_loads_is_its_code():
     loaded = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.split()
     closure = code._closure(code.TRAINING, corrlib.SOURCES, ())
     assert len(loaded) > 30 and set(loaded) <= closure
+
+
+def test_a_manifest_that_is_a_folder_is_named_before_the_run_begins(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
+    path, parameters = tmp_path / "s" / "results" / "manifest.json", check(KINDS["results"], {"study": "s"})
+    path.mkdir(parents=True)
+    with pytest.raises(ParameterError, match="results/manifest.json is a folder, .* remove it"):
+        runs.Run(parameters, "12_results")
+    path.rmdir()
+    runs.Run(parameters, "12_results").finish()
+    assert runs.read_manifest("s", "results")["finished"][:2] == "20"
+
+
+@pytest.mark.parametrize("content", [b'{"cells": [', b"", b"[]", b'{"cells": 3}', b'{"cells": [{}]}', b"\xff"])
+def test_a_notebook_that_is_none_is_named(tmp_path, monkeypatch, content):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "12_results.ipynb").write_bytes(content)
+    monkeypatch.setattr(corrlib, "HOME", tmp_path / "corrlib")
+    for call in (lambda: code.fingerprints("12_results"), lambda: code.hand_on(["12_results"])):
+        with pytest.raises(ParameterError, match="12_results.ipynb is damaged or no notebook .*; restore it") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    assert code.edited("12_results", {})
+
+
+@pytest.mark.parametrize("words", ["six", "six/", "/x", "a/b/c", "", "no-such-study/x"])
+def test_why_of_what_is_no_run_is_one_sentence(tmp_path, words):
+    ask = subprocess.run(
+        [sys.executable, "-m", "corrlib.study.why", words],
+        env={**os.environ, "CORRLIB_RUNS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert ask.returncode == 2 and ask.stderr.startswith("error: ") and ask.stderr.count("\n") == 1
