@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ def end_with_parent() -> None:
 def end_with_input() -> None:
     """From now on this process is killed as soon as its standard input closes, where `leash` says that it tells."""
     if os.environ.pop(LEASH, ""):
-        _end_after(sys.stdin.buffer.read)
+        _end_after(lambda: os.read(0, 1))  # of sys.stdin, a thread would hold the lock as this process ends
 
 
 def leash() -> dict[str, str]:
