@@ -1,4 +1,4 @@
-"""The check of a GPU: rehearsed at tiny sizes, on a CPU, with a bare machine's packages; and how parts are kept apart."""
+"""The check of a GPU: rehearsed at tiny sizes on a CPU, with a bare machine's packages; how parts are kept apart."""
 
 import csv
 import importlib.metadata as metadata
