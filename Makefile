@@ -11,7 +11,7 @@ ifneq ($(value CONDA_DEFAULT_ENV),base)
 ENVIRONMENT := $(value CONDA_PREFIX)
 endif
 endif
-GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS CORPUS RUN TO K PUSH PYTHON_FOR_VENV
+GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS CORPUS RUN TO K PUSH DEVICE PROCESSES PYTHON_FOR_VENV
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 # a study file may ask whether DATA is there at all: what is empty is not handed on
 $(foreach name,$(GIVEN),$(if $(value $(name)),$(eval export $(name)),$(eval unexport $(name))))
@@ -80,5 +80,13 @@ benchmark: ## time every part of the work beside what one would pick instead, in
 	mkdir -p runs
 	$(PYTHON) -m papermill notebooks/90_benchmark.ipynb runs/benchmark.ipynb --cwd .
 
+gpu: ## prove and measure everything on a GPU, in eight minutes [TO= PROCESSES=; DEVICE=cpu: a rehearsal]
+	@sh .ci/setup.sh benchmark
+	$(PYTHON) -m corrlib.benchmarks.gpu $${TO:+--out "$$TO"} $${DEVICE:+--device "$$DEVICE"} $${PROCESSES:+--processes "$$PROCESSES"}
+
+gpu-carry: ## into a folder, what the same needs where nothing can be fetched, beside torch and transformers [TO=]
+	@sh .ci/setup.sh
+	@sh .ci/carry.sh "$${TO:-}"
+
 .DEFAULT_GOAL := help
-.PHONY: help reproduce data publish pages verify export correspondences lab test test-full fuzz benchmark
+.PHONY: help reproduce data publish pages verify export correspondences lab test test-full fuzz benchmark gpu gpu-carry

@@ -33,7 +33,7 @@ PUBLISHED = {
 FREESOUND_MEAN, FREESOUND_SHORT, FREESOUND_SHORT_MEAN = 85.98, 0.351, 4.09
 
 
-def _corpus(folder: str, clips: int, seconds: float, rate_hz: int, captions: int = 5) -> Corpus:
+def corpus_of_noise(folder: str, clips: int, seconds: float, rate_hz: int, captions: int = 5) -> Corpus:
     """Clips of noise in `folder`, as FLAC, each with `captions`."""
     draw, names = np.random.default_rng(0), [f"{i:03d}.flac" for i in range(clips)]
     for name in names:
@@ -54,7 +54,7 @@ def evaluation(name: str, clips: int, repeats: int) -> pd.DataFrame:
     """Embedding a corpus of five captions a clip: each clip once, beside its audio once for every caption."""
     with tempfile.TemporaryDirectory() as folder:
         encoder = DualEncoder(build_backbone(name), _roberta(256), 256).to(DEVICE).eval()
-        corpus = _corpus(folder, clips, 10, encoder.backbone.sample_rate_hz)
+        corpus = corpus_of_noise(folder, clips, 10, encoder.backbone.sample_rate_hz)
         items, audio = Items(corpus), WaveformAudio(corpus, encoder.backbone.sample_rate_hz, 10.0)
 
         @torch.no_grad()
@@ -75,7 +75,7 @@ def decoding(clips: int, repeats: int, workers: int = 2, rate_hz: int = 44100, t
     none.
     """
     with tempfile.TemporaryDirectory() as folder:
-        corpus = _corpus(folder, clips, 30, rate_hz, 1)
+        corpus = corpus_of_noise(folder, clips, 30, rate_hz, 1)
         audio = WaveformAudio(corpus, to_hz, 10.0)
         paths = corpus.clips["path"].tolist()
 
