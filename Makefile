@@ -11,7 +11,7 @@ ifneq ($(value CONDA_DEFAULT_ENV),base)
 ENVIRONMENT := $(value CONDA_PREFIX)
 endif
 endif
-GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS CORPUS RUN TO K PUSH PYTHON_FOR_VENV
+GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS CORPUS RUN TO K PUSH AUDIO PYTHON_FOR_VENV
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 # a study file may ask whether DATA is there at all: what is empty is not handed on
 $(foreach name,$(GIVEN),$(if $(value $(name)),$(eval export $(name)),$(eval unexport $(name))))
@@ -54,6 +54,10 @@ correspondences: ## a study's estimates as parquet, the K most probable of each 
 	@sh .ci/setup.sh share
 	$(PYTHON) -m corrlib correspondences $${K:+-k "$$K"} -- "$$STUDY" "$$TO"
 
+site: ## a finished study as web pages in site/, its notebooks with all they showed [STUDY= AUDIO=none TO=]
+	@sh .ci/setup.sh site
+	$(PYTHON) -m corrlib site $${AUDIO:+--audio "$$AUDIO"} -- "$$STUDY" "$${TO:-site}"
+
 lab: ## open JupyterLab on the notebooks
 	@sh .ci/setup.sh
 	-@$(PYTHON) -m jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
@@ -81,4 +85,4 @@ benchmark: ## time every part of the work beside what one would pick instead, in
 	$(PYTHON) -m papermill notebooks/90_benchmark.ipynb runs/benchmark.ipynb --cwd .
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce data publish pages verify export correspondences lab test test-full fuzz benchmark
+.PHONY: help reproduce data publish pages verify export correspondences site lab test test-full fuzz benchmark
