@@ -4,6 +4,7 @@ Sphinx with myst-nb makes the pages of Markdown and executed notebooks; the Matc
 links are relative and nothing is fetched, so the folder opens from a disk as it does from a server.
 """
 
+import html
 import json
 import re
 import shutil
@@ -49,7 +50,7 @@ def build_site(
         pages_of = {own.notebook: own.page for own in reversed(shown)}  # of several runs of one, the first
         links = Links(study, pages_of, source, pages, ROOT)
         site_notebooks.write(study, shown, links, pages / "notebooks", audio)
-        matches = site_matches.write(study, seed, pages / "matches", audio, most_bytes // 2)
+        matches = site_matches.write(site_matches.open_session(study, seed), pages / "matches", audio, most_bytes // 2)
         (Path(work) / "matches.json").write_text(json.dumps(matches), encoding="utf-8")
         site_pages.write(study, title, seed, shown, matches, links, ROOT)
         warnings = _sphinx(source, pages, Path(work), title)
@@ -115,7 +116,7 @@ def _settings(title: str, matches: Path) -> dict:
     """Sphinx's configuration: no notebook is run, nothing is fetched, and `$`, `{{x}}` or `-->` in outputs are text."""
     return {
         "project": "corrlib",
-        "html_title": f"corrlib: {title}",
+        "html_title": html.escape(f"corrlib: {title}"),  # the theme takes it for markup
         "extensions": ["myst_nb", "corrlib.sharing.site_sphinx"],
         "exclude_patterns": ["**.ipynb_checkpoints"],
         "suppress_warnings": SILENT,

@@ -18,13 +18,22 @@ BLOCK, PAIRS, BEST = 100, 200, 10  # clips of the matrix; partial matches; what 
 BYTES_A_SECOND, PICTURE_BYTES, LONGEST_SECONDS = 3500, 6000, 30.0  # of a clip, as corrlib.explore.sound makes them
 
 
-def write(study: str, seed: int, folder: Path, audio: str, most_bytes: int) -> dict[str, Any]:
+def open_session(study: str, seed: int) -> Session:
+    """The first model of a seed (see `corrlib.explore.models`); FileNotFoundError where none is finished."""
+    found = [name for name in models().get(study, []) if name.endswith(f"-seed{seed}")]
+    if not found:
+        raise FileNotFoundError(
+            f"study '{study}' has no finished model of seed {seed} in {runs.root() / study}; run `make reproduce "
+            f"STUDY={study}`, or choose another seed"
+        )
+    return Session(study, found[0])
+
+
+def write(session: Session, folder: Path, audio: str, most_bytes: int) -> dict[str, Any]:
     """Write sound and picture of the clips that are shown into `folder`; the page's data, fit for JSON.
 
-    The model is the first of the seed (see `corrlib.explore.models`). Fewer partial matches are shown where the clips
-    of all would take more than `most_bytes`. FileNotFoundError where no model of the seed is finished.
+    Fewer partial matches are shown where the clips of all would take more than `most_bytes`.
     """
-    session = Session(study, _model(study, seed))
     rows, columns = matrix.block(session, min(BLOCK, session.items.clips))
     pairs = session.partial_matches(PAIRS)
     home = session.items.clip_of_caption
@@ -40,16 +49,6 @@ def write(study: str, seed: int, folder: Path, audio: str, most_bytes: int) -> d
         kept += 1
     pairs = pairs.iloc[:kept]
     return _Page(session, list(shown), rows, columns).content(pairs, _files(session, shown, folder, audio), audio)
-
-
-def _model(study: str, seed: int) -> str:
-    found = [name for name in models().get(study, []) if name.endswith(f"-seed{seed}")]
-    if not found:
-        raise FileNotFoundError(
-            f"study '{study}' has no finished model of seed {seed} in {runs.root() / study}; run `make reproduce "
-            f"STUDY={study}`, or choose another seed"
-        )
-    return found[0]
 
 
 def _bytes(session: Session, clip: int, audio: str) -> float:

@@ -1,5 +1,7 @@
 """What Sphinx is taught for the site: formulas as MathML, which needs no script, and the Matches page's template."""
 
+import html
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,6 +12,7 @@ from sphinx.application import Sphinx
 
 MATHML = "http://www.w3.org/1998/Math/MathML"
 ACCENTS = ("\u02c9", "\u02c6", "\u02dc", "~", "^", "\u00af")  # of bar, hat and tilde
+ENTITY = re.compile(r"&(?!amp;|lt;|gt;|quot;|apos;)[A-Za-z]+;")  # those of HTML, which XML does not know
 ElementTree.register_namespace("", MATHML)
 
 
@@ -35,7 +38,8 @@ def _block(translator: Any, node: nodes.Node) -> None:
 
 def formula(tex: str, as_block: bool) -> str:
     """MathML of a formula in TeX. An accented letter keeps its index beside it: docutils sets it below."""
-    tree = ElementTree.fromstring(tex2mathml(tex, as_block=as_block))
+    text = ENTITY.sub(lambda found: html.unescape(found[0]), tex2mathml(tex, as_block=as_block))
+    tree = ElementTree.fromstring(text)
     for parent in list(tree.iter()):
         for place, own in enumerate(list(parent)):
             if own.tag == f"{{{MATHML}}}munderover" and own[2].text in ACCENTS:

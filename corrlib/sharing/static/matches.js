@@ -343,6 +343,7 @@ const pairs = {
     const value = { text: (p) => DATA.captions[p.caption].text.toLowerCase(), verdict: (p) => verdicts.of(p) }[by] || ((p) => p[by]);
     const compare = (p, q) => (value(p) < value(q) ? -1 : value(p) > value(q) ? 1 : 0) * (down ? -1 : 1);
     this.shown = DATA.pairs.filter((pair) => this.matches(pair)).sort(compare);
+    const focused = this.focused();
     byId("rows").replaceChildren(...this.shown.map((pair) => this.row(pair)));
     byId("count").textContent = `${this.shown.length} of ${DATA.pairs.length} pairs`
       + (this.shown.length ? "" : ": nothing fits these filters; clear them or ask for less");
@@ -350,6 +351,7 @@ const pairs = {
     byId("save").disabled = byId("forget").disabled = !verdicts.count();
     byId("undo").disabled = !verdicts.before.length;
     this.show(this.shown.includes(this.chosen) ? this.chosen : this.shown[0] || null);
+    if (focused) this.focus();
   },
 
   row(pair) {
@@ -367,13 +369,19 @@ const pairs = {
   },
 
   rowOf(pair) { return [...byId("rows").children].find((row) => row.pair === pair); },
-  open(pair) { history.replaceState(null, "", pairAddress(pair)); this.show(pair); },
+  focused() { return byId("rows").contains(document.activeElement); },
+  focus() { this.rowOf(this.chosen)?.querySelector("a").focus({ preventScroll: true }); },
+  open(pair) {
+    history.replaceState(null, "", pairAddress(pair));
+    this.show(pair);
+    if (this.focused()) this.focus(); // it goes along
+  },
   step(by, focus = false) {
     const pair = this.shown[this.shown.indexOf(this.chosen) + by];
     if (!pair) return;
     this.open(pair);
     const row = this.rowOf(pair), list = byId("list");
-    if (focus) row.querySelector("a").focus({ preventScroll: true });
+    if (focus) this.focus();
     const top = row.offsetTop - byId("list").querySelector("thead").offsetHeight;
     if (top < list.scrollTop || row.offsetTop + row.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top - list.clientHeight / 3;
   },
@@ -401,12 +409,9 @@ const pairs = {
   judge(verdict) {
     if (!this.chosen) return;
     const pair = this.chosen, next = this.shown[this.shown.indexOf(pair) + 1] || this.shown[this.shown.indexOf(pair) - 1];
-    const focused = byId("rows").contains(document.activeElement);
     const wrong = verdicts.give(pair, verdict);
     this.say(wrong || `${verdict === "accepted" ? "Accepted" : "Rejected"}: “${DATA.captions[pair.caption].text}”, ${DATA.clips[pair.clip].name}.`);
-    if (wrong || !next) return;
-    this.open(next);
-    if (focused) this.rowOf(next)?.querySelector("a").focus();
+    if (!wrong && next) this.open(next);
   },
   undo() {
     if (!verdicts.before.length) return;
