@@ -125,6 +125,7 @@ def _settings(title: str, matches: Path) -> dict:
         "nb_merge_streams": True,
         "myst_enable_extensions": ["dollarmath"],
         "myst_heading_anchors": 4,
+        "smartquotes": False,
         "html_math_renderer": "mathml",
         "html_theme": "sphinx_book_theme",
         "html_theme_options": {

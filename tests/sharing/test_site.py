@@ -23,18 +23,6 @@ pytestmark = needs_chromium
 MODEL = "ensemble-atst_tiny-seed1"
 
 
-@pytest.fixture(scope="session")
-def study():
-    import os
-    from pathlib import Path
-
-    return (
-        Path("/tmp/site/runs/smoke"),
-        {**os.environ, "CORRLIB_RUNS": "/tmp/site/runs", "CORRLIB_DATA": "/tmp/site/data"},
-        "",
-    )
-
-
 @pytest.fixture(scope="module")
 def in_study(study):
     with pytest.MonkeyPatch.context() as patch:
