@@ -11,7 +11,7 @@ ifneq ($(value CONDA_DEFAULT_ENV),base)
 ENVIRONMENT := $(value CONDA_PREFIX)
 endif
 endif
-GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS CORPUS RUN TO K PUSH DEVICE PROCESSES PYTHON_FOR_VENV
+GIVEN := STUDY CORES ONLY PROFILE REPLACE DATA SOUNDS CORPUS RUN TO K PUSH AUDIO DEVICE PROCESSES PYTHON_FOR_VENV
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 # a study file may ask whether DATA is there at all: what is empty is not handed on
 $(foreach name,$(GIVEN),$(if $(value $(name)),$(eval export $(name)),$(eval unexport $(name))))
@@ -54,6 +54,10 @@ correspondences: ## a study's estimates as parquet, the K most probable of each 
 	@sh .ci/setup.sh share
 	$(PYTHON) -m corrlib correspondences $${K:+-k "$$K"} -- "$$STUDY" "$$TO"
 
+site: ## a finished study as web pages in site/, its notebooks with all they showed [STUDY= AUDIO=none TO=]
+	@sh .ci/setup.sh site
+	$(PYTHON) -m corrlib site $${AUDIO:+--audio "$$AUDIO"} -- "$$STUDY" "$${TO:-site}"
+
 lab: ## open JupyterLab on the notebooks
 	@sh .ci/setup.sh
 	-@$(PYTHON) -m jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
@@ -89,4 +93,4 @@ gpu-carry: ## into a folder, what the same needs where nothing can be fetched, b
 	@sh .ci/carry.sh "$${TO:-}"
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce data publish pages verify export correspondences lab test test-full fuzz benchmark gpu gpu-carry
+.PHONY: help reproduce data publish pages verify export correspondences site lab test test-full fuzz benchmark gpu gpu-carry

@@ -3,6 +3,7 @@
 export            a finished run's model as a folder that needs nothing else, for you or for the hub
 correspondences   an ensemble's estimate of which captions describe which clips, as parquet
 search            a folder of your own sounds, by a description, by a recording, or by both
+site              a finished study as web pages: its executed notebooks, its tables, and its partial matches to hear
 accept            what a person accepted of likely missing annotations, as `relevance` of a run
 """
 
@@ -87,6 +88,14 @@ def _accept(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _site(arguments: argparse.Namespace) -> int:
+    from corrlib.sharing.site import build_site
+
+    start = build_site(arguments.study, arguments.to, arguments.seed, arguments.audio)
+    print(f"the site is {start}; open it in a browser")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m corrlib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -123,6 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--json", metavar="FILE", help="write the table and all that was skipped there, too")
     search.add_argument("--device", help="cpu, cuda, ... (a GPU where there is one)")
     search.set_defaults(command=_search)
+
+    site = commands.add_parser("site", help="a finished study as web pages")
+    site.add_argument("study")
+    site.add_argument("to", help="the folder to write; one that holds a site is replaced")
+    site.add_argument("--seed", type=int, help="whose notebooks are shown; the study's first, if not given")
+    site.add_argument("--audio", default="mp3", metavar="mp3|none", help="none: no sound leaves this machine")
+    site.set_defaults(command=_site)
 
     accept = commands.add_parser("accept", help="reviewed annotations as relevance")
     accept.add_argument("reviewed", help="missing_annotations.csv with yes or no in its column accept")

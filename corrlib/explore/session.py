@@ -219,6 +219,10 @@ class Session:
         claims = self._scenes[self.name(home)]["captions"][number - 1]["claims"]
         return [(_in_words(claim), tuple(claim) in holds) for claim in claims]
 
+    def scene(self, clip: int) -> dict[str, Any] | None:
+        """The composed scene of a clip (row number, see corrlib.soundscapes.scenes); None where nobody knows it."""
+        return None if self.truth is None else self._scenes[self.name(clip)]
+
     @cached_property
     def _scenes(self) -> dict[str, dict]:
         return {scene["file"]: scene for scene in soundscapes.load_scenes(self.parameters.data)[self.split]}

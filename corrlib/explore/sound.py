@@ -1,6 +1,7 @@
 """A clip to hear and to see: WAV bytes, a spectrogram, and a player that shows where it is."""
 
 import io
+from pathlib import Path
 
 import anywidget
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ from corrlib.corpora.audio import read_clip
 from corrlib.corpora.corpus import Corpus
 from corrlib.figures import decibels
 
+HERE = Path(__file__).parent
 RATE_HZ, TOP_HZ, WIDEST = 16000, 8000, 600  # enough to hear what it is; a third of the size of 44.1 kHz
 
 
@@ -29,14 +31,30 @@ def wav_bytes(waveform: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def mp3_bytes(waveform: np.ndarray, rate_hz: int = RATE_HZ) -> bytes:
+    """A small MP3 file of a waveform (samples,): about 3 kB a second of a sound at RATE_HZ."""
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer, np.clip(waveform, -1, 1), rate_hz, format="MP3", bitrate_mode="VARIABLE", compression_level=0.9
+    )
+    return buffer.getvalue()
+
+
 def spectrogram_png(waveform: np.ndarray) -> bytes:
     """PNG of a waveform (samples,) at RATE_HZ: 0 to TOP_HZ, low tones at the bottom, 70 dB from dark to bright."""
+    return _picture(waveform, "png", {"compress_level": 1})  # a fifth of the time, little larger
+
+
+def spectrogram_webp(waveform: np.ndarray) -> bytes:
+    """The same as WebP: about 5 kB, for pages that show hundreds."""
+    return _picture(waveform, "webp", {"quality": 45})
+
+
+def _picture(waveform: np.ndarray, kind: str, options: dict[str, int]) -> bytes:
     shown = decibels(waveform, RATE_HZ, TOP_HZ)
     shown = shown[:, :: max(1, shown.shape[1] // WIDEST)]
     buffer = io.BytesIO()
-    plt.imsave(
-        buffer, shown, origin="lower", cmap="magma", vmin=-70, vmax=0, format="png", pil_kwargs={"compress_level": 1}
-    )  # a fifth of the time, little larger
+    plt.imsave(buffer, shown, origin="lower", cmap="magma", vmin=-70, vmax=0, format=kind, pil_kwargs=options)
     return buffer.getvalue()
 
 
@@ -48,49 +66,28 @@ class Player(anywidget.AnyWidget):
     label = traitlets.Unicode("").tag(sync=True)
     plays = traitlets.Int(0).tag(sync=True)  # raised by `play`
 
-    _esm = """
+    _esm = (
+        (HERE / "player.js").read_text(encoding="utf-8")
+        + """
     function render({ model, el }) {
-      const box = document.createElement("div"), view = document.createElement("div");
-      const image = document.createElement("img"), head = document.createElement("div");
-      const audio = document.createElement("audio");
-      box.className = "corrlib-player";
-      view.className = "view"; head.className = "head"; audio.controls = true; audio.preload = "auto";
-      view.append(image, head); box.append(view, audio); el.append(box);
-      const urls = {};
-      const load = (name, kind, target) => {
+      const player = corrlibPlayer(), urls = {};
+      el.append(player.box);
+      const url = (name, kind) => {
         if (urls[name]) URL.revokeObjectURL(urls[name]);
-        urls[name] = URL.createObjectURL(new Blob([model.get(name)], { type: kind }));
-        target.src = urls[name];
+        const bytes = model.get(name);
+        urls[name] = bytes && bytes.byteLength ? URL.createObjectURL(new Blob([bytes], { type: kind })) : null;
+        return urls[name];
       };
-      const move = () => { head.style.left = `${100 * (audio.currentTime / (audio.duration || 1))}%`; };
-      const follow = () => { move(); if (!audio.paused) requestAnimationFrame(follow); };
-      const say = () => {
-        image.alt = `spectrogram of ${model.get("label")}, 0 to 8 kHz`;
-        audio.setAttribute("aria-label", `play ${model.get("label")}`);
-      };
-      const show = () => { load("wav", "audio/wav", audio); load("picture", "image/png", image); say(); move(); };
-      audio.addEventListener("play", () => {
-        document.querySelectorAll(".corrlib-player audio").forEach((other) => { if (other !== audio) other.pause(); });
-        follow();
-      });
-      audio.addEventListener("timeupdate", move);
-      view.addEventListener("click", (e) => {
-        audio.currentTime = (audio.duration || 0) * e.offsetX / view.clientWidth; audio.play();
-      });
+      const show = () => player.show(url("wav", "audio/wav"), url("picture", "image/png"), model.get("label"));
       model.on("change:wav", show);
-      model.on("change:plays", () => audio.play().catch(() => {}));
+      model.on("change:plays", player.play);
       show();
-      return () => { audio.pause(); Object.values(urls).forEach((u) => URL.revokeObjectURL(u)); };
+      return () => { player.audio.pause(); Object.values(urls).forEach((u) => u && URL.revokeObjectURL(u)); };
     }
     export default { render };
     """
-    _css = """
-    .corrlib-player { width: 330px; margin: 4px 0; }
-    .corrlib-player .view { position: relative; cursor: pointer; height: 84px; background: #000; }
-    .corrlib-player img { width: 100%; height: 100%; display: block; }
-    .corrlib-player .head { position: absolute; top: 0; bottom: 0; width: 2px; background: #fff; pointer-events: none; }
-    .corrlib-player audio { width: 100%; height: 34px; display: block; }
-    """
+    )
+    _css = (HERE / "player.css").read_text(encoding="utf-8")
 
     def show(self, corpus: Corpus, clip: int) -> "Player":
         """Load a clip (row number); returns the player."""

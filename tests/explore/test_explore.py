@@ -5,7 +5,6 @@ browser.
 import io
 import json
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from corrlib.explore import (
 )
 from corrlib.explore.sound import Player, spectrogram_png, wav_bytes
 from corrlib.study.parameters import ExploreParameters
+from tests.browser import launched, needs_chromium
 from tests.pictures import drawn
 
 
@@ -303,10 +303,7 @@ class TestStudy:
             Desk(ExploreParameters(study="nothing"))
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+@needs_chromium
 def test_in_a_browser(study, tmp_path):
     """Run all, search, play, accept a partial match, find it in the CSV."""
     from playwright.sync_api import sync_playwright
@@ -316,15 +313,7 @@ def test_in_a_browser(study, tmp_path):
     cell["source"] = [line.replace('"builtin"', '"smoke"') for line in cell["source"]]
     (tmp_path / "13_explore.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     with lab(tmp_path, study[1]) as address, sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--autoplay-policy=no-user-gesture-required",
-            ],
-        )
+        browser = launched(driver)
         page = browser.new_page(viewport={"width": 1500, "height": 1100})
         page.set_default_timeout(120_000)
         page.goto(address)

@@ -37,11 +37,14 @@ def test_a_mistake_is_one_sentence(finished, tmp_path, capsys):
         (["export", "RUN=a/b; $(touch hacked)", "TO=my model"], ["export", "--", "a/b; $(touch hacked)", "my model"]),
         (["export", "RUN=a/b", "TO=c", "PUSH=me/it"], ["export", "--push", "me/it", "--", "a/b", "c"]),
         (["correspondences", "STUDY=mine", "K=7", "TO=x y"], ["correspondences", "-k", "7", "--", "mine", "x y"]),
+        (["site", "STUDY=mine; $(touch hacked)"], ["site", "--", "mine; $(touch hacked)", "site"]),
+        (["site", "AUDIO=none", "TO=x y"], ["site", "--audio", "none", "--", "builtin", "x y"]),
         (["correspondences", "TO=x"], ["correspondences", "--", "builtin", "x"]),
     ],
 )
 def test_make_hands_on_what_it_is_given(checkout, words, expected):  # noqa: F811
-    (checkout / ".venv" / ".corrlib-share-installed").touch()
+    for extra in ("share", "site"):
+        (checkout / ".venv" / f".corrlib-{extra}-installed").touch()
     result = make(checkout, *words)
     assert result.returncode == 0, result.stderr
     [(arguments, _)] = asked(checkout)
