@@ -34,7 +34,7 @@ def regimes(table: pd.DataFrame, beside: pd.DataFrame | None = None, setting: st
     words = interval_words(table)
     table = with_main_intervals(table[table["setting"] == setting])
     usual = table[(table["wrong"] == 0) & table["ambiguity"].isin([table["ambiguity"].max(), np.nan])]
-    backbone = usual.groupby("backbone").size().idxmax()
+    backbone = str(usual.groupby("backbone").size().idxmax())
     of_map = usual[usual["backbone"] == backbone]
     metrics = [metric for metric in METRICS if metric in set(table["metric"])]
     look = looks(table["backbone"])

@@ -89,9 +89,11 @@ class TinyStudy:
                 **values,
             },
         )
-        weights = {"w_sup": 1.0, "w_dist": 0.0} if target is None else {"w_sup": 0.0, "w_dist": 1.0}
+        w_sup, w_dist = (1.0, 0.0) if target is None else (0.0, 1.0)
         held_out, folder = (self.audio, self.items), RunFolder(parameters, "") if run else None
-        return Trainer(encoder, self.audio, self.items, target or annotated(), parameters, held_out, folder, **weights)
+        return Trainer(
+            encoder, self.audio, self.items, target or annotated(), parameters, held_out, folder, w_sup, w_dist
+        )
 
     def both_stages(self) -> tuple[dict[str, list[float]], float]:
         """({run: loss of every epoch}, the last run's mAP@10): three models, and one that learns of their estimate."""
