@@ -135,6 +135,8 @@ def headroom(table: pd.DataFrame, metrics: tuple[str, ...] = ("annotated mAP@10"
         axis.axvline(100, color="0.4", lw=1, ls=":", zorder=0)
         panel_title(axis, metric, width)
         axis.set_xlabel("share of the headroom (%)")
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.margins(x=0.12)
     axes[0, 0].set_yticks(range(len(settings)), settings)
     axes[0, 0].set_ylim(len(settings) - 0.5, -0.5)
     legend(figure, [Line2D([], [], color=c, marker=m, label=n, ms=4, ls="") for c, m, n in look.values()])

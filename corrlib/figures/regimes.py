@@ -45,14 +45,16 @@ def regimes(table: pd.DataFrame, beside: pd.DataFrame | None = None, setting: st
         rows = of_map[of_map["metric"] == metric]
         _cells(axis, rows, "epochs", "clips", limit)
         _contours(axis, rows)
-        panel_title(axis, f"{metric}: gain (points), contours: overfit index", 3.4)
+        panel_title(axis, f"{metric}: gain (points)", 3.4)
         axis.set(xlabel="epochs of stage 1", ylabel="training clips")
     published = usual[(usual["epochs"] == PUBLISHED[0]) & (usual["clips"] == PUBLISHED[1])]
     noisy = table[(table["epochs"] == PUBLISHED[0]) & (table["clips"] == PUBLISHED[1])]
     noisy = noisy[(noisy["metric"] == metrics[-1]) & (noisy["backbone"] == backbone)]
-    _cells(axes[1, 0], noisy, "wrong", "ambiguity", limit)
-    panel_title(axes[1, 0], f"{metrics[-1]}: gain (points)", 3.4)
-    axes[1, 0].set(xlabel="share of wrong captions", ylabel="ambiguity of captions")
+    axes[1, 0].set_visible(bool(len(noisy)))
+    if len(noisy):
+        _cells(axes[1, 0], noisy, "wrong", "ambiguity", limit)
+        panel_title(axes[1, 0], f"{metrics[-1]}: gain (points)", 3.4)
+        axes[1, 0].set(xlabel="share of wrong captions", ylabel="ambiguity of captions")
     _by_overfit(axes[1, 1], table[table["metric"] == metrics[-1]], look)
     if beside is not None and len(beside):
         _beside(axes[1, 1], beside[beside["metric"].isin(metrics[-1:])])
@@ -66,9 +68,9 @@ def regimes(table: pd.DataFrame, beside: pd.DataFrame | None = None, setting: st
     say(
         figure,
         f"{metrics[-1]}: {setting} clearly above continued in {above} of {len(main)} cells, below in {below}",
-        f"Maps: {look[backbone][2]}; {seeds_text(table['seeds'])}; bold: the {words} leaves zero on one "
-        f"side; framed: the published number of epochs{'' if len(published) else ' (not run)'}. Blank cells were not "
-        "run. A star is another study.",
+        f"Maps: {look[backbone][2]}; {seeds_text(table['seeds'])}; bold: the {words} leaves zero on one side; in "
+        "parentheses and as contours: overfit index of stage 1; framed: the published number of epochs"
+        f"{'' if len(published) else ' (not run)'}. Blank cells were not run. A star is another study.",
     )
     return figure
 
@@ -77,12 +79,12 @@ def _cells(axis: Axes, rows: pd.DataFrame, across: str, up: str, limit: float) -
     """Coloured squares with their numbers, one a value of `across` and `up`."""
     columns, lines = sorted(rows[across].unique()), sorted(rows[up].unique())
     grid = np.full((len(lines), len(columns)), np.nan)
-    named: Any = rows.itertuples()
+    named: Any = rows.rename(columns={"overfit index": "overfit"}).itertuples()
     for row in named:
         place = lines.index(getattr(row, up)), columns.index(getattr(row, across))
         grid[place] = 100 * row.difference
         clear = row.low > 0 or row.high < 0
-        text = f"{grid[place]:+.2f}"
+        text = f"{grid[place]:+.2f}\n({row.overfit:.1f})"
         weight = "bold" if clear else "normal"
         axis.text(place[1], place[0], text, ha="center", va="center", fontsize=8, fontweight=weight)
         if (row.epochs, row.clips) == PUBLISHED and across == "epochs":
@@ -101,8 +103,7 @@ def _contours(axis: Axes, rows: pd.DataFrame) -> None:
     grid = rows.pivot_table(index="clips", columns="epochs", values="overfit index")
     if grid.shape[0] < 2 or grid.shape[1] < 2 or grid.notna().sum().sum() < 4:
         return
-    lines = axis.contour(np.ma.masked_invalid(grid.to_numpy()), colors="0.25", linewidths=0.8, levels=5)
-    axis.clabel(lines, fontsize=7, fmt="%.1f")
+    axis.contour(np.ma.masked_invalid(grid.to_numpy()), colors="0.25", linewidths=0.7, levels=5)
 
 
 def _by_overfit(axis: Axes, rows: pd.DataFrame, look: dict[str, tuple[str, str, str]]) -> None:

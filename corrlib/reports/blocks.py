@@ -20,7 +20,6 @@ from corrlib.study.publish import provenance
 MAIN = ("annotated mAP@10", "true mAP@10")
 MINUS, GLUE, NONE = "−", "\N{NO-BREAK SPACE}", ""  # an interval stays on one line
 EXTRAPOLATED, CAPTIONS_AT_ONCE = 400_000, 1024  # clips and captions of the largest corpora; of one block (90_benchmark)
-OTHER_PROCESSOR = "other_processor"
 
 
 class PageError(ValueError):
@@ -62,7 +61,7 @@ def entry_of(path: Path) -> dict:
 
 
 BLOCKS: dict[str, Callable[..., str]] = {}
-OF_SEVERAL = {"processors"}  # blocks that compare code or processors; a table of any other has one of each
+OF_SEVERAL = {"regimes"}  # blocks whose tables say of every row who made it; a table of any other has one maker
 
 
 def block(function: Callable[..., str]) -> Callable[..., str]:
@@ -134,7 +133,7 @@ def _metrics(table: pd.DataFrame, wanted: Iterable[str]) -> list[str]:
     return [metric for metric in wanted if (table["metric"] == metric).any()]
 
 
-def _seeds(table: pd.DataFrame) -> str:
+def seeds_of(table: pd.DataFrame) -> str:
     low, high = int(table["seeds"].min()), int(table["seeds"].max())
     return f"{low} to {high} seeds" if low < high else f"{high} seed" + "s" * (high > 1)
 
@@ -167,7 +166,7 @@ def _pooled_results(table: pd.DataFrame) -> pd.DataFrame:
 
 def _against_control(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of differences.csv against `continued`, on the mean of the backbones or of the only one."""
-    return _of_all(table[table["against"] == "continued"])
+    return of_all(table[table["against"] == "continued"])
 
 
 @block
@@ -189,7 +188,7 @@ def summary(published: Published, study: str) -> str:
     backbones = looks(b for b in results["backbone"] if b not in (POOLED, ENSEMBLE[0]))
     names = _joined([label for _, _, label in backbones.values()])
     return markdown(header, rows) + (
-        f"\n\nMean over {names}; {_seeds(results)}; differences are paired, in percentage points; in brackets 95 % "
+        f"\n\nMean over {names}; {seeds_of(results)}; differences are paired, in percentage points; in brackets 95 % "
         f"intervals, of the differences {_intervals(against)}, else over clips."
     )
 
@@ -203,7 +202,7 @@ def _cells(table: pd.DataFrame, setting: str, metrics: list[str], written: Calla
 def verdict(published: Published, study: str) -> str:
     """Which settings are told apart from both controls, on the mean of the backbones: by the smaller difference."""
     table = published.table(study, "differences")
-    smaller = stronger_control(_of_all(table))
+    smaller = stronger_control(of_all(table))
     lines = []
     for setting in setting_order(smaller["setting"]):
         own = smaller[(smaller["setting"] == setting) & smaller["metric"].isin(MAIN)]
@@ -217,7 +216,7 @@ def verdict(published: Published, study: str) -> str:
     )
 
 
-def _of_all(table: pd.DataFrame) -> pd.DataFrame:
+def of_all(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of differences.csv on the mean of the backbones, or of the only one."""
     pooled = table[table["backbone"] == POOLED]
     return pooled if len(pooled) or table["backbone"].nunique() > 1 else table
@@ -245,7 +244,7 @@ def results(published: Published, study: str) -> str:
         name = order[backbone][2] if backbone in order else backbone
         rows += [[name, f"`{s}`", *_cells(part, s, metrics, percent)] for s in setting_order(part["setting"])]
     return (
-        markdown(["backbone", "setting", *metrics], rows, right=2) + f"\n\nPercent; {_seeds(table)}; 95 % over clips."
+        markdown(["backbone", "setting", *metrics], rows, right=2) + f"\n\nPercent; {seeds_of(table)}; 95 % over clips."
     )
 
 
@@ -281,7 +280,7 @@ def _paired(table: pd.DataFrame, label: str, wanted: Iterable[str] = MAIN) -> st
         parts.append(f"**{metric}**\n\n{markdown(header, rows, right=1 + several)}")
     alone = NONE if several else f" of {backbone_name(table['backbone'].iloc[0])}"
     return "\n\n".join(parts) + (
-        f"\n\nPercentage points{alone}, paired by caption, {_seeds(table)}; in brackets 95 % intervals "
+        f"\n\nPercentage points{alone}, paired by caption, {seeds_of(table)}; in brackets 95 % intervals "
         f"{_intervals(table)}; p after Holm's correction."
     )
 
@@ -485,57 +484,3 @@ def merged_epoch(published: Published) -> str:
     shares = ["expected", "at_least", "at_most", "whole_seconds"]
     rows = [[row["corpus"], *(f"{100 * row[s]:.0f} %" for s in shares)] for row in table.to_dict("records")]
     return markdown(["corpus", *(s.replace("_", " ") for s in shares)], rows)
-
-
-# two processors
-
-COMPARED = (
-    ("builtin", "differences", "builtin_differences"),
-    ("headline", "differences", "headline_differences"),
-    ("recorded", "differences", "recorded_differences"),
-    ("ablations", "ablation_targets", "ablation_targets"),
-)
-
-
-@block
-def processors(published: Published) -> str:
-    """Differences from `continued` as published, and as another processor gave them. The one block of several."""
-    rows, moved = [], []
-    for study, name, other in COMPARED:
-        both = _of_two_processors(published, study, name, other, "difference")
-        both = both[both["against"] == "continued"] if len(both) else both
-        if "point" in both:
-            both = both[both["point"] == "true"].rename(columns={"point": "setting"})
-        elif len(both):
-            both = both[both["metric"].isin(MAIN)]
-            moved.append(f"{both[both['backbone'] != POOLED]['apart'].max():.2f} ({study})")
-            both = both[both["backbone"] == POOLED]
-        rows += [
-            [study, f"`{row.setting}`", row.metric, signed(row.difference), signed(row.difference_there)]
-            for row in both.itertuples()
-        ]
-    if not rows:
-        return "The published figures were made anew since; no second processor has computed them yet."
-    means = _of_two_processors(published, "builtin", "results", "builtin_results", "mean")
-    text = markdown(["study", "setting", "metric", "published", "other processor"], rows, right=3) + (
-        "\n\nDifferences from `continued` in points: means of the backbones, of `ablations` PaSST with the truth as "
-        f"its target. One backbone's difference moved by at most {_joined(moved)} points."
-    )
-    if len(means):
-        apart = means[means["metric"].isin(MAIN) & (means["backbone"] != ENSEMBLE[0])]["apart"]
-        text += f" Its mAP@10 itself moved by {apart.mean():.2f} on average and {apart.max():.2f} at most (builtin)."
-    return text
-
-
-def _of_two_processors(published: Published, study: str, name: str, other: str, value: str) -> pd.DataFrame:
-    """A table beside another processor's, row by row, with `<value>_there` and `apart` in points.
-
-    Empty, and unread, where the published one was made anew since, by other code.
-    """
-    there, here = published.path(OTHER_PROCESSOR, other), published.path(study, name)
-    if not (there.is_file() and here.is_file()) or entry_of(there).get("beside") != entry_of(here)["commit"]:
-        return pd.DataFrame()
-    here, there = published.table(study, name), published.table(OTHER_PROCESSOR, other)
-    keys = [c for c in ("backbone", "setting", "point", "against", "metric") if c in here]
-    both = here.merge(there[[*keys, value]], on=keys, suffixes=("", "_there"))
-    return both.assign(apart=100 * (both[value] - both[f"{value}_there"]).abs())

@@ -13,7 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from corrlib.files import write_atomically
-from corrlib.reports import blocks
+from corrlib.reports import (
+    blocks,
+    regime_blocks,  # noqa: F401  (its blocks are known by being imported)
+)
 from corrlib.reports.blocks import Missing, PageError, Published
 from corrlib.study.parameters import ParameterError
 

@@ -3,7 +3,6 @@
 import doctest
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -212,14 +211,6 @@ class TestRendering:
     def test_a_wrong_marker_is_one_sentence(self, published, text, sentence):
         with pytest.raises(PageError, match=sentence):
             render(text, published)
-
-    def test_a_second_processor_is_shown_only_beside_what_it_repeats(self, tmp_path):
-        shutil.copytree(ROOT / "figures", tmp_path / "figures", ignore=shutil.ignore_patterns("*.png", "*.svg"))
-        assert "builtin | `ensemble`" in render(marked("processors"), tmp_path / "figures")
-        made = [blocks.entry_of(tmp_path / "figures" / "differences.csv")]
-        write(tmp_path / "figures", [{**made[0], "commit": "anew"}])
-        text = render(marked("processors"), tmp_path / "figures")
-        assert "builtin | `ensemble`" not in text and "headline | `ensemble`" in text and "builtin_diff" not in text
 
 
 def test_numbers_are_written_as_readers_expect():

@@ -249,3 +249,28 @@ def test_the_finished_study_leaves_the_repository_clean(study):
     tables = [pd.read_csv(path) for path in Path("figures").rglob("*.csv")]
     assert len(tables) > 20 and not any((table["study"] == "smoke").any() for table in tables if "study" in table)
     assert f"figures are in {study[0] / 'figures'}" in study[2]
+
+
+class TestInParts:
+    def test_what_there_is_joins_what_others_published(self, place):
+        P.publish("builtin")
+        (place / "studies" / "map.yaml").write_text(
+            "title: map\nseeds: [1]\nbackbones: [mn_tiny]\nfigures: figures\nin_parts: true\n"
+        )
+        finish("map")
+        runs.folder_of("map", "results").joinpath("manifest.json").unlink()  # it is not finished
+        folder = runs.figures_folder("map")
+        pd.DataFrame({"epochs": [5]}).to_csv(folder / "map.csv", index=False)
+        before = Path("figures/differences.csv").read_bytes()
+        P.publish("map")
+        assert Path("figures/differences.csv").read_bytes() == before and Path("figures/map.csv").is_file()
+        noted = P.provenance("figures")
+        assert noted["study"] == "builtin"
+        assert {tuple(entry["files"]) for entry in noted["made"]} == {("map",), ("differences",)}
+        P.publish("builtin")
+        assert Path("figures/map.csv").is_file() and len(P.provenance("figures")["made"]) == 2
+
+    def test_of_nothing_there_is_no_part(self, place):
+        (place / "studies" / "map.yaml").write_text("title: map\nseeds: [1]\nbackbones: [mn_tiny]\nin_parts: true\n")
+        with pytest.raises(ParameterError, match="study 'map' is not finished: 3 of 3 runs are missing"):
+            P.publish("map")

@@ -1,0 +1,144 @@
+"""Rendered blocks on the regime of a study: how far stage 1 went, headroom, the last epoch, the course, the map."""
+
+from typing import Any
+
+import pandas as pd
+
+from corrlib.figures.style import ENOUGH_SEEDS, POOLED, looks, main_interval, setting_order
+from corrlib.reports.blocks import (
+    GLUE,
+    MAIN,
+    NONE,
+    Published,
+    backbone_name,
+    block,
+    difference,
+    markdown,
+    of_all,
+    seeds_of,
+    signed,
+)
+from corrlib.reports.course import MATCH, MISMATCH
+
+
+@block
+def overfit(published: Published, study: str) -> str:
+    """How far stage 1 went: the epoch that was kept, and the overfit index."""
+    table = published.table(study, "overfit")
+    rows = []
+    for backbone, part in table.groupby("backbone", sort=False):
+        kept, near = part["kept epoch"], part["within noise"]
+        index = part["overfit index"]
+        rows.append(
+            [
+                backbone_name(backbone),
+                f"{kept.min()} to {kept.max()} of {part['epochs'].max()}",
+                f"{near.min()} to {near.max()}",
+                f"{100 * part['training mAP@10'].mean():.1f}",
+                f"{100 * part['validation mAP@10'].mean():.1f}",
+                f"{index.mean():.2f} ({index.min():.2f} to {index.max():.2f})",
+            ]
+        )
+    header = ["stage 1", "epoch kept", "within noise from", "training (%)", "validation (%)", "overfit index"]
+    return markdown(header, rows) + (
+        f"\n\nAnnotated mAP@10 on galleries of one size, means of {table['seed'].nunique()} seeds; *within noise "
+        "from*: the first epoch whose validation mAP@10 is within one standard error of the best one's."
+    )
+
+
+@block
+def headroom(published: Published, study: str) -> str:
+    """Which share of the true target's gain over `continued` each setting reaches."""
+    table = published.table(study, "headroom")
+    metrics = [metric for metric in MAIN if metric in set(table["metric"])]
+    rows = []
+    for backbone in sorted(looks(table["backbone"]), key=lambda name: name != POOLED):
+        own = table[table["backbone"] == backbone]
+        for setting in setting_order(own["setting"]):
+            part = own[own["setting"] == setting].set_index("metric")
+            rows.append([backbone_name(backbone), f"`{setting}`"])
+            rows[-1] += [_share(part.loc[metric]) if metric in part.index else NONE for metric in metrics]
+    pooled = of_all(table).drop_duplicates("metric").set_index("metric")
+    bounds = ", ".join(f"{signed(pooled.loc[m, 'headroom'])} points of {m}" for m in metrics)
+    return markdown(["backbone", "setting", *(f"{m}: share" for m in metrics)], rows, right=2) + (
+        f"\n\nThe headroom, the gain of `true` over `continued`, is {bounds} on the mean of the backbones. Shares in "
+        f"percent, in brackets 95 % intervals of the ratio over seeds (Fieller); {seeds_of(table)}."
+    )
+
+
+def _share(row: Any) -> str:
+    if pd.isna(row["share"]):
+        return "no headroom"
+    interval = NONE if pd.isna(row["low"]) else f"{GLUE}[{100 * row['low']:.0f},{GLUE}{100 * row['high']:.0f}]"
+    return f"{100 * row['share']:.0f}{interval}".replace("-", "−")
+
+
+@block
+def last_epoch(published: Published, study: str) -> str:
+    """Differences from `continued` of the epoch that is best on validation, and of the last one."""
+    kept, last = (of_all(published.table(study, name)) for name in ("differences", "last_epoch"))
+    kept, last = (table[table["against"] == "continued"] for table in (kept, last))
+    metrics = [metric for metric in MAIN if metric in set(last["metric"])]
+    rows = []
+    for setting in setting_order(last["setting"]):
+        rows.append([f"`{setting}` − `continued`"])
+        for metric in metrics:
+            for table in (kept, last):
+                own = table[(table["setting"] == setting) & (table["metric"] == metric)]
+                rows[-1].append(difference(next(own.itertuples())) if len(own) else NONE)
+    header = ["comparison", *(f"{metric}, {which}" for metric in metrics for which in ("best epoch", "last epoch"))]
+    over = "seeds" if (last["seeds"] >= ENOUGH_SEEDS).all() else "clips"
+    return markdown(header, rows) + (
+        f"\n\nMean over backbones; percentage points, in brackets 95 % intervals over {over}; {seeds_of(last)}."
+    )
+
+
+@block
+def course(published: Published, study: str) -> str:
+    """Where unannotated matches of the training split stand before and after stage 2."""
+    table = published.table(study, "course")
+    wide = table.pivot_table(
+        index=["setting", "backbone", "seed", "epoch"], columns="kind", values=["similarity", "rank"]
+    ).reset_index()
+    wide["margin"] = wide["similarity", MATCH] - wide["similarity", MISMATCH]
+    rows = []
+    for setting in setting_order(set(wide["setting"]) - {"stage1"}):
+        own = wide[wide["setting"] == setting]
+        ends = [own[own["epoch"] == epoch] for epoch in (0, own["epoch"].max())]
+        places = [100 * part["rank", MATCH].mean() for part in ends]
+        margins = [part["margin"].mean() for part in ends]
+        annotated = [100 * part["rank", "annotated"].mean() for part in ends]
+        rows.append([f"`{setting}`", *(f"{a:.1f} → {b:.1f}" for a, b in (places, annotated))])
+        rows[-1].append(f"{margins[0]:.3f} → {margins[1]:.3f}")
+    header = ["setting", "place of unannotated matches (%)", "of annotated pairs (%)", "cosine above mismatches"]
+    return markdown(header, rows) + (
+        f"\n\nFrom the epoch of stage 1 that was kept to the last of stage 2; watched clips of the training split, "
+        f"means over backbones and {table['seed'].nunique()} seeds. Place: 0 is first of the watched clips, 50 chance."
+    )
+
+
+@block
+def regimes(published: Published, setting: str = "ensemble") -> str:
+    """The map: gain in true mAP@10 over `continued` by epochs of stage 1 and clips, with the overfit index."""
+    table = published.table("builtin", "map")
+    table = table[(table["setting"] == setting) & (table["metric"] == "true mAP@10") & (table["wrong"] == 0)]
+    table = table[(table["ambiguity"] == table["ambiguity"].max())]
+    backbone = str(table.groupby("backbone").size().idxmax())
+    table = table[table["backbone"] == backbone]
+    columns = sorted(table["clips"].unique())
+    rows = []
+    for epochs in sorted(table["epochs"].unique()):
+        own = table[table["epochs"] == epochs].set_index("clips")
+        rows.append([f"{epochs:g}", *(_of_cell(own, clips) for clips in columns)])
+    return markdown(["epochs of stage 1", *(f"{clips:g} clips" for clips in columns)], rows) + (
+        f"\n\n{backbone_name(backbone)}, {seeds_of(table)}: gain of `{setting}` in points with its 95 % interval over "
+        "seeds; in parentheses the overfit index of its stage 1. What was not run is blank."
+    )
+
+
+def _of_cell(own: pd.DataFrame, clips: float) -> str:
+    if clips not in own.index:
+        return NONE
+    row = own.loc[clips]
+    low, high = main_interval(row)
+    return f"{signed(row['difference'])} [{signed(low)}, {signed(high)}] ({row['overfit index']:.1f})"
