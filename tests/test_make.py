@@ -112,6 +112,21 @@ def test_publishing_renders_the_pages(checkout):
     ]
 
 
+def test_the_check_of_a_gpu_and_what_it_carries(checkout):
+    assert make(checkout, "gpu").returncode == 0
+    assert make(checkout, "gpu", "TO=a b", "DEVICE=cpu", "PROCESSES=3").returncode == 0
+    assert [call[0][2:] for call in asked(checkout)] == [
+        [],
+        ["--out", "a b", "--device", "cpu", "--processes", "3"],
+    ]
+    nowhere = make(checkout, "gpu-carry")
+    assert nowhere.returncode != 0 and "name a folder: make gpu-carry TO=carried" in nowhere.stderr
+    (checkout / "a b").mkdir()
+    assert make(checkout, "gpu-carry", "TO=a b").returncode == 0
+    arguments = asked(checkout)[-1][0]
+    assert arguments[arguments.index("--target") + 1] == "a b" and "pydantic-core" in arguments
+
+
 def test_the_active_conda_environment_is_used_but_not_its_base(checkout, tmp_path):
     conda = tmp_path / "conda env"
     shutil.copytree(checkout / ".venv", conda)

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from corrlib.benchmarks.corpora import corpus_of_noise
-from corrlib.benchmarks.gpu.rows import Row, at_least, at_most, row
+from corrlib.benchmarks.gpu.rows import Row, at_least, at_most, only_if, row
 from corrlib.benchmarks.gpu.setup import Setup
 from corrlib.benchmarks.measure import memory, seconds
 from corrlib.corpora.ahead import load_ahead
@@ -47,11 +47,7 @@ def feeding(setup: Setup) -> Iterator[Row]:
                     read()
                     found = clips * rounds * duration / 10 / seconds(read)
                     note = f"{cores} cores; {need:,.0f} are needed"
-                    yield (
-                        at_least(way, found, need, "segments/s", note)
-                        if setup.full
-                        else row(way, found, "segments/s", note)
-                    )
+                    yield only_if(setup.full, at_least(way, found, need, "segments/s", note))
     finally:
         torch.set_num_threads(threads)
 

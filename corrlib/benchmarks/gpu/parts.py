@@ -2,10 +2,10 @@
 
 LIMITS = {
     "machine": 40,
-    "vectors": 60,
+    "vectors": 90,
     "training": 75,
     "usual": 60,
-    "waiting": 40,
+    "waiting": 60,
     "study": 60,
     "resumed": 60,
     "options": 40,

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import RobertaConfig, RobertaModel
 
 from corrlib.benchmarks.gpu.setup import Setup
-from corrlib.benchmarks.measure import seconds
+from corrlib.benchmarks.measure import memory, seconds
 from corrlib.benchmarks.models import captions_of
 from corrlib.corpora.batches import Batch, Items, LogMels, WaveformAudio, Waveforms
 from corrlib.correspondence.targets import Target, estimated
@@ -81,6 +81,11 @@ class Probe(Trainer):
     def seconds_a_step(self, steps: int) -> float:
         """Of so many steps as training takes them: the outcome of each is read when the next is under way."""
         return seconds(lambda: self._take(steps)) / steps
+
+    def gib_of_a_step(self) -> float:
+        """At its peak, beyond weights and what the optimiser keeps."""
+        self.optimiser.zero_grad(set_to_none=True)
+        return memory(self.step)
 
     def _take(self, steps: int) -> None:
         behind = self.begin_step()

@@ -29,8 +29,10 @@ MANIFESTS = {
     "mn40": ("mn40", "mn40_as_ext"),
     "passt_s10": ("passt_s10", "passt_s_p16_s10_128_ap476_ap486"),
 }
-# of the norm of an embedding; half precision keeps 8 (bfloat16) or 11 bits, through a dozen blocks
-HALF = {"bfloat16": 0.05, "float16": 0.01}
+# Of the norm of an embedding: half precision keeps 8 (bfloat16) or 11 bits. A CPU's autocast comes to half of this at
+# most; MobileNets are further off where a sound is so quiet that their running statistics magnify what is left of it.
+HALF = {"bfloat16": 0.02, "float16": 0.004}
+HALF_MOBILENET = {"bfloat16": 0.25, "float16": 0.03}
 SAME = 1e-4  # of the norm of an embedding: what float32's rounding may come to
 GRADIENT = 5e-4  # the same of a gradient, of its greatest entry
 
@@ -95,7 +97,7 @@ def _golden(name: str, setup: Setup) -> Iterator[Row]:
                 allowed = case["tol_embed"] if precision == "float32" else 1.0
                 worst[precision] = max(worst[precision], apart(found, expected) / allowed)
     yield at_most(f"{name}, stored embeddings, float32", worst["float32"], 1.0, "of what is allowed")
-    for precision, bar in HALF.items():
+    for precision, bar in (HALF_MOBILENET if name.startswith("mn") else HALF).items():
         yield at_most(f"{name}, stored embeddings, {precision}", worst[precision], bar, "of the norm")
 
 
@@ -188,8 +190,11 @@ def _overflow(setup: Setup) -> Iterator[Row]:
     trainer.step()
     yield holds("float16, an overflow leaves the weights", stayed())
     yield holds("float16, an overflow halves the scale", trainer.scaler.get_scale() == 2.0**39)
-    steps = next((count for count in range(2, 60) if not (trainer.step(), stayed())[1]), 0)
-    yield holds("float16, then it goes on", steps > 0, f"after {steps} steps")
+    steps = 1
+    while stayed() and steps < 60:
+        trainer.step()
+        steps += 1
+    yield holds("float16, then it goes on", not stayed(), f"after {steps} steps")
     finite = all(bool(torch.isfinite(p).all()) for p in trainer.trained)
     yield holds("float16, all weights are finite", finite)
 
@@ -223,7 +228,7 @@ def _where(error: BaseException) -> str:
     place, trace = "", error.__traceback__
     while trace is not None:
         path = Path(trace.tb_frame.f_code.co_filename)
-        if "corrlib" in path.parts and "benchmarks" not in path.parts:
+        if path.is_relative_to(corrlib.HOME) and "benchmarks" not in path.parts:
             place = f", at {path.name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place

@@ -29,6 +29,11 @@ def holds(what: str, found: bool, note: str = "") -> Row:
     return {**row(what, "yes" if found else "no", "", note), "bar": "yes", "passed": bool(found)}
 
 
+def only_if(asked: bool, found: Row) -> Row:
+    """A row as it is, or without what is asked of it: a rehearsal's sizes say nothing of speed."""
+    return found if asked else {**found, "bar": "", "passed": None}
+
+
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """All rows as a table."""
     with open(path, "w", newline="", encoding="utf-8") as file:

@@ -18,6 +18,7 @@ import pandas as pd
 import soundfile
 import torch
 
+from corrlib.benchmarks.gpu.right import full_float32
 from corrlib.benchmarks.gpu.rows import Row, at_most, holds, row
 from corrlib.benchmarks.gpu.setup import Setup
 from corrlib.corpora.batches import Items, WaveformAudio
@@ -113,7 +114,8 @@ class TinyStudy:
 def study(setup: Setup) -> Iterator[Row]:
     """Both stages on the device against the same on the CPU, epoch by epoch."""
     folder = setup.folder / "study"
-    found, score = TinyStudy(folder, setup.device).both_stages()
+    with full_float32():
+        found, score = TinyStudy(folder, setup.device).both_stages()
     expected, there = TinyStudy(folder, torch.device("cpu")).both_stages() if setup.gpu else (found, score)
     for run, losses in found.items():
         apart = max(abs(a - b) / b for a, b in zip(losses, expected[run], strict=True))
@@ -126,9 +128,15 @@ def study(setup: Setup) -> Iterator[Row]:
 
 def train(folder: str, device: str, run: str, backbone: str, processes: int = 1) -> None:
     """A run of stage 1, for a process of its own."""
+    kept = torch.get_num_threads()
     torch.set_num_threads(1)
-    tiny = TinyStudy(Path(folder), torch.device(device))
-    tiny.trainer(tiny.encoder(backbone), run, processes=processes).run_all()
+    torch.use_deterministic_algorithms(True, warn_only=True)  # on a GPU, sums would else come in any order
+    try:
+        tiny = TinyStudy(Path(folder), torch.device(device))
+        tiny.trainer(tiny.encoder(backbone), run, processes=processes).run_all()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(kept)
 
 
 def losses_of(folder: Path, run: str) -> list[float]:
@@ -139,7 +147,6 @@ def losses_of(folder: Path, run: str) -> list[float]:
 def resumed(setup: Setup) -> Iterator[Row]:
     """A spawned process that is killed after its first epoch, and gone on from; and one that is forked."""
     folder = setup.folder / "resumed"
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # for the same numbers each time, in processes begun from now on
     for run in ("whole", "killed", "forked"):
         for path in (folder / "runs" / "tiny" / run).glob("*"):
             path.unlink()

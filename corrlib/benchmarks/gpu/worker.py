@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("parts", nargs="+")
     chosen = parser.parse_args()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the same numbers each time, where asked for
     events = Events()
     if chosen.device == "cuda" and not torch.cuda.is_available():
         events.say(refused="torch finds no GPU here; to rehearse on the CPU, add --device cpu")
