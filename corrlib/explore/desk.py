@@ -12,11 +12,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython import get_ipython
-from IPython.display import display
+from IPython.display import Markdown, display
 
 from corrlib import figures
-from corrlib.explore import panels, stills
+from corrlib.explore import panels, stills, words
+from corrlib.explore.judging import Judging
+from corrlib.explore.page import view
 from corrlib.explore.session import Session, models
+from corrlib.explore.style import LABEL
 from corrlib.explore.verdicts import Verdicts
 from corrlib.figures import use_style
 from corrlib.study import runs
@@ -37,11 +40,17 @@ class Desk:
     """
 
     def __init__(self, parameters: ExploreParameters) -> None:
-        """FileNotFoundError if the study has no finished model."""
+        """FileNotFoundError if the study has no finished model; where there are widgets, only if no study has one."""
         self.interactive = is_interactive() if parameters.interactive is None else parameters.interactive
         self.parameters = parameters
         self._views: list[tuple[w.VBox, Callable[[], w.Widget]]] = []
-        self._open(parameters.study, parameters.model)
+        self._asked: dict[str, Any] = {"caption": parameters.caption, "count": 5, "beside": ""}
+        study, model, self._other = parameters.study, parameters.model, ""
+        known = [name for name, found in models().items() if found] if self.interactive else []
+        if known and study not in known:
+            self._other = f"Study “{study}” has no finished model yet; this is another one. "
+            study, model = known[0], ""
+        self._open(study, model)
         self._run = None if self.interactive else runs.Run(parameters, "13_explore")  # widgets leave no run behind
 
     def _open(self, study: str, model: str) -> None:
@@ -55,19 +64,22 @@ class Desk:
         """Lists of the finished studies and of their models; without widgets, what was chosen, in words."""
         if not self.interactive:
             return f"study {self.session.study}, model {self.session.model}, {self.session.items.clips:,} clips"
-        known = models()
-        study = w.Dropdown(options=list(known), value=self.session.study, description="Study", style=panels.LABEL)
-        model = w.Dropdown(
-            options=known[study.value], value=self.session.model, description="Model", style=panels.LABEL
-        )
-        said = w.HTML(self._facts())
+        known = {name: found for name, found in models().items() if found}
+        study = w.Dropdown(options=list(known), value=self.session.study, description="Study", style=LABEL)
+        model = w.Dropdown(options=known[study.value], value=self.session.model, description="Model", style=LABEL)
+        said = w.HTML(words.escape(self._other) + self._facts())
 
         def reopen(*_: Any) -> None:
-            if model.value:
+            if not model.value:
+                return
+            try:
                 self._open(study.value, model.value)
-                said.value = self._facts()
-                for holder, make in self._views:
-                    holder.children = [make()]
+            except (OSError, ValueError) as error:  # a run or its data are no longer there
+                said.value = f"<b>Not opened:</b> {words.escape(str(error))}"
+                return
+            said.value = self._facts()
+            for holder, make in self._views:
+                holder.children = [make()]
 
         def relist(*_: Any) -> None:
             model.unobserve(reopen, "value")
@@ -77,20 +89,21 @@ class Desk:
 
         study.observe(relist, "value")
         model.observe(reopen, "value")
-        return w.VBox([w.HBox([study, model]), said])
+        return view(w.HBox([study, model]), said)
 
     def _facts(self) -> str:
         s = self.session
-        return (
+        return words.escape(
             f"{s.items.clips:,} clips and {s.items.captions:,} captions of {s.parameters.corpus} ({s.split}); "
             f"the estimate is that of {len(s.teachers)} stage-1 models"
         )
 
     def search(self, caption: str, count: int = 5) -> w.VBox | pd.DataFrame:
         """The `count` most similar clips of a caption."""
+        self._asked.update(caption=caption, count=count)
         return self._view(
             "search",
-            lambda: panels.search(self.session, caption, count),
+            lambda: panels.search(self.session, self._asked),
             lambda: stills.search(self.session, caption, count),
         )
 
@@ -109,7 +122,7 @@ class Desk:
         """The `count` pairs on which annotation and estimate disagree most."""
         return self._view(
             "partial_matches",
-            lambda: panels.partial_matches(self.session, self.verdicts, count),
+            lambda: Judging(self.session, self.verdicts, count).panel(),
             lambda: stills.partial_matches(self.session, count),
         )
 
@@ -127,6 +140,12 @@ class Desk:
         display(figure)
         plt.close(figure)
         return table.head(10)
+
+    def say_answer(self) -> w.VBox | pd.DataFrame | Markdown:
+        """`answer` as it is to be shown; with widgets it follows the chosen study."""
+        if not self.interactive:
+            return Markdown(self.answer())
+        return self._view("answer", lambda: w.HTML(f"<p>{words.escape(self.answer())}</p>"))
 
     def answer(self) -> str:
         """What the greatest disagreements are like, as a sentence with its numbers."""

@@ -1,10 +1,13 @@
 """The matrix of clips and captions as a heat map to zoom, hover and click."""
 
+import textwrap
+
 import numpy as np
 import plotly.graph_objects as go
 import torch
 
 from corrlib.explore.session import Session
+from corrlib.explore.words import shortened
 from corrlib.figures import content_order
 
 KINDS = {
@@ -42,26 +45,46 @@ def block(session: Session, clips: int = 40, seed: int = 0) -> tuple[torch.Tenso
     return rows[order], columns[order]
 
 
-def heat_map(session: Session, rows: torch.Tensor, columns: torch.Tensor, kind: str = "clip") -> go.FigureWidget:
+# from nothing to much on white paper, and on a dark page; labels and lines
+LOOKS = {
+    False: ("Blues", "#24292f", "#d0d7de"),
+    True: ([[0, "#1a2129"], [1 / 3, "#1f4f7a"], [2 / 3, "#4d9bd3"], [1, "#dff0ff"]], "#e4e8ec", "#404a54"),
+}
+
+
+def heat_map(
+    session: Session, rows: torch.Tensor, columns: torch.Tensor, kind: str = "clip", dark: bool = False
+) -> go.FigureWidget:
     """A plotly FigureWidget: captions as rows to be read, clips as columns; hover names both. Annotated pairs are
-    ringed. rows, columns: row numbers of clips and of captions, as `block` gives them; kind: of KINDS.
+    ringed. rows, columns: row numbers of clips and of captions, as `block` gives them; kind: of KINDS; dark: for a
+    dark page. It is as wide as its place.
 
     The colours end at the 98th percentile, so that a few near certain pairs do not hide all others.
     """
     shown = values(session, kind)[rows][:, columns].T.numpy()
-    names = [_plain(session.name(r)) for r in rows.tolist()]
-    texts = [_plain(session.items.texts[c]) for c in columns.tolist()]
-    hover = [[f"{text}<br>clip {name}" for name in names] for text in texts]
-    scale = {"title": {"text": KINDS[kind], "side": "right"}}
+    names = [_plain(shortened(session.name(r))) for r in rows.tolist()]
+    texts = [session.items.texts[c] for c in columns.tolist()]
+    lines = [_in_lines(text) for text in texts]
+    hover = [[f"{text}<br>clip {name}" for name in names] for text in lines]
     low, high = min(0.0, float(shown.min())), float(np.quantile(shown, 0.98)) or 1.0
+    colours, ink, line = LOOKS[dark]
     figure = go.Figure(
         go.Heatmap(
             z=shown,
             zmin=low,
             zmax=high,
-            colorscale="Blues",
+            colorscale=colours,
             text=hover,
-            colorbar=scale,
+            colorbar={
+                "title": {"text": KINDS[kind], "side": "top"},
+                "orientation": "h",
+                "y": 0,
+                "yanchor": "top",
+                "ypad": 34,
+                "thickness": 12,
+                "tickvals": [low, (low + high) / 2, high],
+                "ticktext": [f"{low:.3g}", f"{(low + high) / 2:.3g}", f"≥ {high:.3g}"],
+            },
             hovertemplate=f"%{{text}}<br>{KINDS[kind]}: %{{z:.4f}}<extra></extra>",
         )
     )
@@ -72,24 +95,44 @@ def heat_map(session: Session, rows: torch.Tensor, columns: torch.Tensor, kind: 
         mode="markers",
         hoverinfo="skip",
         showlegend=False,
-        marker={"symbol": "circle-open", "size": 8, "color": "#D55E00"},
+        marker={"symbol": "circle-open", "size": 8, "color": "#D55E00" if not dark else "#ff8c3f"},
     )
-    short = [text if len(text) <= 60 else text[:60] + "…" for text in texts]
     figure.update_layout(
-        height=160 + 16 * len(columns),
-        width=1040,
-        margin={"l": 10, "r": 10, "t": 10, "b": 40},
+        height=220 + 18 * len(columns),
+        autosize=True,
+        margin={"l": 10, "r": 10, "t": 40, "b": 120},  # the tool bar stands above the rows
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": ink},
         dragmode="zoom",
-        plot_bgcolor="white",
+        font={"color": ink, "size": 12},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
     )
-    figure.update_xaxes(title="clips", showticklabels=False, range=[-0.5, len(rows) - 0.5])
+    figure.update_xaxes(
+        title={"text": "clips", "standoff": 4},
+        showticklabels=False,
+        range=[-0.5, len(rows) - 0.5],
+        gridcolor=line,
+        zeroline=False,
+    )
     figure.update_yaxes(
-        range=[len(columns) - 0.5, -0.5], tickvals=list(range(len(texts))), ticktext=short, tickfont={"size": 10}
+        range=[len(columns) - 0.5, -0.5],
+        tickvals=list(range(len(texts))),
+        ticktext=[_plain(shortened(text, 48)) for text in texts],
+        tickfont={"size": 12},
+        gridcolor=line,
+        zeroline=False,
     )
-    return go.FigureWidget(figure)
+    widget = go.FigureWidget(figure)
+    widget._config = {**widget._config, "responsive": True}  # plotly has no public way to say so of a widget
+    return widget
 
 
 def _plain(text: str) -> str:
     """Without what plotly would take for markup, for a formula or for a template."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
     return text.replace("$", "&#36;")  # it looks for formulas first, and reads entities after
+
+
+def _in_lines(text: str, letters: int = 70) -> str:
+    """A text in lines for a box that hovers."""
+    return "<br>".join(_plain(line) for line in textwrap.wrap(shortened(text, 600), letters) or [""])

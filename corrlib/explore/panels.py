@@ -1,4 +1,4 @@
-"""The views of 13_explore as ipywidgets: search, clip, matrix, partial matches.
+"""The views of 13_explore as ipywidgets: search, clip, matrix (partial matches: corrlib.explore.judging).
 
 Every control has a label and takes keys.
 """
@@ -6,25 +6,29 @@ Every control has a label and takes keys.
 from typing import Any
 
 import ipywidgets as w
+import pandas as pd
 
 from corrlib.explore import matrix, words
-from corrlib.explore.session import Session
+from corrlib.explore.page import Page, view
+from corrlib.explore.session import Session, models
 from corrlib.explore.sound import Player
-from corrlib.explore.verdicts import Verdicts
-
-WIDE = w.Layout(width="640px")
-NARROW = w.Layout(width="190px")
-LABEL = {"description_width": "110px"}
+from corrlib.explore.style import LABEL, NARROW, WIDE
+from corrlib.files import write_atomically
+from corrlib.study import runs
 
 
 def _card(session: Session, clip: int, player: Player, **facts: Any) -> w.HBox:
     return w.HBox([player.show(session.corpus, clip), w.HTML(words.clip_facts(session, clip, **facts))])
 
 
-def search(session: Session, caption: str, count: int = 5) -> w.VBox:
-    """Type a caption: the ranked clips, to hear and to see."""
+def search(session: Session, asked: dict[str, Any]) -> w.VBox:
+    """Type a caption: the ranked clips, to hear and to see; beside them those of another model.
+
+    asked: `caption`, `count` and `beside` (a model of the study, or empty); what is typed is kept there, so that
+    another model answers the same question.
+    """
     box = w.Text(
-        caption,
+        asked["caption"],
         description="Caption",
         placeholder="what should be heard",
         continuous_update=False,
@@ -32,30 +36,68 @@ def search(session: Session, caption: str, count: int = 5) -> w.VBox:
         style=LABEL,
     )
     button = w.Button(description="Search", tooltip="rank all clips by this caption", button_style="primary")
-    how_many = w.BoundedIntText(count, min=1, max=50, description="Clips", layout=NARROW, style=LABEL)
-    message, cards = w.HTML(), w.VBox()
+    save = w.Button(description="Save table", tooltip="write what was found as a CSV", icon="download")
+    how_many = w.BoundedIntText(asked["count"], min=1, max=50, description="Clips", layout=NARROW, style=LABEL)
+    others = [name for name in models().get(session.study, []) if name != session.model]
+    beside = w.Dropdown(
+        options=[("no other model", ""), *((name, name) for name in others)],
+        value=asked["beside"] if asked["beside"] in others else "",
+        description="Beside",
+        layout=WIDE,
+        style=LABEL,
+    )
+    message, columns = w.HTML(), w.HBox(layout=w.Layout(flex_flow="row wrap", align_items="flex-start"))
+    found: dict[str, pd.DataFrame] = {}
+    opened: dict[str, Session] = {}
+
+    def column(own: Session) -> w.VBox:
+        table = own.search(box.value, how_many.value)
+        found[own.model] = table.assign(model=own.model, caption=box.value, name=[own.name(c) for c in table["clip"]])
+        rows: list[Any] = list(table.itertuples())
+        cards = [
+            _card(own, row.clip, Player(), similarity=row.similarity, estimated=row.estimated, place=place)
+            for place, row in enumerate(rows, 1)
+        ]
+        title = [w.HTML(f"<b>{words.escape(own.model)}</b>")] if beside.value else []
+        return w.VBox([*title, *cards], layout=w.Layout(flex="1 1 420px", min_width="0"))
 
     def run(*_: Any) -> None:
+        asked.update(caption=box.value, count=how_many.value, beside=beside.value)
         if not box.value.strip():
             message.value = "Type what should be heard."
             return
-        rows: list[Any] = list(session.search(box.value, how_many.value).itertuples())
-        cards.children = [
-            _card(session, row.clip, Player(), similarity=row.similarity, estimated=row.estimated, place=place)
-            for place, row in enumerate(rows, 1)
-        ]
-        message.value = f"{len(rows)} of {session.items.clips:,} clips for “{words.escape(box.value)}”"
+        found.clear()
+        if beside.value and beside.value not in opened:
+            opened[beside.value] = Session(session.study, beside.value)
+        columns.children = [column(session), *([column(opened[beside.value])] if beside.value else [])]
+        shown = min(how_many.value, session.items.clips)
+        message.value = f"{shown} of {session.items.clips:,} clips for “{words.escape(box.value)}”" + _hint(box.value)
 
-    box.observe(run, "value")
-    how_many.observe(run, "value")
+    def _hint(text: str) -> str:
+        unknown = session.unknown_words(text)
+        named = ", ".join(f"“{words.escape(word)}”" for word in unknown)
+        return f"<br>No caption that the model was trained on holds {named}: expect little of it." if unknown else ""
+
+    def write(_: Any) -> None:
+        if not found:
+            return
+        folder = runs.root() / session.study / "explore"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"search-{len(list(folder.glob('search-*.csv'))) + 1}.csv"
+        write_atomically(path, pd.concat(found.values()).to_csv(index=False))
+        message.value = f"Saved in {words.escape(str(path))}"
+
+    for control in (box, how_many, beside):
+        control.observe(run, "value")
     button.on_click(run)
+    save.on_click(write)
     run()
-    return w.VBox([w.HBox([box, button]), how_many, message, cards])
+    return view(w.HBox([box, button]), w.HBox([how_many, save]), beside, message, columns)
 
 
 def clip(session: Session) -> w.VBox:
     """Choose a clip: its best captions, its own starred."""
-    names = [(session.name(c), c) for c in range(session.items.clips)]
+    names = [(words.shortened(session.name(c)), c) for c in range(session.items.clips)]
     choice = w.Dropdown(options=names, description="Clip", layout=WIDE, style=LABEL)
     count = w.BoundedIntText(15, min=1, max=200, description="Captions", layout=NARROW, style=LABEL)
     player, facts, table = Player(), w.HTML(), w.HTML()
@@ -68,7 +110,7 @@ def clip(session: Session) -> w.VBox:
     for control in (choice, count):
         control.observe(run, "value")
     run()
-    return w.VBox([w.HBox([choice, count]), w.HBox([player, facts]), table])
+    return view(w.HBox([choice, count]), w.HBox([player, facts]), table)
 
 
 def heat_map(session: Session, clips: int = 40) -> w.VBox:
@@ -80,7 +122,7 @@ def heat_map(session: Session, clips: int = 40) -> w.VBox:
     draw = w.BoundedIntText(0, min=0, max=10_000, description="Draw", style=LABEL, layout=NARROW)
     column = w.Dropdown(description="Caption", layout=WIDE, style=LABEL)
     row = w.Dropdown(description="Clip", layout=WIDE, style=LABEL)
-    holder, player, facts = w.VBox(), Player(), w.HTML()
+    holder, player, facts = w.VBox(layout=w.Layout(width="100%")), Player(), w.HTML()
 
     def show(*_: Any, play: bool = True) -> None:
         if row.value is None or column.value is None:
@@ -104,83 +146,24 @@ def heat_map(session: Session, clips: int = 40) -> w.VBox:
     def redraw(*_: Any) -> None:
         rows, columns = matrix.block(session, size.value, draw.value)
         lists.update(rows=rows.tolist(), columns=columns.tolist())
-        figure = matrix.heat_map(session, rows, columns, kind.value)
+        figure = matrix.heat_map(session, rows, columns, kind.value, page.dark)
         figure.data[0].on_click(clicked)  # pyrefly: ignore[missing-attribute]
         holder.children = [figure]
 
     def relist(*_: Any) -> None:
         redraw()
-        row.options = [(session.name(r), r) for r in lists["rows"]]
+        row.options = [(words.shortened(session.name(r)), r) for r in lists["rows"]]
         column.options = [(session.items.texts[c], c) for c in lists["columns"]]
         show(play=False)
 
+    whole = view(w.HBox([kind, size, draw]), holder, column, row, w.HBox([player, facts]))
+    page = whole.children[-1]
+    assert isinstance(page, Page)
     kind.observe(redraw, "value")
+    page.observe(redraw, "dark")
     for control in (size, draw):
         control.observe(relist, "value")
     relist()
     for control in (row, column):
         control.observe(show, "value")
-    return w.VBox([w.HBox([kind, size, draw]), holder, column, row, w.HBox([player, facts])])
-
-
-def partial_matches(session: Session, verdicts: Verdicts, count: int = 200) -> w.VBox:
-    """Walk through pairs that nobody annotated but the ensemble estimates high; accept or reject them."""
-    rows: list[Any] = list(session.partial_matches(count).itertuples())
-    choice = w.Select(description="Pair", rows=10, layout=w.Layout(width="980px"), style=LABEL)
-    accept = w.Button(
-        description="Accept", tooltip="the caption describes this clip", button_style="success", icon="check"
-    )
-    reject = w.Button(description="Reject", tooltip="it does not", button_style="danger", icon="times")
-    other, own, facts, own_facts = Player(), Player(), w.HTML(), w.HTML()
-    phrases, claims, saved = w.HTML(), w.HTML(), w.HTML()
-
-    def line(place: int, row: Any) -> tuple[str, int]:
-        given = verdicts.of(session.items.caption_ids[row.caption], session.name(row.clip))
-        mark = {True: "✓", False: "✗", None: " "}[given]
-        return f"{mark} {100 * row.disagreement:+.1f} points · {row.text} → {session.name(row.clip)}", place
-
-    def relist(place: int) -> None:
-        choice.options = [line(i, row) for i, row in enumerate(rows)]
-        choice.value = place
-
-    def show(*_: Any) -> None:
-        if choice.value is None:
-            return
-        row = rows[choice.value]
-        home = int(session.items.clip_of_caption[row.caption])
-        other.show(session.corpus, row.clip)
-        own.show(session.corpus, home)
-        p_own = float(session.clip_given_caption[home, row.caption])
-        facts.value = "<i>Not annotated</i>" + words.clip_facts(session, row.clip, row.similarity, row.estimated)
-        own_facts.value = "<i>Annotated: the clip it was written for</i>" + words.clip_facts(
-            session, home, float(session.similarity[home, row.caption]), p_own
-        )
-        phrases.value = words.marked_phrases(session.phrases(row.text, row.clip))
-        claims.value = words.claim_list(session.claims(row.clip, row.caption))
-
-    def judge(accepted: bool) -> None:
-        place, row = choice.value, rows[choice.value]
-        home = session.name(int(session.items.clip_of_caption[row.caption]))
-        verdicts.give(session.items.caption_ids[row.caption], row.text, home, session.name(row.clip), accepted)
-        saved.value = f"{len(verdicts.rows)} captions judged, saved in {words.escape(str(verdicts.path))}"
-        relist(min(place + 1, len(rows) - 1))
-
-    accept.on_click(lambda _: judge(True))
-    reject.on_click(lambda _: judge(False))
-    relist(0)
-    show()
-    choice.observe(show, "value")
-    legend = w.HTML(
-        "<small>Below each phrase: by how much the similarity to the clip falls when it is left out.</small>"
-    )
-    return w.VBox(
-        [
-            choice,
-            phrases,
-            legend,
-            claims,
-            w.HBox([other, facts]),
-            w.HBox([accept, reject, saved]),
-            w.HBox([own, own_facts]),
-        ]
-    )
+    return whole

@@ -1,5 +1,6 @@
 """One trained model of a finished study, the clips it was judged on, and what the ensemble estimates of them."""
 
+import re
 from functools import cached_property
 from typing import Any
 
@@ -218,6 +219,25 @@ class Session:
         holds = soundscapes.facts(scene)
         claims = self._scenes[self.name(home)]["captions"][number - 1]["claims"]
         return [(_in_words(claim), tuple(claim) in holds) for claim in claims]
+
+    def labels(self, clip: int) -> list[str]:
+        """What is heard in a clip (row number), by the truth of the built-in corpus; [] where nobody knows it."""
+        scene = self.scene(clip)
+        if scene is None:
+            return []
+        heard = [scene["background"], *scene["events"]]
+        return list(dict.fromkeys(re.sub("[_-]", " ", str(sound["class"])) for sound in heard))
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of a text that no caption of the training split holds, in any form that begins alike."""
+        typed = dict.fromkeys(re.findall(r"\w+", text.lower()))
+        begins = {word: word[: max(4, len(word) - 3)] for word in typed}
+        return [word for word in typed if not any(known.startswith(begins[word]) for known in self._known_words)]
+
+    @cached_property
+    def _known_words(self) -> set[str]:
+        texts = self.corpora.items("development").texts
+        return {word for text in texts for word in re.findall(r"\w+", text.lower())}
 
     def scene(self, clip: int) -> dict[str, Any] | None:
         """The composed scene of a clip (row number, see corrlib.soundscapes.scenes); None where nobody knows it."""

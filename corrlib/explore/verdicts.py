@@ -1,5 +1,6 @@
 """A reviewer's verdicts on partial matches, kept as relevance that a study can be judged by."""
 
+import copy
 from pathlib import Path
 
 import pandas as pd
@@ -25,17 +26,22 @@ class Verdicts:
             if self.path.is_file()
             else {}
         )
+        self.before: list[tuple[str, dict]] = []  # (caption judged, all rows before it), of this session
 
     def give(self, caption_id: str, query: str, own: str, clip: str, accepted: bool) -> None:
         """Record that `clip` (a file name) matches the caption or not; a later verdict replaces an earlier one.
 
-        query: the caption's text; own: the clip that it was written for. ValueError where a name holds a semicolon.
+        query: the caption's text; own: the clip that it was written for. ValueError where a name holds a semicolon, or
+        the first would be taken for the beginning of a list.
         """
         for name in (own, clip):
             if ";" in name:
                 raise ValueError(
                     f"the clip's name '{name}' holds a semicolon, which parts names in {self.path}; rename the file"
                 )
+        if own.startswith("["):
+            raise ValueError(f"the clip's name '{own}' begins with [, as a list in {self.path} does; rename the file")
+        self.before.append((caption_id, copy.deepcopy(self.rows)))
         row = self.rows.setdefault(
             caption_id, {"caption_id": caption_id, "query": query, "audio_filenames": own, "rejected": ""}
         )
@@ -43,6 +49,14 @@ class Verdicts:
             names = [n for n in row[column].split(";") if n and n != clip]
             row[column] = ";".join([*names, clip] if wanted else names)
         write_atomically(self.path, csv_of(self.table()))
+
+    def undo(self) -> str:
+        """Take the last verdict of this session back; the caption that it was on, or an empty string."""
+        if not self.before:
+            return ""
+        caption_id, self.rows = self.before.pop()
+        write_atomically(self.path, self.table().to_csv(index=False))
+        return caption_id
 
     def of(self, caption_id: str, clip: str) -> bool | None:
         """True (accepted), False (rejected) or None (not looked at)."""

@@ -17,6 +17,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.001 else f"{100 * share:.2g} %"
 
 
+def shortened(text: str, letters: int = 80) -> str:
+    """At most so many letters; of a longer text the middle is left out, as a file's name tells by its end."""
+    if len(text) <= letters:
+        return text
+    end = letters // 3
+    return f"{text[: letters - end - 1]}…{text[-end:]}"
+
+
 def clip_facts(
     session: Session,
     clip: int,
@@ -30,7 +38,7 @@ def clip_facts(
     facts += [f"estimated {percent(estimated)}"] if estimated is not None else []
     captions = "".join(f"<li>{escape(text)}</li>" for text in session.captions_of(clip))
     return (
-        f"<div>{head}{' · ' if facts else ''}{' · '.join(facts)}"
+        f"<div style='overflow-wrap:anywhere;max-width:560px'>{head}{' · ' if facts else ''}{' · '.join(facts)}"
         f"<ul style='margin:2px 0 2px 18px;line-height:1.35'>{captions}</ul></div>"
     )
 
@@ -40,7 +48,8 @@ def caption_table(table: pd.DataFrame) -> str:
     known = table["true"].notna().any()
     captions: list[Any] = list(table.itertuples())
     rows = "".join(
-        f"<tr><td>{'★' if row.own else ''}</td><td style='text-align:left'>{'<b>' if row.own else ''}{escape(row.text)}"
+        f"<tr><td>{'★' if row.own else ''}</td><td style='text-align:left;overflow-wrap:anywhere'>"
+        f"{'<b>' if row.own else ''}{escape(row.text)}"
         f"{'</b>' if row.own else ''}</td><td>{row.similarity:.3f}</td><td>{percent(row.estimated)}</td>"
         + (f"<td>{row.true:.2f}</td>" if known else "")
         + "</tr>"
@@ -59,7 +68,8 @@ def marked_phrases(phrases: Sequence[tuple[str, float]]) -> str:
         number = f"{drop:+.3f}" if np.isfinite(drop) else "–"
         return (
             f"<span style='display:inline-block;text-align:center;margin:0 3px;padding:1px 4px;border-radius:3px;"
-            f"background:rgba({MARK},{0.45 * shade:.2f})'>{escape(phrase)}<br><small>{number}</small></span>"
+            f"overflow-wrap:anywhere;background:rgba({MARK},{0.45 * shade:.2f})'>"
+            f"{escape(phrase)}<br><small>{number}</small></span>"
         )
 
     return "<div>" + "".join(piece(*p) for p in phrases) + "</div>"

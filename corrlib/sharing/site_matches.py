@@ -1,7 +1,6 @@
 """What the Matches page shows: a block of the matrix, the partial matches, and the clips of both to hear and to see."""
 
 import base64
-import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,7 +108,7 @@ class _Page:
                 {
                     "name": s.name(clip),
                     "captions": captions_of.get(clip, []),
-                    "labels": labels(s, clip),
+                    "labels": s.labels(clip),
                     "best": described.get(clip, []),
                     **files.get(clip, {"sound": None, "picture": None, "seconds": None}),
                 }
@@ -178,15 +177,6 @@ class _Page:
             "captions": [self.captions[c] for c in self.columns.tolist()],
             **{k: base64.b64encode(v.numpy().astype("<f4").tobytes()).decode() for k, v in values.items()},
         }
-
-
-def labels(session: Session, clip: int) -> list[str]:
-    """What is heard in a clip, by the truth of the built-in corpus; [] where nobody knows it."""
-    scene = session.scene(clip)
-    if scene is None:
-        return []
-    heard = [scene["background"], *scene["events"]]
-    return list(dict.fromkeys(re.sub("[_-]", " ", str(sound["class"])) for sound in heard))
 
 
 def rounded(value: Any) -> float:

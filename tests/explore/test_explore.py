@@ -2,6 +2,7 @@
 browser.
 """
 
+import html
 import io
 import json
 import re
@@ -33,6 +34,7 @@ from corrlib.explore import (
     split_phrases,
     words,
 )
+from corrlib.explore.judging import Judging
 from corrlib.explore.sound import Player, spectrogram_png, wav_bytes
 from corrlib.study.parameters import ExploreParameters
 from tests.browser import launched, needs_chromium
@@ -217,25 +219,145 @@ def test_a_block_has_one_caption_of_each_clip_and_the_matrices_agree():
         matrix.values(session_of(truth=False), "true")
 
 
-def test_widgets_work_without_a_browser(tmp_path):
+def test_widgets_work_without_a_browser(tmp_path, monkeypatch):
     s = session_of(folder=tmp_path)
     ranked = pd.DataFrame({"clip": [3, 1], "similarity": [0.5, 0.4], "estimated": [0.2, 0.1]})
     s.search = lambda text, count: ranked.head(count)
     s.phrases, s.claims = lambda text, clip: [("a", 0.2), ("b", -0.1)], lambda clip, caption: [("dog", True)]
-    view = panels.search(s, "a dog", 2)
-    assert [card.children[0].label for card in view.children[3].children] == ["clip 3.wav", "clip 1.wav"]
-    view.children[1].value = 1  # how many
-    assert len(view.children[3].children) == 1
-    verdicts = Verdicts(tmp_path / "v.csv")
-    view, first = panels.partial_matches(s, verdicts, 4), s.partial_matches(4).iloc[0]
-    accept, reject, saved = view.children[5].children
-    accept.click()
-    reject.click()
-    assert view.children[0].value == 2 and "2 captions judged" in saved.value
-    assert verdicts.of(s.items.caption_ids[first["caption"]], s.name(first["clip"])) is True
-    for panel in (view, panels.clip(s), panels.heat_map(s, 4)):
+    s.corpora, s.model = SimpleNamespace(items=lambda split: SimpleNamespace(texts=["A dog barks"])), "one"
+    s.labels = lambda clip: ["dog"] if clip % 2 else ["rain"]
+    monkeypatch.setattr(panels, "models", lambda: {"t": ["one", "two"]})
+    monkeypatch.setattr(panels, "Session", lambda study, model: s)
+    asked = {"caption": "a dog", "count": 2, "beside": ""}
+    view = panels.search(s, asked)
+    by_name = {control.description: control for control in controls(view)}
+    cards = lambda place: [c for c in view.children[4].children[place].children if hasattr(c, "children")]  # noqa: E731
+    assert [card.children[0].label for card in cards(0)] == ["clip 3.wav", "clip 1.wav"]
+    assert "holds" not in view.children[3].value
+    by_name["Clips"].value = 1
+    by_name["Caption"].value = "barking <b>xylophones</b>"
+    assert (
+        len(cards(0)) == 1 and "No caption that the model was trained on holds “xylophones”" in view.children[3].value
+    )
+    assert asked == {"caption": "barking <b>xylophones</b>", "count": 1, "beside": ""}  # for the next model
+    again = {control.description: control for control in controls(panels.search(s, asked))}
+    assert (again["Caption"].value, again["Clips"].value) == ("barking <b>xylophones</b>", 1)
+    for panel in (view, panels.clip(s), panels.heat_map(s, 4), Judging(s, Verdicts(tmp_path / "v.csv"), 4).panel()):
         for control in controls(panel):
             assert control.description or control.tooltip  # a label each
+
+
+def judging(tmp_path, count=6):
+    s = session_of(folder=tmp_path)
+    s.phrases, s.claims = lambda text, clip: [("a", 0.2), ("b", -0.1)], lambda clip, caption: []
+    s.labels = lambda clip: ["dog"] if clip % 2 else ["rain"]
+    return s, Judging(s, Verdicts(tmp_path / "v.csv"), count)
+
+
+def test_verdicts_by_keys_and_taken_back(tmp_path):
+    s, desk = judging(tmp_path)
+    keys = desk.panel().children[-1].acts
+    first, second = s.partial_matches(2).itertuples()
+    keys["a"]()
+    keys["r"]()
+    assert desk.choice.value == 2 and "2 captions judged" in desk.saved.value
+    of = lambda pair: desk.verdicts.of(s.items.caption_ids[pair.caption], s.name(pair.clip))  # noqa: E731
+    assert (of(first), of(second)) == (True, False)
+    keys["u"]()
+    assert desk.choice.value == 1 and of(second) is None and not desk.undo.disabled
+    assert len(Verdicts(tmp_path / "v.csv").rows) == 1  # on disk, too
+    desk.undo.click()
+    assert not len(desk.verdicts.rows) and desk.undo.disabled
+    desk.take_back()  # nothing is left to take back
+    plays = desk.other.plays
+    keys["p"]()
+    assert desk.other.plays == plays + 1
+
+
+def test_the_list_is_sorted_and_filtered(tmp_path):
+    s, desk = judging(tmp_path)
+    table = s.partial_matches(6)
+    assert [p for _, p in desk.choice.options] == list(range(6))
+    desk.order.value = "truth"
+    assert [p for _, p in desk.choice.options] == table["true"].argsort(stable=True)[::-1].tolist()
+    desk.order.value = "caption"
+    assert [p for _, p in desk.choice.options] == table["text"].argsort().tolist()
+    desk.label.value = "dog"
+    assert sorted(p for _, p in desk.choice.options) == np.flatnonzero(table["clip"] % 2).tolist()
+    desk.label.value = ""
+    desk.judge(True)
+    desk.kept.value = "open"
+    assert len(desk.choice.options) == 5 and "5 of 6 pairs" in desk.counted.value
+    desk.kept.value = "accepted"
+    assert len(desk.choice.options) == 1
+    desk.wanted.value = "nobody wrote this"
+    assert not desk.choice.options and "No pair fits" in desk.counted.value and desk.accept.disabled
+    desk.judge(True)  # there is nothing to judge
+    desk.wanted.value = desk.kept.value = ""
+    assert len(desk.choice.options) == 6 and not desk.accept.disabled
+
+
+@pytest.mark.parametrize("name, why", [("a;b.wav", "holds a semicolon"), ("[x].wav", "begins with [")])
+def test_a_verdict_that_cannot_be_saved_is_told(tmp_path, name, why):
+    s, desk = judging(tmp_path)
+    s.name = lambda clip: f"<b>{name}" if ";" in name else name
+    desk.accept.click()
+    assert desk.saved.value.startswith("<b>Not saved:</b>") and why in desk.saved.value
+    assert "<b>a" not in desk.saved.value and not desk.verdicts.rows and not desk.verdicts.before
+    desk.verdicts.path = tmp_path / "nowhere" / "v.csv"
+    s.name = lambda clip: f"{clip}.wav"
+    (tmp_path / "nowhere").write_text("a file where a folder should be")
+    desk.accept.click()
+    assert desk.saved.value.startswith("<b>Not saved:</b>")
+
+
+def test_what_a_search_found_is_saved(tmp_path, monkeypatch):
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(panels, "models", lambda: {})
+    s = session_of(folder=tmp_path)
+    s.search = lambda text, count: pd.DataFrame({"clip": [3], "similarity": [0.5], "estimated": [0.2]})
+    s.corpora, s.model = SimpleNamespace(items=lambda split: SimpleNamespace(texts=["A dog barks"])), "one"
+    view = panels.search(s, {"caption": "a dog", "count": 1, "beside": ""})
+    save = next(control for control in controls(view) if control.description == "Save table")
+    save.click()
+    save.click()
+    table = pd.read_csv(tmp_path / "runs" / "t" / "explore" / "search-2.csv")
+    assert table.to_dict("records") == [
+        {"clip": 3, "similarity": 0.5, "estimated": 0.2, "model": "one", "caption": "a dog", "name": "clip 3.wav"}
+    ]
+
+
+def test_long_names_and_signs_fit_their_place(tmp_path):
+    s = session_of(text="wind & rain " * 12 + "{}")
+    s.name = lambda clip: "n" * 240 + ".wav"
+    rows, columns = matrix.block(s, 5)
+    figure = matrix.heat_map(s, rows, columns)
+    assert all("&amp;" in label and "&am…" not in label for label in figure.layout.yaxis.ticktext)
+    hover = figure.data[0].text[0][0]
+    assert max(len(html.unescape(line)) for line in hover.split("<br>")) <= 90
+    assert words.shortened("n" * 240 + ".wav").endswith(".wav") and len(words.shortened("n" * 240)) == 80
+    assert "overflow-wrap:anywhere" in words.clip_facts(s, 0)
+
+
+def test_the_matrix_takes_the_room_and_the_theme_that_there_is():
+    s = session_of()
+    rows, columns = matrix.block(s, 5)
+    light, dark = (matrix.heat_map(s, rows, columns, dark=dark) for dark in (False, True))
+    for figure in (light, dark):
+        layout, scale = figure.layout, figure.data[0].colorbar
+        assert layout.width is None and layout.autosize and figure._config["responsive"]
+        assert layout.margin.t >= 40 and layout.yaxis.tickfont.size >= 12 and len(scale.ticktext) == 3
+        assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
+    assert light.layout.font.color != dark.layout.font.color
+    panel = panels.heat_map(s, 5)
+    before = panel.children[1].children[0]
+    panel.children[-1].dark = True  # as the page says
+    after = panel.children[1].children[0]
+    assert after is not before and after.layout.font.color == dark.layout.font.color
+
+
+def test_a_player_that_holds_nothing_shows_nothing():
+    assert not Player().wav and "element.hidden = !address" in Player._esm
 
 
 def controls(widget):
@@ -302,6 +424,24 @@ class TestStudy:
         with pytest.raises(FileNotFoundError, match="make reproduce STUDY=nothing"):
             Desk(ExploreParameters(study="nothing"))
 
+    def test_without_the_study_that_is_asked_for_there_is_another(self, study):
+        desk = Desk(ExploreParameters(study="builtin", caption="rain", interactive=True))
+        chooser = desk.chooser()
+        picks, said = chooser.children[0].children, chooser.children[1]
+        assert desk.session.study == "smoke" and "Study “builtin” has no finished model yet" in said.value
+        view, answer = desk.search("rain"), desk.say_answer()
+        box = next(control for control in controls(view) if control.description == "Caption")
+        box.value = "a dog barks"
+        before = desk.session.model
+        picks[1].value = next(name for name in picks[1].options if name != before)
+        box = next(control for control in controls(view) if control.description == "Caption")
+        assert desk.session.model != before and box.value == "a dog barks"  # another model, the same question
+        assert desk.answer().split(" ")[0] in answer.children[0].value and "finished model yet" not in said.value
+        beside = next(control for control in controls(view) if control.description == "Beside")
+        beside.value = before
+        columns = view.children[0].children[4].children
+        assert [before in column.children[0].value for column in columns] == [False, True]
+
 
 @needs_chromium
 def test_in_a_browser(study, tmp_path):
@@ -348,6 +488,20 @@ def test_in_a_browser(study, tmp_path):
         page.get_by_role("button", name="Accept").focus()
         page.keyboard.press("Enter")  # by keyboard alone
         page.get_by_text("1 captions judged").wait_for()
+        cells = "document.querySelectorAll('.jp-Notebook .jp-Cell').length"
+        count, listed = page.evaluate(cells), page.get_by_label("Pair")
+        listed.focus()
+        for key in ("ArrowDown", "b", "a"):  # a second pair is accepted; none is a command of the notebook
+            page.keyboard.press(key)
+        page.get_by_text("2 captions judged").wait_for()
+        page.keyboard.press("u")
+        page.get_by_text("1 captions judged").wait_for()
+        assert page.evaluate(cells) == count and listed.evaluate("list => list === document.activeElement")
+        heat_map = page.locator(".js-plotly-plot").first
+        inside = (
+            "plot => plot.getBoundingClientRect().right <= plot.closest('.jp-OutputArea').getBoundingClientRect().right"
+        )
+        assert heat_map.evaluate(inside)
         browser.close()
     saved = pd.read_csv(study[0] / "explore" / "verdicts.csv")
     (study[0] / "explore" / "verdicts.csv").unlink()

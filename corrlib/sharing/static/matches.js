@@ -60,6 +60,7 @@ const verdicts = {
     const caption = DATA.captions[pair.caption], name = DATA.clips[pair.clip].name, own = DATA.clips[caption.clip].name;
     const parted = [own, name].find((n) => n.includes(";"));
     if (parted) return `Not saved: the clip's name “${parted}” holds a semicolon, which parts names in the CSV. Rename the file.`;
+    if (own.startsWith("[")) return `Not saved: the clip's name “${own}” begins with [, as a list in the CSV does. Rename the file.`;
     this.before.push({ all: JSON.stringify(this.all), pair });
     const row = this.all[caption.id] ||= { query: caption.text, own, accepted: [], rejected: [] };
     for (const list of ["accepted", "rejected"]) {

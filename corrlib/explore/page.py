@@ -1,0 +1,67 @@
+"""What a view must know of the page around it: keys that are meant for it, and whether the page is dark."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anywidget
+import ipywidgets as w
+import traitlets
+
+VIEW = "corrlib-view"  # class of the boxes whose keys are their own
+
+
+class Page(anywidget.AnyWidget):
+    """Beside the widgets of a view, and shows nothing. `dark` follows the page's theme.
+
+    Keys that are pressed within the view are no longer the notebook's (there ArrowDown leaves the cell, and `a` inserts
+    one). Of a letter in `keys` its function is called, unless somebody is writing.
+    """
+
+    dark = traitlets.Bool(False).tag(sync=True)
+    letters = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    _esm = """
+    function render({ model, el }) {
+      const isDark = () => {
+        const told = document.body.dataset.jpThemeLight;
+        const dark = told ? told === "false" : document.body.classList.contains("vscode-dark");
+        if (dark !== model.get("dark")) { model.set("dark", dark); model.save_changes(); }
+      };
+      const watch = new MutationObserver(isDark);
+      watch.observe(document.body, { attributes: true });
+      const press = (event) => {
+        if (event.ctrlKey || event.metaKey || event.altKey || !model.get("letters").includes(event.key)) return;
+        if (event.target.isContentEditable || /^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
+        event.preventDefault();
+        model.send({ key: event.key });
+      };
+      let view = null;
+      const settle = () => {
+        view = el.closest(".corrlib-view");
+        if (!view) { if (el.isConnected || !settle.tries) { settle.tries = 1; requestAnimationFrame(settle); } return; }
+        view.setAttribute("data-lm-suppress-shortcuts", "true");
+        view.addEventListener("keydown", press);
+      };
+      settle();
+      isDark();
+      return () => { watch.disconnect(); if (view) view.removeEventListener("keydown", press); };
+    }
+    export default { render };
+    """
+
+    def __init__(self, keys: Mapping[str, Callable[[], Any]] | None = None) -> None:
+        super().__init__(letters=list(keys or {}), layout=w.Layout(height="0px", margin="0px"))
+        self.acts = dict(keys or {})
+        self.on_msg(self._pressed)
+
+    def _pressed(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        act = self.acts.get(content.get("key", "")) if isinstance(content, dict) else None
+        if act:
+            act()
+
+
+def view(*parts: w.Widget, keys: Mapping[str, Callable[[], Any]] | None = None) -> w.VBox:
+    """A box of widgets whose keys are its own; its last child is the Page."""
+    box = w.VBox([*parts, Page(keys)])
+    box.add_class(VIEW)
+    return box
