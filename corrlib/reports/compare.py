@@ -1,4 +1,4 @@
-"""Two finished runs in one line: `compare("builtin/ensemble-mn_tiny-seed1", "builtin/continued-mn_tiny-seed1")`."""
+"""Two finished runs in one line: `compare("builtin/ensemble-mn_tiny-seed101", "builtin/continued-mn_tiny-seed101")`."""
 
 import pandas as pd
 

@@ -19,7 +19,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 def load_model(source: str | Path, device: str | None = None, precision: str = "float32") -> RetrievalModel:
     """A trained model that embeds sounds and captions.
 
-    source: a finished run (`runs/builtin/ensemble-passt_tiny-seed1`, or without `runs/`), a folder that
+    source: a finished run (`runs/builtin/ensemble-passt_tiny-seed101`, or without `runs/`), a folder that
     `python -m corrlib export` wrote, or such a folder's name on the hub (`owner/name`, fetched once). device: `cpu`,
     `cuda`, ...; a GPU where there is one, if not given. precision: see RetrievalModel.
 

@@ -30,7 +30,7 @@ class RetrievalModel:
     precision: `float32`, `bfloat16` or `float16` (see corrlib.models.precision.autocast); provenance: what its run says
     of itself.
 
-    >>> model = load_model("runs/builtin/ensemble-passt_tiny-seed1")  # doctest: +SKIP
+    >>> model = load_model("runs/builtin/ensemble-passt_tiny-seed101")  # doctest: +SKIP
     >>> model.similarity(["rain.wav", "dog.mp3"], ["a dog barks"])  # doctest: +SKIP
     """
 
