@@ -74,6 +74,7 @@ class Check:
         threading.Thread(target=self._listen, args=(worker, events), daemon=True).start()
         part, started, limit = "", time.time(), float(START_SECONDS)
         while True:
+            limit = REHEARSAL_SECONDS if self.rehearse else limit
             left = min(started + limit, self.end) - time.time()
             try:
                 event = events.get(timeout=max(0.0, left))
@@ -92,7 +93,7 @@ class Check:
                 return True
             if "begin" in event:
                 part, started = event["begin"], time.time()
-                limit = REHEARSAL_SECONDS if self.rehearse else LIMITS[part]
+                limit = LIMITS[part]
                 print(f"{started - self.began:5.0f} s  {part}", flush=True)
             elif "row" in event:
                 found = {"part": part, **event["row"]}

@@ -155,7 +155,7 @@ def resumed(setup: Setup) -> Iterator[Row]:
     spawned = multiprocessing.get_context("spawn").Process(target=train, args=(*words, "killed", "passt_tiny"))
     spawned.start()
     checkpoints = folder / "runs" / "tiny" / "killed"
-    until = time.time() + 45
+    until = time.time() + (300 if setup.rehearse else 45)
     while spawned.is_alive() and not list(checkpoints.glob("checkpoint-*.pt")) and time.time() < until:
         time.sleep(0.002)
     spawned.kill()
