@@ -12,10 +12,10 @@ from corrlib.study import code, inputs, manifest, runs
 from corrlib.study.plan import Plan
 
 
-def reasons(study: str, plan: Plan, known: dict[str, Any] | None = None) -> list[str]:
+def reasons(study: str, plan: Plan, known: dict[str, Any] | None = None, today: bool = True) -> list[str]:
     """Why run `plan.name` of `study` is not what its plan wants, a clause each; none if it is finished and current.
 
-    known: a dict in which the digests of data are kept from one call to the next.
+    known: a dict in which the digests of data are kept from one call to the next. today: see `differences`.
     """
     path = runs.root() / study / plan.name / "manifest.json"
     if not path.is_file():
@@ -25,32 +25,49 @@ def reasons(study: str, plan: Plan, known: dict[str, Any] | None = None) -> list
     except ValueError as error:
         return [str(error)]
     damaged = [f"its {name} is damaged or missing" for name in runs.damaged(path.parent, content)]
-    return [*differences(content, plan, known), *_other_parents(study, content["made_of"]), *damaged]
+    return [*differences(content, plan, known, today), *_other_parents(study, content["made_of"]), *damaged]
 
 
-def differences(content: dict[str, Any], plan: Plan, known: dict[str, Any] | None = None) -> list[str]:
-    """What differs between a finished run and a plan, leaving aside the runs that it read."""
+def differences(
+    content: dict[str, Any], plan: Plan, known: dict[str, Any] | None = None, today: bool = True
+) -> list[str]:
+    """What differs between a finished run and a plan, leaving aside the runs that it read.
+
+    today: False where the run need not be one that could be made now: its code may be older, its data may be gone.
+    """
     before, notebook = content["made_of"], os.path.basename(plan.notebook).removesuffix(".ipynb")
     found = inputs.other_parameters(content["parameters"], plan.parameters)
     if content["notebook"] != notebook:
         found.append(f"its notebook was {content['notebook']}, is {notebook} now")
-    if before["code"] != code.fingerprints(notebook)["fingerprint"]:
+    if today and before["code"] != code.fingerprints(notebook)["fingerprint"]:
         found.append(f"the code of {notebook} has changed")
     now = _inputs(plan.parameters, {} if known is None else known)
-    if before["data"] != now["data"]:
+    if before["data"] != now["data"] and (today or now["data"]):
         where = plan.parameters.get("data")
         found.append(f"the data in {where} {'have changed' if now['data'] else 'are missing'}")
     for name in sorted({*before["files"], *now["files"]}):
-        if before["files"].get(name, "") != now["files"].get(name, ""):
+        there = today or now["files"].get(name, "")
+        if there and before["files"].get(name, "") != now["files"].get(name, ""):
             found.append(f"what {name} names ({plan.parameters.get(name)}) has changed")
     return found
 
 
-def stale(study: str, plans: dict[str, Plan]) -> dict[str, list[str]]:
-    """{run: reasons} of the planned runs that are not what the plan wants, in the plan's order."""
+def stale(study: str, plans: dict[str, Plan], today: bool = True) -> dict[str, list[str]]:
+    """{run: reasons} of the planned runs that are not what the plan wants, in the plan's order.
+
+    today: see `differences`.
+    """
     known: dict[str, Any] = {}
-    found = {name: reasons(study, plan, known) for name, plan in plans.items()}
+    found = {name: reasons(study, plan, known, today) for name, plan in plans.items()}
     return {name: why for name, why in found.items() if why}
+
+
+def beyond(study: str, plans: dict[str, Plan]) -> list[str]:
+    """Finished training runs of a study that its plan does not name, which its tables count all the same.
+
+    They are of another plan, such as one of more seeds or other parameters, or of notebooks that were run by hand.
+    """
+    return sorted(_trained(study) - set(plans))
 
 
 def with_dependants(plans: dict[str, Plan], names: Iterable[str]) -> list[str]:

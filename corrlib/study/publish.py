@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from corrlib.files import digest, write_atomically
-from corrlib.study import runs
+from corrlib.study import identity, runs
 from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import plan_runs
 from corrlib.study.study_file import load_study
@@ -55,8 +55,9 @@ def provenance(folder: str | Path) -> dict:
 def origin(study: str) -> dict:
     """The entry of `provenance.json` for a study's runs, without its files.
 
-    ParameterError, one sentence, where a run is not finished, or where runs were made by different code or on different
-    processors: a table speaks for one of each.
+    ParameterError, one sentence, where a run is not finished or not what the plan wants, where the study's tables count
+    runs that its plan does not name, or where runs were made by different code or on different processors: a table
+    speaks for one of each.
     """
     command, notebooks = ALONE.get(study) or (
         f"make reproduce STUDY={study}",
@@ -70,6 +71,8 @@ def origin(study: str) -> dict:
             f"study '{study}' is not finished: {len(missing)} of {len(notebooks)} runs are missing, the first is "
             f"'{missing[0]}'; run `{command}`"
         )
+    if study not in ALONE:
+        _refuse_other_runs(study, command, notebooks)
     manifests = {name: runs.read_manifest(study, name) for name in notebooks}
     code = _one_code(study, command, manifests, notebooks)
     last = list(notebooks)[-1]
@@ -85,6 +88,24 @@ def origin(study: str) -> dict:
 
 def _in_parts(study: str) -> bool:
     return study not in ALONE and load_study(study).in_parts
+
+
+def _refuse_other_runs(study: str, command: str, names: Iterable[str]) -> None:
+    """ParameterError where a study's tables are not of just the runs that its file asks for; names: of finished ones.
+
+    Of a study in parts, the notebook that draws what there is may be run by hand, with other parameters.
+    """
+    plans, drawing = plan_runs(study), "map" if _in_parts(study) else ""
+    wanted = {name: plans[name] for name in names if plans[name].kind != drawing}
+    for name, why in identity.stale(study, wanted, today=False).items():
+        raise ParameterError(
+            f"run '{name}' of study '{study}' is not what its file asks for: {why[0]}; run `{command}`"
+        )
+    if beyond := identity.beyond(study, plans):
+        raise ParameterError(
+            f"the tables of study '{study}' count the run '{beyond[0]}', which its file does not ask for; remove "
+            f"{runs.root() / study / beyond[0]} and run `{command}`"
+        )
 
 
 def _date(study: str, run: str, content: dict[str, Any]) -> str:

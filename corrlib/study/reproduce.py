@@ -216,11 +216,13 @@ def reproduce(study: str, cores: int, dry_run: bool = False, only: Iterable[str]
         if "DATA" not in os.environ and (studies_folder() / f"{study}.yaml").is_file() and (lacking := advice(study)):
             raise ParameterError(lacking) from None
         raise
+    beyond = identity.beyond(study, plans)
     if only:
         kept = needed(plans, only)
         plans = {name: plan for name, plan in plans.items() if name in kept}
     where = _where(cores, profile)
     with only_one(study):
+        _say_beyond(study, beyond)
         return _reproduce(study, plans, where, dry_run, parallel=not profile)
 
 
@@ -278,6 +280,15 @@ def _say_why(study: str, stale: dict[str, list[str]]) -> None:
         print(f"  {name} is made again: {'; '.join(why[:2])}", flush=True)
     if len(again) > SHOWN:
         print(f"  and {len(again) - SHOWN} more (`python -m corrlib.study.why {study}/RUN` says why)", flush=True)
+
+
+def _say_beyond(study: str, names: list[str]) -> None:
+    """Name the finished runs that the plan does not name and the study's tables count."""
+    for name in names[:SHOWN]:
+        folder = runs.root() / study / name
+        print(f"  {name} is not in the plan, but the tables count it; remove {folder} if they should not", flush=True)
+    if len(names) > SHOWN:
+        print(f"  and {len(names) - SHOWN} more", flush=True)
 
 
 def _run(command: list[str], environment: dict[str, str], local: bool) -> int:

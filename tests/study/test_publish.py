@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -44,6 +45,7 @@ def finish(study, gain=0.0063, **changed):
             "hardware": {"processor": "P", "gpu": None},
             "packages": {"torch": "2.11.0"},
             "parameters": {},
+            "notebook": NOTEBOOKS[run],
         }
         for key, value in changed.get(run.split("-")[0], {}).items():
             manifest[key] = {**manifest[key], **value}
@@ -62,6 +64,28 @@ def files(folder):
 
 
 class TestPublish:
+    def test_runs_of_another_plan_are_refused(self, place, monkeypatch):
+        name = next(iter(NOTEBOOKS))
+        plans = P.plan_runs("mine")
+        other = {**plans, name: replace(plans[name], parameters={"weight_decay": 0.5})}
+        monkeypatch.setattr(P, "plan_runs", lambda study: other)
+        with pytest.raises(
+            ParameterError, match=f"run '{name}' .* is not what its file asks for: weight_decay .*make reprod"
+        ):
+            P.publish("mine")
+
+    def test_a_run_that_the_plan_no_longer_names_is_refused(self, place):
+        finish_run("mine", "self-mn_tiny-seed2", setting="self")
+        with pytest.raises(ParameterError, match="count the run 'self-mn_tiny-seed2', which its file does not ask for"):
+            P.publish("mine")
+
+    def test_a_damaged_artefact_is_refused(self, place):
+        name = next(iter(NOTEBOOKS))
+        finish_run("mine", name, {"metrics.json": "{}"}, parameters={}, notebook=NOTEBOOKS[name])
+        (runs.root() / "mine" / name / "metrics.json").write_text("{ }")
+        with pytest.raises(ParameterError, match=f"run '{name}' .*: its metrics.json is damaged or missing"):
+            P.publish("mine")
+
     def test_tables_and_figures_with_who_made_them(self, place):
         assert P.publish("mine").as_posix() == "figures/mine"
         assert set(files(place / "figures")) == {
@@ -147,6 +171,8 @@ class TestOneCodeOneProcessor:
     def test_a_kind_of_run_of_two_codes(self, place, monkeypatch):
         both = {run: Plan(run, "any", "notebooks/one.ipynb", {}, ()) for run in NOTEBOOKS}
         monkeypatch.setattr(P, "plan_runs", lambda study: both)
+        for run in NOTEBOOKS:
+            monkeypatch.setitem(NOTEBOOKS, run, "one")
         finish("mine", results={"made_of": {"code": "g"}})
         with pytest.raises(
             ParameterError, match="runs 'data-seed1' and 'results' of study 'mine' were made by diff.* code"
