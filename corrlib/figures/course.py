@@ -29,6 +29,7 @@ SHADES = {
 }
 DASHES = {"label_smoothing": "--", "random_teacher": ":"}
 MATCH, MISMATCH = "unannotated match", "mismatch"
+WIDEST = 150  # percent of the headroom, on either side of none and all of it, that are drawn
 
 
 def course(table: pd.DataFrame) -> Figure:
@@ -137,6 +138,8 @@ def headroom(table: pd.DataFrame, metrics: tuple[str, ...] = ("annotated mAP@10"
         axis.set_xlabel("share of the headroom (%)")
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.margins(x=0.12)
+        left, right = axis.get_xlim()
+        axis.set_xlim(max(left, -WIDEST), min(right, 100 + WIDEST))
     axes[0, 0].set_yticks(range(len(settings)), settings)
     axes[0, 0].set_ylim(len(settings) - 0.5, -0.5)
     legend(figure, [Line2D([], [], color=c, marker=m, label=n, ms=4, ls="") for c, m, n in look.values()])
@@ -146,6 +149,7 @@ def headroom(table: pd.DataFrame, metrics: tuple[str, ...] = ("annotated mAP@10"
         figure,
         f"Of what true targets bring in {metrics[-1]}, {best['setting']} reaches {100 * best['share']:.0f} % at most",
         f"Gain over continued, in percent of that of the true target; {seeds_text(shown['seeds'])}; bars: 95 % "
-        "interval of the ratio over seeds (Fieller)" + (", where there are three." if few else "."),
+        f"interval of the ratio over seeds (Fieller){', where there are three' * few}; some leave the panel where the "
+        "headroom is small.",
     )
     return figure

@@ -207,7 +207,7 @@ def verdict(published: Published, study: str) -> str:
     for setting in setting_order(smaller["setting"]):
         own = smaller[(smaller["setting"] == setting) & smaller["metric"].isin(MAIN)]
         said = [
-            f"{_stands(row)} `{row.against}` in {row.metric}, {difference(row)}{_also(row)}" for row in own.itertuples()
+            f"{stands(row)} `{row.against}` in {row.metric}, {difference(row)}{_also(row)}" for row in own.itertuples()
         ]
         lines.append(f"- `{setting}` is {'; '.join(said)}.")
     return (
@@ -222,7 +222,7 @@ def of_all(table: pd.DataFrame) -> pd.DataFrame:
     return pooled if len(pooled) or table["backbone"].nunique() > 1 else table
 
 
-def _stands(row: Any) -> str:
+def stands(row: Any) -> str:
     low, high = main_interval(row)
     return "above" if low > 0 else "below" if high < 0 else "not told apart from"
 

@@ -17,8 +17,10 @@ from corrlib.reports.blocks import (
     of_all,
     seeds_of,
     signed,
+    stands,
 )
 from corrlib.reports.course import MATCH, MISMATCH
+from corrlib.reports.results import stronger_control
 
 
 @block
@@ -44,6 +46,20 @@ def overfit(published: Published, study: str) -> str:
         f"\n\nAnnotated mAP@10 on galleries of one size, means of {table['seed'].nunique()} seeds; *within noise "
         "from*: the first epoch whose validation mAP@10 is within one standard error of the best one's."
     )
+
+
+@block
+def finding(published: Published, study: str, setting: str = "ensemble") -> str:
+    """One sentence: whether a setting is above both controls, and which share of the headroom it reaches."""
+    smaller = stronger_control(of_all(published.table(study, "differences")))
+    rows = smaller[(smaller["setting"] == setting) & smaller["metric"].isin(MAIN)]
+    said = [f"{stands(row)} `{row.against}` by {row.metric} ({difference(row)} points)" for row in rows.itertuples()]
+    text = f"Of its two controls beside the stronger, `{setting}` is {' and '.join(said)}"
+    shares = of_all(published.table(study, "headroom"))
+    share = shares[(shares["setting"] == setting) & (shares["metric"] == "true mAP@10")]
+    if len(share) and pd.notna(share["share"].iloc[0]):
+        text += f"; it reaches {100 * share['share'].iloc[0]:.0f} % of what training on the truth itself brings"
+    return f"**{text}.**"
 
 
 @block

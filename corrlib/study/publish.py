@@ -24,6 +24,7 @@ PUBLISHED = (".csv", ".png", ".svg")
 PROVENANCE = "provenance.json"
 # what is made by one notebook without a study file: {name: (command, {run: notebook})}
 ALONE = {"benchmark": ("make benchmark", {"benchmark": "notebooks/90_benchmark.ipynb"})}
+ENOUGH_SEEDS = 3  # for an interval over seeds
 MAIN_METRICS = ("annotated mAP@10", "true mAP@10")
 
 
@@ -235,12 +236,13 @@ def _main_differences(study: str, folder: Path) -> dict[str, str] | None:
     table = table[(table["study"] == study) & (table["against"] == "continued") & table["metric"].isin(MAIN_METRICS)]
     if table["backbone"].nunique() > 1:
         table = table[table["backbone"] == "all backbones"]
-    return {
-        f"{row['setting']} - continued, {row['metric']}, {row['backbone']}:": (
-            f"{100 * row['difference']:+.2f} [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]"
-        )
-        for row in table.to_dict("records")
-    }
+    told = {}
+    for row in table.to_dict("records"):
+        over = "seeds_" if row.get("seeds", 1) >= ENOUGH_SEEDS else ""  # as corrlib.figures.style.main_interval
+        low, high = (100 * row[f"{over}{end}"] for end in ("low", "high"))
+        key = f"{row['setting']} - continued, {row['metric']}, {row['backbone']}:"
+        told[key] = f"{100 * row['difference']:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return told
 
 
 def main() -> int:
