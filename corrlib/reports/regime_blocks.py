@@ -53,8 +53,11 @@ def finding(published: Published, study: str, setting: str = "ensemble") -> str:
     """One sentence: whether a setting is above both controls, and which share of the headroom it reaches."""
     smaller = stronger_control(of_all(published.table(study, "differences")))
     rows = smaller[(smaller["setting"] == setting) & smaller["metric"].isin(MAIN)]
-    said = [f"{stands(row)} `{row.against}` by {row.metric} ({difference(row)} points)" for row in rows.itertuples()]
-    text = f"Held against the stronger of its two controls, `{setting}` is {' and '.join(said)}"
+    said = [
+        f"{stands(row)} its stronger control by {row.metric} ({difference(row)} points, `{row.against}`)"
+        for row in rows.itertuples()
+    ]
+    text = f"`{setting}` is {' and '.join(said)}"
     shares = of_all(published.table(study, "headroom"))
     share = shares[(shares["setting"] == setting) & (shares["metric"] == "true mAP@10")]
     if len(share) and pd.notna(share["share"].iloc[0]):
