@@ -189,7 +189,7 @@ def processes(setup: Setup) -> Iterator[Row]:
     hidden = {} if nccl else {"CUDA_VISIBLE_DEVICES": ""}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     tones(folder / "tones")
-    for backbone in ("mn_tiny",) if setup.rehearse else ("passt_tiny", "mn_tiny"):
+    for backbone in ("passt_tiny",) if setup.rehearse else ("passt_tiny", "mn_tiny"):
         for run in ("one", "several"):
             for path in (folder / "runs" / "tiny" / f"{run}-{backbone}").glob("*"):
                 path.unlink()
