@@ -89,12 +89,13 @@ def test_without_a_gpu_it_says_so(tmp_path):
 
 
 WORKER = """
-import json, os, sys, time
+import json, os, subprocess, sys, time
 def say(**event): print(json.dumps(event), flush=True)
 for part in sys.argv[1:]:
     say(begin=part)
     say(row={"what": "x", "value": 1, "unit": "", "bar": "", "passed": None, "note": ""})
     if part == "vectors":
+        subprocess.Popen([sys.executable, "-S", "-c", LAUNCHER])
         time.sleep(60)
     if part == "training":
         os._exit(9)
@@ -107,11 +108,29 @@ for part in sys.argv[1:]:
 """
 
 
+# as torchrun does: what it starts is in a session of its own, and is ended by it
+LAUNCHER = """
+import signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"], start_new_session=True)
+open({left!r}, "w").write(str(child.pid))
+def end(*_):
+    child.kill()
+    child.wait()
+    sys.exit(1)
+signal.signal(signal.SIGTERM, end)
+time.sleep(60)
+"""
+
+
 class Pretended(gpu.Check):
     """Parts that hang, die, fail, or lose the GPU."""
 
     def command(self):
-        return [sys.executable, "-S", "-c", WORKER.replace("AGAIN", str(AGAIN)), *self.waiting]
+        return [sys.executable, "-S", "-c", self.program(), *self.waiting]
+
+    def program(self):
+        launcher = LAUNCHER.format(left=str(self.out / "left"))
+        return WORKER.replace("AGAIN", str(AGAIN)).replace("LAUNCHER", repr(launcher))
 
 
 def test_a_part_that_hangs_dies_or_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
@@ -128,6 +147,8 @@ def test_a_part_that_hangs_dies_or_fails_does_not_stop_the_others(tmp_path, monk
         "study": "done",
     }
     assert [found["part"] for found in check.rows] == names  # written before it went wrong
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "left").read_text()), 0)
     said = capsys.readouterr().out
     assert "vectors: stopped after 2 s" in said and f"everything is in {tmp_path}" in said
 

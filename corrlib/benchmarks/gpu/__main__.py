@@ -16,6 +16,7 @@ from corrlib.benchmarks.gpu.parts import AGAIN, LIMITS, REHEARSAL_SECONDS
 from corrlib.benchmarks.gpu.rows import Row, line, write_csv
 
 START_SECONDS = 120  # for a process to import everything and to say that it has begun
+PATIENCE_SECONDS = 5.0  # for what is asked to end
 
 
 class Check:
@@ -117,11 +118,17 @@ class Check:
 
     @staticmethod
     def _kill(worker: subprocess.Popen) -> None:
-        """The process, and all that it has started."""
-        try:
-            os.killpg(worker.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        """The process, and all that it has started: torchrun, asked to end, ends its own, which nobody else reaches."""
+        for last, way in ((False, signal.SIGTERM), (True, signal.SIGKILL)):
+            try:
+                os.killpg(worker.pid, way)
+                until = time.time() + PATIENCE_SECONDS
+                while not last and time.time() < until:
+                    worker.poll()
+                    os.killpg(worker.pid, 0)
+                    time.sleep(0.05)
+            except ProcessLookupError:
+                break
         worker.wait()
 
     def _end(self, part: str, state: str, seconds: float) -> None:

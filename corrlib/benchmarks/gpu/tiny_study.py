@@ -39,6 +39,8 @@ PITCHES = {"low": 220.0, "middle": 440.0, "high": 880.0, "piercing": 2200.0}
 PULSES = {"steady": 0.0, "slow": 1.0, "beating": 4.0, "fluttering": 9.0}
 RATE_HZ = 16000
 EPOCHS = 3
+# how far several processes may be from one: nothing is drawn for this ATST, and MN's mel edges by each for itself
+BY_SEVERAL = {"atst_tiny": 1e-3, "mn_tiny": 0.1}
 CURVE = 0.02  # of a loss: rounding of float32, through three epochs of steps that amplify it
 PRELOADED = ["corrlib.training.trainer", "corrlib.models.build", "transformers.models.roberta.modeling_roberta"]
 
@@ -191,7 +193,7 @@ def processes(setup: Setup) -> Iterator[Row]:
     hidden = {} if nccl else {"CUDA_VISIBLE_DEVICES": ""}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     tones(folder / "tones")
-    for backbone in ("mn_tiny",) if setup.rehearse else ("passt_tiny", "mn_tiny"):
+    for backbone, bar in list(BY_SEVERAL.items())[: 1 if setup.rehearse else None]:
         for run in ("one", "several"):
             for path in (folder / "runs" / "tiny" / f"{run}-{backbone}").glob("*"):
                 path.unlink()
@@ -201,9 +203,7 @@ def processes(setup: Setup) -> Iterator[Row]:
         found, expected = (losses_of(folder, f"{run}-{backbone}") for run in ("several", "one"))
         apart = max(abs(a - b) / b for a, b in zip(found, expected, strict=True))
         way = "NCCL" if nccl else "gloo, on the CPU"
-        yield at_most(
-            f"{backbone}, {count} processes against one", apart, CURVE, note=f"{way}; loss {json.dumps(found)}"
-        )
+        yield at_most(f"{backbone}, {count} processes against one", apart, bar, note=f"{way}; loss {json.dumps(found)}")
     if setup.gpu and not nccl:
         yield row("NCCL", "not tried", note=f"here are fewer than {count} GPUs")
 
