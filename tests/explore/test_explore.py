@@ -325,8 +325,8 @@ def test_long_names_and_signs_fit_their_place(tmp_path):
     assert "overflow-wrap:anywhere" in words.clip_facts(s, 0)
 
 
-def test_the_matrix_takes_the_room_and_the_theme_that_there_is():
-    s = session_of()
+def test_the_matrix_takes_the_room_and_the_theme_that_there_is(tmp_path):
+    s = session_of(folder=tmp_path)
     rows, columns = matrix.block(s, 5)
     light, dark = (matrix.heat_map(s, rows, columns, dark=dark) for dark in (False, True))
     for figure in (light, dark):
