@@ -93,7 +93,6 @@ def _refuse_too_large(pages: Path, most_bytes: int) -> None:
 
 def _sphinx(source: Path, pages: Path, work: Path, title: str) -> list[str]:
     """Let Sphinx write the pages of `source`; its warnings, one a line."""
-    from docutils.parsers.rst import roles  # noqa: F401 (docutils is imported before Sphinx patches it)
     from sphinx.application import Sphinx
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 
