@@ -190,7 +190,7 @@ def test_an_executed_notebook_shows_text_as_it_is_written(tmp_path, monkeypatch)
             soundfile.write(sounds / name, np.random.default_rng(number).normal(0, 0.1, 8000), 16000)
             rows += [{"file": name, "caption": f"{PAYLOAD} {split} {number} {place}"} for place in range(2)]
         pd.DataFrame(rows).to_csv(sounds / f"{split}.csv", index=False)
-    words = {"study": "mine", "corpus": "folder", "data": str(sounds), "figures": ""}
+    words = {"study": "mine", "corpus": "folder", "data": str(sounds)}
     shown = execute("notebooks/01_data.ipynb", monkeypatch, **words)
     texts = [
         getattr(thing, way)() for thing in shown for way in ("_repr_html_", "_repr_markdown_") if hasattr(thing, way)
