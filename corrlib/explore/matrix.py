@@ -53,11 +53,16 @@ LOOKS = {
 
 
 def heat_map(
-    session: Session, rows: torch.Tensor, columns: torch.Tensor, kind: str = "clip", dark: bool = False
+    session: Session,
+    rows: torch.Tensor,
+    columns: torch.Tensor,
+    kind: str = "clip",
+    dark: bool = False,
+    width: int | None = None,
 ) -> go.FigureWidget:
     """A plotly FigureWidget: captions as rows to be read, clips as columns; hover names both. Annotated pairs are
     ringed. rows, columns: row numbers of clips and of captions, as `block` gives them; kind: of KINDS; dark: for a
-    dark page. It is as wide as its place.
+    dark page; width: in pixels.
 
     The colours end at the 98th percentile, so that a few near certain pairs do not hide all others.
     """
@@ -82,7 +87,7 @@ def heat_map(
                 "yanchor": "top",
                 "ypad": 34,
                 "thickness": 12,
-                "tickvals": [low, (low + high) / 2, high],
+                "tickvals": [low, (low + high) / 2, low + 0.999 * (high - low)],  # at the very end it shows none
                 "ticktext": [f"{low:.3g}", f"{(low + high) / 2:.3g}", f"≥ {high:.3g}"],
             },
             hovertemplate=f"%{{text}}<br>{KINDS[kind]}: %{{z:.4f}}<extra></extra>",
@@ -99,7 +104,7 @@ def heat_map(
     )
     figure.update_layout(
         height=220 + 18 * len(columns),
-        autosize=True,
+        width=width,
         margin={"l": 10, "r": 10, "t": 40, "b": 120},  # the tool bar stands above the rows
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": ink},
         dragmode="zoom",
@@ -117,14 +122,12 @@ def heat_map(
     figure.update_yaxes(
         range=[len(columns) - 0.5, -0.5],
         tickvals=list(range(len(texts))),
-        ticktext=[_plain(shortened(text, 48)) for text in texts],
+        ticktext=[_plain(shortened(text, 48, 0)) for text in texts],
         tickfont={"size": 12},
         gridcolor=line,
         zeroline=False,
     )
-    widget = go.FigureWidget(figure)
-    widget._config = {**widget._config, "responsive": True}  # plotly has no public way to say so of a widget
-    return widget
+    return go.FigureWidget(figure)
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a view must know of the page around it: keys that are meant for it, and whether the page is dark."""
+"""What a view must know of the page around it: keys that are meant for it, its width, and whether it is dark."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,13 +11,16 @@ VIEW = "corrlib-view"  # class of the boxes whose keys are their own
 
 
 class Page(anywidget.AnyWidget):
-    """Beside the widgets of a view, and shows nothing. `dark` follows the page's theme.
+    """Beside the widgets of a view, and shows nothing.
+
+    `dark` follows the page's theme, `width` is that of the view in pixels (0: not known yet).
 
     Keys that are pressed within the view are no longer the notebook's (there ArrowDown leaves the cell, and `a` inserts
     one). Of a letter in `keys` its function is called, unless somebody is writing.
     """
 
     dark = traitlets.Bool(False).tag(sync=True)
+    width = traitlets.Int(0).tag(sync=True)
     letters = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     _esm = """
@@ -30,21 +33,39 @@ class Page(anywidget.AnyWidget):
       const watch = new MutationObserver(isDark);
       watch.observe(document.body, { attributes: true });
       const press = (event) => {
-        if (event.ctrlKey || event.metaKey || event.altKey || !model.get("letters").includes(event.key)) return;
+        if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Escape") return;
+        event.stopPropagation(); // JupyterLab listens further out
+        if (!model.get("letters").includes(event.key)) return;
         if (event.target.isContentEditable || /^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
         event.preventDefault();
         model.send({ key: event.key });
       };
-      let view = null;
+      let later = 0;
+      const resized = new ResizeObserver(([box]) => {
+        clearTimeout(later);
+        later = setTimeout(() => {
+          const width = Math.floor(box.contentRect.width);
+          if (Math.abs(width - model.get("width")) < 20) return; // such as a scroll bar
+          model.set("width", width);
+          model.save_changes();
+        }, 150);
+      });
+      let view = null, left = 3600;  // frames in which the page may put the widgets in place: a minute
       const settle = () => {
         view = el.closest(".corrlib-view");
-        if (!view) { if (el.isConnected || !settle.tries) { settle.tries = 1; requestAnimationFrame(settle); } return; }
-        view.setAttribute("data-lm-suppress-shortcuts", "true");
-        view.addEventListener("keydown", press);
+        if (view) {
+          view.addEventListener("keydown", press);
+          resized.observe(view);
+        } else if ((left -= 1)) requestAnimationFrame(settle);
       };
       settle();
       isDark();
-      return () => { watch.disconnect(); if (view) view.removeEventListener("keydown", press); };
+      return () => {
+        left = 1;
+        watch.disconnect();
+        resized.disconnect();
+        if (view) view.removeEventListener("keydown", press);
+      };
     }
     export default { render };
     """

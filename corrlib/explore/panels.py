@@ -146,7 +146,7 @@ def heat_map(session: Session, clips: int = 40) -> w.VBox:
     def redraw(*_: Any) -> None:
         rows, columns = matrix.block(session, size.value, draw.value)
         lists.update(rows=rows.tolist(), columns=columns.tolist())
-        figure = matrix.heat_map(session, rows, columns, kind.value, page.dark)
+        figure = matrix.heat_map(session, rows, columns, kind.value, page.dark, page.width or None)
         figure.data[0].on_click(clicked)  # pyrefly: ignore[missing-attribute]
         holder.children = [figure]
 
@@ -154,16 +154,17 @@ def heat_map(session: Session, clips: int = 40) -> w.VBox:
         redraw()
         row.options = [(words.shortened(session.name(r)), r) for r in lists["rows"]]
         column.options = [(session.items.texts[c], c) for c in lists["columns"]]
+        row.value, column.value = lists["rows"][0], lists["columns"][0]
         show(play=False)
 
     whole = view(w.HBox([kind, size, draw]), holder, column, row, w.HBox([player, facts]))
     page = whole.children[-1]
     assert isinstance(page, Page)
     kind.observe(redraw, "value")
-    page.observe(redraw, "dark")
+    page.observe(redraw, ["dark", "width"])  # drawn anew: a figure that changes before it is there stays empty
     for control in (size, draw):
         control.observe(relist, "value")
     relist()
-    for control in (row, column):
-        control.observe(show, "value")
+    row.observe(show, "value")
+    column.observe(show, "value")
     return whole

@@ -17,12 +17,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.001 else f"{100 * share:.2g} %"
 
 
-def shortened(text: str, letters: int = 80) -> str:
-    """At most so many letters; of a longer text the middle is left out, as a file's name tells by its end."""
+def shortened(text: str, letters: int = 80, end: int = 26) -> str:
+    """At most so many letters of a text; of a longer one its `end` is kept, as a file's name tells by it."""
     if len(text) <= letters:
         return text
-    end = letters // 3
-    return f"{text[: letters - end - 1]}…{text[-end:]}"
+    return f"{text[: letters - end - 1]}…{text[len(text) - end :]}"
 
 
 def clip_facts(

@@ -50,7 +50,13 @@ def build_site(
         pages_of = {own.notebook: own.page for own in reversed(shown)}  # of several runs of one, the first
         links = Links(study, pages_of, source, pages, ROOT)
         site_notebooks.write(study, shown, links, pages / "notebooks", audio)
-        matches = site_matches.write(site_matches.open_session(study, seed), pages / "matches", audio, most_bytes // 2)
+        session = site_matches.open_session(study, seed)
+        matches = site_matches.write(session, pages / "matches", audio, most_bytes // 2)
+        if audio != "none" and getattr(session.parameters, "sounds", "") != "synthetic":
+            print(
+                f"the pages hold sound of {session.parameters.corpus}: see that it may be published, or build them "
+                "without (AUDIO=none)"
+            )
         (Path(work) / "matches.json").write_text(json.dumps(matches), encoding="utf-8")
         site_pages.write(study, title, seed, shown, matches, links, ROOT)
         warnings = _sphinx(source, pages, Path(work), title)
@@ -87,7 +93,6 @@ def _refuse_too_large(pages: Path, most_bytes: int) -> None:
 
 def _sphinx(source: Path, pages: Path, work: Path, title: str) -> list[str]:
     """Let Sphinx write the pages of `source`; its warnings, one a line."""
-    from docutils.parsers.rst import roles  # noqa: F401 (docutils is imported before Sphinx patches it)
     from sphinx.application import Sphinx
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 

@@ -339,13 +339,13 @@ def test_long_names_and_signs_fit_their_place(tmp_path):
     assert "overflow-wrap:anywhere" in words.clip_facts(s, 0)
 
 
-def test_the_matrix_takes_the_room_and_the_theme_that_there_is():
-    s = session_of()
+def test_the_matrix_takes_the_room_and_the_theme_that_there_is(tmp_path):
+    s = session_of(folder=tmp_path)
     rows, columns = matrix.block(s, 5)
     light, dark = (matrix.heat_map(s, rows, columns, dark=dark) for dark in (False, True))
     for figure in (light, dark):
         layout, scale = figure.layout, figure.data[0].colorbar
-        assert layout.width is None and layout.autosize and figure._config["responsive"]
+        assert layout.width is None
         assert layout.margin.t >= 40 and layout.yaxis.tickfont.size >= 12 and len(scale.ticktext) == 3
         assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
     assert light.layout.font.color != dark.layout.font.color
@@ -354,6 +354,12 @@ def test_the_matrix_takes_the_room_and_the_theme_that_there_is():
     panel.children[-1].dark = True  # as the page says
     after = panel.children[1].children[0]
     assert after is not before and after.layout.font.color == dark.layout.font.color
+    panel.children[-1].width = 777
+    assert panel.children[1].children[0].layout.width == 777
+    column, row = panel.children[2:4]
+    assert (row.value, column.value) == (row.options[0][1], column.options[0][1])
+    panel.children[0].children[0].value = "similarity"
+    assert panel.children[1].children[0].layout.width == 777
 
 
 def test_a_player_that_holds_nothing_shows_nothing():

@@ -19,6 +19,7 @@ from corrlib.sharing import site_matches, site_notebooks
 from corrlib.sharing.site import build_site
 from corrlib.sharing.site_links import Links
 from tests.browser import Watched, launched, needs_chromium
+from tests.executed import execute
 from tests.explore.test_explore import session_of
 from tests.finished import finish_run
 
@@ -174,6 +175,30 @@ def test_fewer_pairs_where_their_clips_would_take_too_much(hostile, tmp_path, mo
     assert 0 < len(few["pairs"]) < hostile.items.captions and len(list((tmp_path / "few").glob("*.mp3"))) <= 5
     quiet = site_matches.write(hostile, tmp_path / "quiet", "none", 10**9)
     assert not list((tmp_path / "quiet").glob("*.mp3")) and not any(clip["sound"] for clip in quiet["clips"])
+
+
+def test_an_executed_notebook_shows_text_as_it_is_written(tmp_path, monkeypatch):
+    """01_data on a folder whose captions and file names hold PAYLOAD."""
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CORRLIB_DATA", str(tmp_path / "data"))
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for split in ("development", "validation", "evaluation"):
+        rows = []
+        for number in range(3):
+            name = f"<img src=x onerror=hacked> $x$ {split[0]}{number}.wav"
+            soundfile.write(sounds / name, np.random.default_rng(number).normal(0, 0.1, 8000), 16000)
+            rows += [{"file": name, "caption": f"{PAYLOAD} {split} {number} {place}"} for place in range(2)]
+        pd.DataFrame(rows).to_csv(sounds / f"{split}.csv", index=False)
+    words = {"study": "mine", "corpus": "folder", "data": str(sounds)}
+    shown = execute("notebooks/01_data.ipynb", monkeypatch, **words)
+    texts = [
+        getattr(thing, way)() for thing in shown for way in ("_repr_html_", "_repr_markdown_") if hasattr(thing, way)
+    ]
+    assert len(texts) >= 4 and any("&lt;img src=x" in text for text in texts)
+    for text in texts:
+        assert "<img src=x" not in text and "<script>hacked" not in text
+        assert "$\\alpha$" not in text or "mathjax_ignore" in text or "tex2jax_ignore" in text
 
 
 def test_no_markup_is_made_of_text():
