@@ -12,9 +12,11 @@ from corrlib.corpora.splits import Corpora
 from corrlib.correspondence import ensemble_similarity, estimate
 from corrlib.correspondence.quality import agreement, calibration
 from corrlib.correspondence.targets import member_weights
-from corrlib.evaluation.embeddings import Embeddings, load_embeddings
+from corrlib.correspondence.teachers import held_out_embeddings
+from corrlib.evaluation.embeddings import Embeddings
 from corrlib.figures import content_order
 from corrlib.study import runs
+from corrlib.study.outside import is_outside, label
 from corrlib.study.parameters import EstimateParameters
 
 
@@ -29,13 +31,18 @@ class Ensemble:
         """FileNotFoundError names a run that is not finished, ValueError one that embedded other data."""
         self.study, self.corpora = parameters.study, corpora
         self.names = parameters.teachers or self._stage_one_runs(parameters.seed)
-        backbones = [runs.read_manifest(self.study, name)["backbone"] for name in self.names]
+        backbones = [label(n) if is_outside(n) else runs.read_manifest(self.study, n)["backbone"] for n in self.names]
         alike = len(set(backbones)) < len(backbones)
         self.labels = [name.removeprefix("stage1-") for name in self.names] if alike else backbones
         self.embeddings = [self._load(name, parameters.split) for name in self.names]
 
     def _load(self, name: str, split: str) -> Embeddings:
-        return load_embeddings(self.study, name, split, self.corpora.fingerprint(split))
+        return held_out_embeddings(self.study, name, self.corpora, split)
+
+    def zero_shot(self) -> dict[str, Embeddings]:
+        """{label: embeddings} of the members that no run has trained."""
+        members = zip(self.names, self.labels, self.embeddings, strict=True)
+        return {label(name): pair for name, _, pair in members if is_outside(name)}
 
     def _stage_one_runs(self, seed: int) -> list[str]:
         table = runs.gather(self.study)

@@ -21,6 +21,9 @@ Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*)?$")]  # of a study or a run: one folder
+Teacher = Annotated[
+    str, Field(pattern=r"^((clap|embeddings):\S.*|[A-Za-z0-9_][A-Za-z0-9_.+-]*)$")
+]  # a run, or one from outside
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -233,7 +236,7 @@ class StageTwoParameters(TrainingParameters):
     learning_rate: Positive = 2e-3
     student: Name = "stage1-passt_tiny-seed101"
     target: Target = "ensemble"
-    teachers: list[Name] = Field(default=None)  # pyrefly: ignore[bad-assignment]
+    teachers: list[Teacher] = Field(default=None)  # pyrefly: ignore[bad-assignment]
     w_sup: Weight = 0.0
     w_dist: Weight = 1.0
     target_temperature: Positive | None = None
@@ -284,7 +287,7 @@ class StageTwoParameters(TrainingParameters):
 class EstimateParameters(CorpusParameters):
     """05: the ensemble of stage-1 runs and the split on which its estimate is looked at."""
 
-    teachers: list[Name] = []
+    teachers: list[Teacher] = []
     temperature: Positive = 0.05
     combine: Combine = "mean_similarity"
     split: Literal["development", "validation", "evaluation"] = "evaluation"

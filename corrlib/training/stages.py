@@ -13,8 +13,8 @@ from corrlib import soundscapes
 from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.splits import Corpora
 from corrlib.correspondence.targets import annotated, build_target
-from corrlib.correspondence.teachers import target_quality, teacher_embeddings
-from corrlib.evaluation.embeddings import Embeddings, load_embeddings, save_embeddings
+from corrlib.correspondence.teachers import held_out_embeddings, target_quality, teacher_embeddings
+from corrlib.evaluation.embeddings import Embeddings, save_embeddings
 from corrlib.evaluation.evaluate import embed, judge
 from corrlib.evaluation.metrics import summarise
 from corrlib.evaluation.overfit import overfit_index
@@ -79,7 +79,7 @@ def stage_two_target(run: runs.RunFolder, corpora: Corpora) -> Target:
     """What the run is trained towards: a function of a batch (see corrlib.correspondence.targets)."""
     p = run.parameters
     truth = corpora.truth("development") if p.target == "true" else None
-    held_out = partial(load_embeddings, p.study, split="validation", fingerprint=corpora.fingerprint("validation"))
+    held_out = partial(held_out_embeddings, p.study, corpora=corpora, split="validation")
     validation = held_out, corpora.items("validation")
     return build_target(
         p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth, validation
