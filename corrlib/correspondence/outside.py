@@ -142,6 +142,7 @@ def _hear(model: Any, extractor: Any, whole: int, waveform: np.ndarray) -> torch
     """One clip -> (E,): the mean over its segments of `whole` samples, so that the extractor draws no part of it."""
     pieces = [waveform[start : start + whole] for start in range(0, max(1, len(waveform)), whole)]
     inputs = extractor(pieces, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+    inputs["is_longer"] = torch.zeros(len(pieces), 1, dtype=torch.bool)  # the extractor says it of one piece at random
     return F.normalize(_tensor(model.get_audio_features(**inputs)), dim=1).mean(0)
 
 

@@ -72,6 +72,8 @@ def export(study: str, run: str, to: str | Path, licence: str = "") -> Path:
         raise FileExistsError(f"{folder} holds something else than an exported model; name a new folder")
     root = stage_one_of(study, run)
     parameters = stage_one_parameters(study, root)
+    if parameters.backbone not in PRESETS:
+        raise ValueError(f"run {study}/{run} has the backbone '{parameters.backbone}'; only presets can be exported")
     encoder = rebuild_encoder(study, run)
     model = recipe(encoder, parameters.backbone, runs.read_manifest(study, run)["parameters"]["clip_seconds"])
     origin = provenance(study, run)

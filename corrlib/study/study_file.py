@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from corrlib.study.backbones import BACKBONES
+from corrlib.study.backbones import BACKBONES, HUB
 from corrlib.study.outside import is_outside
 from corrlib.study.parameters import SETTINGS, ParameterError, check, nearest
 
@@ -99,6 +99,8 @@ def load_study(name: str, folder: str | Path | None = None) -> StudyFile:
             if setting not in SETTINGS:
                 raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
         for backbone in study.backbones:
+            if backbone.startswith(HUB):
+                raise ParameterError(f"backbones names '{backbone}'; give it a name of its own under `members`")
             _check_known("backbones", backbone, [*BACKBONES, *study.members])
         for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
             if backbone not in study.backbones:
@@ -176,7 +178,9 @@ def _check_points(study: StudyFile) -> None:
             )
     presets = [backbone for backbone in study.backbones if backbone in BACKBONES]
     for member, given in study.members.items():
-        _check_known(f"member '{member}'", given.get("backbone"), BACKBONES if member in study.backbones else presets)
+        if not str(given.get("backbone")).startswith(HUB):
+            known = BACKBONES if member in study.backbones else presets
+            _check_known(f"member '{member}'", given.get("backbone"), known)
     for point, given in study.points.items():
         for teacher in given.get("teachers", []):
             if is_outside(str(teacher)):

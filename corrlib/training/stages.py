@@ -27,6 +27,7 @@ from corrlib.models.build import save_model, stage_one_of
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.features import audio_of, remember_captions
 from corrlib.study import runs
+from corrlib.study.backbones import HUB, slug
 from corrlib.study.parameters import TrainingParameters
 from corrlib.training.pretrain import load_pretrained, pretrain, pretrained_path, save_pretrained
 from corrlib.training.trainer import Target, Trainer
@@ -40,7 +41,7 @@ def pretrain_backbone(run: runs.RunFolder, corpora: Corpora, backbone: Backbone)
     What was pretrained once on the same clips is kept and found again (as a published checkpoint would be).
     """
     p = run.parameters
-    if p.weights or not p.pretraining_epochs:
+    if p.weights or not p.pretraining_epochs or p.backbone.startswith(HUB):
         return []
     _, _, tags = soundscapes.load_tags(corpora.folder, "pretraining", attributes=True)
     recipe = {
@@ -169,7 +170,7 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
     run.write_table("queries.csv", queries)
     run.write_json("metrics.json", metrics)
     if setting == "stage1":
-        backbone = p.member or p.backbone
+        backbone = p.member or slug(p.backbone)
     else:
         backbone = runs.read_manifest(p.study, stage_one_of(p.study, p.student))["backbone"]
     run.finish(
