@@ -48,7 +48,7 @@ BACKBONES = {
 
 
 HUB = "hf:"  # before the folder or hub name of an audio encoder of transformers (see corrlib.models.hub)
-OF_HUB = Family("an audio encoder of transformers", "04_stage1_any", "huggingface.co")
+OF_HUB = Family("an audio encoder of transformers", "04_stage1_other", "huggingface.co")
 
 
 def slug(backbone: str) -> str:

@@ -145,7 +145,7 @@ def test_it_is_trained_kept_and_rebuilt_where_its_folder_is_gone(data, tmp_path,
     torch.manual_seed(0)
     ast(folder)
     given = {"backbone": f"hf:{folder}", "train_audio": "last:1", "cache_log_mel": False, "epochs": 2, "batch_clips": 8}
-    run = runs.Run(check(StageOneParameters, {"study": "t", "seed": 1, "data": data, **given}), "04_stage1_any")
+    run = runs.Run(check(StageOneParameters, {"study": "t", "seed": 1, "data": data, **given}), "04_stage1_other")
     assert run.parameters.run_name() == "stage1-hf-tiny-ast-seed1" and slug(f"hf:{folder}") == "hf-tiny-ast"
     assert set(inputs.of_parameters(run.parameters.model_dump())["files"]) == {"backbone"}
     corpora = open_corpora(run.parameters)
@@ -173,7 +173,7 @@ def test_a_study_names_it_as_a_member(tmp_path):
     study = "title: t\nseeds: [1]\nbackbones: [mn_tiny, other]\nmembers: {other: {backbone: 'hf:a/b'}}\n"
     (tmp_path / "s.yaml").write_text(study)
     plan = plan_runs("s", tmp_path)["stage1-other-seed1"]
-    assert plan.notebook == "notebooks/04_stage1_any.ipynb" and plan.parameters["backbone"] == "hf:a/b"
+    assert plan.notebook == "notebooks/04_stage1_other.ipynb" and plan.parameters["backbone"] == "hf:a/b"
     (tmp_path / "s.yaml").write_text("title: t\nseeds: [1]\nbackbones: [mn_tiny, 'hf:a/b']\n")
     with pytest.raises(ParameterError, match="give it a name of its own under `members`"):
         plan_runs("s", tmp_path)
