@@ -116,14 +116,19 @@ def error_correlation(
 ) -> pd.DataFrame:
     """Pearson's correlation (M, M) of the members' errors on the pairs that nobody annotated, named by member.
 
-    A member's error is its similarity less the truth, each brought to zero mean and unit variance over a caption's
-    clips; where the truth is not known, its similarity alone, which errs together with others' where they agree.
+    A member's error is what of its similarity the truth does not explain: the rest of a least-squares fit over each
+    caption's clips. Where the truth is not known it is the whole similarity, so that what members know correlates, too.
     similarities: {member: (clips, captions)}, an `ensemble` among them is left out; annotated, truth: of that shape.
     """
     names = [name for name in similarities if name != "ensemble"]
     off = ~annotated.bool()
-    known = 0.0 if truth is None else _standardised(torch.as_tensor(truth, dtype=torch.float32))
-    errors = [(_standardised(similarities[name]) - known)[off].numpy() for name in names]
+    known = None if truth is None else _standardised(torch.as_tensor(truth, dtype=torch.float32))
+    errors = []
+    for name in names:
+        error = _standardised(similarities[name])
+        if known is not None:
+            error = error - (error * known).mean(0) * known
+        errors.append(error[off].numpy())
     return pd.DataFrame(np.atleast_2d(np.corrcoef(errors)), index=names, columns=names)
 
 
