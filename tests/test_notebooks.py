@@ -90,6 +90,9 @@ def test_stage_one_notebooks_differ_only_in_what_the_backbone_sees():
         assert differ == {"cell-00", "cell-02", "cell-04", "cell-05", "cell-draw-text", "cell-draw"}
         lines = zip(first["cell-02"].splitlines(), cells["cell-02"].splitlines(), strict=True)
         assert [a.split(" =")[0] for a, b in lines if a != b] == ["backbone"]
+    other = {c.id: c.source for c in cells_of("04_stage1_other")}
+    assert list(other) == [id for id in first if "draw" not in id]
+    assert {id for id in other if other[id] != first[id]} == {"cell-00", "cell-02", "cell-04", "cell-05"}
 
 
 @pytest.mark.parametrize("name", ["01", "02", "03", "04", "05", "06", "13"])

@@ -15,7 +15,10 @@ from corrlib.corpora.seeds import derive_seed
 from corrlib.correspondence.estimation import Weights, estimate, member_similarities
 from corrlib.correspondence.weights import choose_weights
 from corrlib.evaluation.embeddings import Embeddings, load_embeddings
+from corrlib.evaluation.evaluate import annotated_relevance
+from corrlib.evaluation.metrics import retrieval_metrics
 from corrlib.study import runs
+from corrlib.study.outside import is_outside
 
 # batch -> (clip_given_caption, caption_given_clip), each (B, C), or None
 Target = Callable[[Batch], tuple[torch.Tensor, torch.Tensor] | None]
@@ -134,7 +137,7 @@ def member_weights(
     are to be chosen without a validation split.
     """
     if combine == "best":
-        return combine, [best_validation_score(study, name) for name in names]
+        return combine, [_validation_score(study, name, validation, embeddings_of) for name in names]
     if combine != "chosen_weights":
         return combine, None
     if validation is None:
@@ -144,6 +147,18 @@ def member_weights(
     shares = [f"{name} {weight:.2f}" for name, weight in zip(names, weights, strict=True)]
     print(f"weights chosen on validation: {', '.join(shares)}")
     return "mean_similarity", weights
+
+
+def _validation_score(
+    study: str, name: str, validation: Items | None, embeddings_of: Callable[[str], Embeddings] | None
+) -> float:
+    """Validation mAP@10 of a run, or of a teacher from outside."""
+    if not is_outside(name):
+        return best_validation_score(study, name)
+    if validation is None or embeddings_of is None:
+        raise ValueError("combine 'best' needs a validation split to judge a teacher from outside on")
+    clips, captions = embeddings_of(name)
+    return retrieval_metrics(clips @ captions.T, annotated_relevance(validation))["mAP@10"]
 
 
 def best_validation_score(study: str, run: str) -> float:

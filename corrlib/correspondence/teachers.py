@@ -7,6 +7,7 @@ import torch
 
 from corrlib.corpora.batches import Batch
 from corrlib.corpora.splits import Corpora
+from corrlib.correspondence.outside import outside_embeddings
 from corrlib.correspondence.quality import agreement, probability_mass
 from corrlib.correspondence.targets import Target
 from corrlib.evaluation.embeddings import Embeddings, load_embeddings, read_embeddings, save_embeddings
@@ -16,6 +17,7 @@ from corrlib.models.build import rebuild_encoder
 from corrlib.models.features import audio_of
 from corrlib.study import runs
 from corrlib.study.code import closure_fingerprint
+from corrlib.study.outside import is_outside
 
 EMBEDDING = (
     "corrlib.evaluation.evaluate",
@@ -29,12 +31,14 @@ QUALITY_CLIPS = 256  # training clips, with all their captions, on which a targe
 def teacher_embeddings(study: str, name: str, corpora: Corpora) -> Embeddings:
     """A teacher's embeddings of this run's training split (clip_embeddings (N, E), caption_embeddings (C, E)).
 
-    study, name: of the teacher's run.
+    study, name: of the teacher's run; or the name of one from outside (see corrlib.correspondence.outside).
 
     Stored ones where the teacher is a stage-1 model trained on the same split; else (stage 1 on merged corpora, stage 2
     on one; a student as teacher) they are computed once and kept in the teacher's folder, under a name that tells the
     teacher's files, the data, how it is heard, the precision and the code.
     """
+    if is_outside(name):
+        return outside_embeddings(name, corpora, "development")
     fingerprint = corpora.fingerprint("development")
     manifest = runs.read_manifest(study, name)
     if manifest["setting"] == "stage1" and manifest["development_fingerprint"] == fingerprint:
@@ -51,6 +55,13 @@ def teacher_embeddings(study: str, name: str, corpora: Corpora) -> Embeddings:
         save_embeddings(part, {"development": embed(encoder, audio, items, precision=precision, workers=workers)})
 
     return read_embeddings(derived(path, embed_and_save), "development")
+
+
+def held_out_embeddings(study: str, name: str, corpora: Corpora, split: str) -> Embeddings:
+    """A teacher's embeddings of a split that it was not trained on: those its run has stored, or from outside."""
+    if is_outside(name):
+        return outside_embeddings(name, corpora, split)
+    return load_embeddings(study, name, split, corpora.fingerprint(split))
 
 
 def target_quality(target: Target, corpora: Corpora, w_sup: float, w_dist: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from corrlib.explore.phrases import contributions
 from corrlib.models.build import rebuild_encoder
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.study import runs
+from corrlib.study.outside import is_outside
 from corrlib.study.parameters import StageOneParameters, StageTwoParameters
 
 BEST_FIRST = ("ensemble", "stage1", "self", "continued")
@@ -45,8 +46,9 @@ def models() -> dict[str, list[str]]:
 class Session:
     """What 13_explore looks at. Rows are clips of the split that the model was judged on, columns its captions.
 
-    teachers: the runs whose estimate is shown: those of the model, or the stage-1 runs of its seed. The estimate is
-    combined, and its temperature is, as the model's own parameters say. clip_embeddings (clips, E), caption_embeddings
+    teachers: the runs whose estimate is shown: those of the model, or the stage-1 runs of its seed; teachers from
+    outside, which embed nothing that is typed here, are left out. The estimate is combined, and its temperature is, as
+    the model's own parameters say. clip_embeddings (clips, E), caption_embeddings
     (captions, E): the model's; truth (clips, captions) or None.
     """
 
@@ -73,7 +75,8 @@ class Session:
                 "restore it, or run the study again"
             )
         self.clip_embeddings, self.caption_embeddings = load_embeddings(study, model, self.split)
-        self.teachers = getattr(self.parameters, "teachers", []) or self._stage_one_runs()
+        taught = [name for name in getattr(self.parameters, "teachers", []) if not is_outside(name)]
+        self.teachers = taught or self._stage_one_runs()
         self.truth = self.corpora.truth(self.split)
 
     def _stage_one_runs(self) -> list[str]:

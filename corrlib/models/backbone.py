@@ -113,6 +113,9 @@ class Backbone(nn.Module):
             )
         return self.encode(self.log_mel(waveform))
 
+    def save(self, folder: Path) -> None:
+        """Write what rebuilds it beside its name and weights: nothing, for a preset."""
+
     def published_names(self, state: dict[str, Any]) -> dict[str, Any]:
         """Rename a published state dict's keys to ours; parts that features do not need are left out here."""
         return state

@@ -6,7 +6,7 @@ from corrlib.models.atst import AtstFrame
 from corrlib.models.backbone import Backbone
 from corrlib.models.mobilenet import MobileNet
 from corrlib.models.passt import PaSST
-from corrlib.study.backbones import BACKBONES, family
+from corrlib.study.backbones import BACKBONES, HUB, family
 
 # The tiny presets hear the built-in corpus at its own 16 kHz; fewer and longer frames keep them quick. Their log-mels
 # have about zero mean and unit variance there. No frequency warping: it would blur pitch, which captions name.
@@ -75,8 +75,13 @@ PRESETS: dict[str, tuple[type[Backbone], dict[str, Any]]] = {
 def build_backbone(name: str, **overrides: Any) -> Backbone:
     """A Backbone with random weights, by its name; `overrides` are constructor arguments of its class.
 
+    One of transformers, `hf:<folder or hub name>`, comes with its published weights and takes none.
     ValueError names the known backbone that is most like an unknown one.
     """
+    if name.startswith(HUB):
+        from corrlib.models.hub import load_hub  # loads transformers' audio models, which no other backbone needs
+
+        return load_hub(name)
     publisher = family(name).published_at
     network, arguments = PRESETS[name]
     backbone = network(**{**arguments, **overrides})

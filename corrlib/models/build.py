@@ -10,6 +10,7 @@ from corrlib.models.backbones import build_backbone
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.text import TextEncoder, build_text_encoder, load_text_encoder
 from corrlib.study import runs
+from corrlib.study.backbones import HUB
 from corrlib.study.parameters import StageOneParameters
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -54,7 +55,13 @@ def rebuild_encoder(study: str, run: str) -> DualEncoder:
     text = load_text_encoder(
         runs.artefact(study, root, "text"), max_tokens=parameters.max_tokens, clean_captions=parameters.clean_captions
     )
-    encoder = _encoder(parameters, build_backbone(parameters.backbone), text)
+    if parameters.backbone.startswith(HUB):
+        from corrlib.models.hub import rebuild_hub  # see build_backbone
+
+        backbone = rebuild_hub(runs.artefact(study, root, "audio"))
+    else:
+        backbone = build_backbone(parameters.backbone)
+    encoder = _encoder(parameters, backbone, text)
     for name in dict.fromkeys((root, run) if encoder.fixed_towers else (run,)):
         load_weights(encoder, study, name)
     return encoder
@@ -67,7 +74,7 @@ def stage_one_of(study: str, run: str) -> str:
 
 
 def save_model(run: runs.RunFolder, encoder: DualEncoder) -> None:
-    """Weights, text configuration and tokenizer of a trained encoder into its run's folder.
+    """Weights, text configuration and tokenizer of a trained encoder into its run's folder, and what else rebuilds it.
 
     Of stage 2 only weights that training can change: what no student ever trains lies with its stage-1 run.
     """
@@ -75,6 +82,7 @@ def save_model(run: runs.RunFolder, encoder: DualEncoder) -> None:
     state = {name: value.contiguous() for name, value in state.items()}
     replace_with(run.path("model.safetensors"), lambda path: save_file(state, path))
     encoder.text.save(run.path("text"))
+    encoder.backbone.save(run.path("audio"))
 
 
 def load_weights(encoder: DualEncoder, study: str, run: str) -> None:

@@ -12,9 +12,11 @@ from corrlib.corpora.splits import Corpora
 from corrlib.correspondence import ensemble_similarity, estimate
 from corrlib.correspondence.quality import agreement, calibration
 from corrlib.correspondence.targets import member_weights
-from corrlib.evaluation.embeddings import Embeddings, load_embeddings
+from corrlib.correspondence.teachers import held_out_embeddings
+from corrlib.evaluation.embeddings import Embeddings
 from corrlib.figures import content_order
 from corrlib.study import runs
+from corrlib.study.outside import is_outside, label
 from corrlib.study.parameters import EstimateParameters
 
 
@@ -29,13 +31,18 @@ class Ensemble:
         """FileNotFoundError names a run that is not finished, ValueError one that embedded other data."""
         self.study, self.corpora = parameters.study, corpora
         self.names = parameters.teachers or self._stage_one_runs(parameters.seed)
-        backbones = [runs.read_manifest(self.study, name)["backbone"] for name in self.names]
+        backbones = [label(n) if is_outside(n) else runs.read_manifest(self.study, n)["backbone"] for n in self.names]
         alike = len(set(backbones)) < len(backbones)
         self.labels = [name.removeprefix("stage1-") for name in self.names] if alike else backbones
         self.embeddings = [self._load(name, parameters.split) for name in self.names]
 
     def _load(self, name: str, split: str) -> Embeddings:
-        return load_embeddings(self.study, name, split, self.corpora.fingerprint(split))
+        return held_out_embeddings(self.study, name, self.corpora, split)
+
+    def zero_shot(self) -> dict[str, Embeddings]:
+        """{label: embeddings} of the members that no run has trained."""
+        members = zip(self.names, self.labels, self.embeddings, strict=True)
+        return {label(name): pair for name, _, pair in members if is_outside(name)}
 
     def _stage_one_runs(self, seed: int) -> list[str]:
         table = runs.gather(self.study)
@@ -102,6 +109,49 @@ def member_correlation(similarities: Mapping[str, torch.Tensor]) -> pd.DataFrame
     names = list(similarities)
     correlation = np.corrcoef([similarity.numpy().ravel() for similarity in similarities.values()])
     return pd.DataFrame(np.atleast_2d(correlation), index=names, columns=names)
+
+
+def error_correlation(
+    similarities: Mapping[str, torch.Tensor], annotated: torch.Tensor, truth: np.ndarray | None = None
+) -> pd.DataFrame:
+    """Pearson's correlation (M, M) of the members' errors on the pairs that nobody annotated, named by member.
+
+    A member's error is what of its similarity the truth does not explain: the rest of a least-squares fit over each
+    caption's clips. Where the truth is not known it is the whole similarity, so that what members know correlates, too.
+    similarities: {member: (clips, captions)}, an `ensemble` among them is left out; annotated, truth: of that shape.
+    """
+    names = [name for name in similarities if name != "ensemble"]
+    off = ~annotated.bool()
+    known = None if truth is None else _standardised(torch.as_tensor(truth, dtype=torch.float32))
+    errors = []
+    for name in names:
+        error = _standardised(similarities[name])
+        if known is not None:
+            error = error - (error * known).mean(0) * known
+        errors.append(error[off].numpy())
+    return pd.DataFrame(np.atleast_2d(np.corrcoef(errors)), index=names, columns=names)
+
+
+def _standardised(matrix: torch.Tensor) -> torch.Tensor:
+    """(clips, captions) with zero mean and unit variance over the clips; a constant column stays zero."""
+    return (matrix - matrix.mean(0)) / matrix.std(0, correction=0).clamp(min=1e-6)
+
+
+def independence(errors: pd.DataFrame, retrieval: pd.DataFrame) -> str:
+    """How independently the members err, and what averaging them gains, as a sentence with its numbers.
+
+    errors: of `error_correlation`; retrieval: of `retrieval_table`, with the ensemble's row.
+    """
+    apart = errors.to_numpy()[~np.eye(len(errors), dtype=bool)]
+    if not len(apart):
+        return ""
+    metric = "true mAP@10" if "true mAP@10" in retrieval else "annotated mAP@10"
+    members = retrieval[metric].drop("ensemble")
+    gain = 100 * (retrieval.loc["ensemble", metric] - members.max())
+    return (
+        f" Off the annotated pairs the members' errors correlate with {apart.min():.2f} to {apart.max():.2f}; their "
+        f"mean is {gain:+.1f} points of {metric} from its best member, {members.idxmax()}."
+    )
 
 
 def retrieval_table(judged: Mapping[str, Mapping[str, Mapping[str, float]]]) -> pd.DataFrame:

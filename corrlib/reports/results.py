@@ -30,6 +30,7 @@ METRICS = {
 COMPARED = ("annotated mAP@10", "true mAP@10", "true nDCG@10")
 BASELINES = ("continued", "stage1")
 ENSEMBLE = ("ensemble of all", "stage1 ensemble")
+ZERO_SHOT = "zero-shot"  # the setting of a teacher from outside, which 05 has judged as it is
 RESULT_COLUMNS = ("study", "backbone", "setting", "metric", "mean", "low", "high", "seeds")
 DIFFERENCE_COLUMNS = (
     "study",
@@ -72,7 +73,8 @@ def load(study: str, training_runs: pd.DataFrame) -> Judged:
     training_runs = one_run_each(study, training_runs)
     fingerprints = check_same_data(study, training_runs)
     queries = load_queries(study, training_runs)
-    return Judged(study, {**queries, **stage_one_ensemble(study, queries)}, share_clips(fingerprints))
+    beside = {**stage_one_ensemble(study, queries), **zero_shot(study, queries)}
+    return Judged(study, {**queries, **beside}, share_clips(fingerprints))
 
 
 def share_clips(fingerprints: Mapping[int, str]) -> bool:
@@ -158,9 +160,21 @@ def stage_one_ensemble(study: str, queries: Queries) -> Queries:
     return {ENSEMBLE: tables} if tables else {}
 
 
+def zero_shot(study: str, queries: Queries) -> Queries:
+    """{(label of a teacher from outside, ZERO_SHOT): {seed: per-query values}}, as the 05 runs have judged them."""
+    found: Queries = {}
+    for seed in sorted({seed for tables in queries.values() for seed in tables}):
+        run = f"correspondences-seed{seed}"
+        names = runs.read_manifest(study, run)["artefacts"] if runs.is_finished(study, run) else {}
+        for name in sorted(name for name in names if name.startswith(f"{ZERO_SHOT}-")):
+            label = name.removeprefix(f"{ZERO_SHOT}-").removesuffix(".csv")
+            found.setdefault((label, ZERO_SHOT), {})[seed] = runs.read_table(study, run, name)
+    return found
+
+
 def backbones_of(queries: Queries) -> list[str]:
     """The backbones that were judged, without the stage-1 ensemble, which is none."""
-    return list(dict.fromkeys(backbone for backbone, _ in queries if backbone != ENSEMBLE[0]))
+    return list(dict.fromkeys(one for one, setting in queries if setting not in (ENSEMBLE[1], ZERO_SHOT)))
 
 
 def pooled_queries(queries: Queries) -> Queries:

@@ -9,6 +9,7 @@ from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.splits import Corpora
 from corrlib.evaluation.embeddings import StoredEmbeddings, stored_embeddings
 from corrlib.study import runs
+from corrlib.study.outside import is_outside
 from corrlib.study.parameters import EstimateParameters, StageOneParameters, StageTwoParameters
 
 LIKE_MEAN_SIMILARITY = ("mean_similarity", "geometric_mean")  # the same estimate, see corrlib.correspondence.estimate
@@ -95,6 +96,11 @@ def _taught(study: str, seed: int | None) -> tuple[tuple[str, ...], float]:
             "and temperature"
         )
     [(members, temperature, combine)] = said
+    if outside := [name for name in members if is_outside(name)]:
+        raise ValueError(
+            f"the students of study '{study}' were taught by '{outside[0]}', too, which no run has stored; name "
+            "members and temperature to share the estimate of the study's own"
+        )
     if combine not in LIKE_MEAN_SIMILARITY:
         raise ValueError(
             f"the students of study '{study}' were taught by '{combine}', which is not computed block by block; name "

@@ -4,13 +4,13 @@ import inspect
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from corrlib.files import NotWritten, digest, digest_file, write_atomically
+from corrlib.files import NotWritten, digest, digest_file, replace_with, write_atomically
 from corrlib.models.backbone import Backbone
 from corrlib.models.backbones import PRESETS, build_backbone
 from corrlib.models.build import rebuild_encoder, stage_one_of
@@ -43,6 +43,8 @@ class Recipe(BaseModel):
     clip_seconds: float
     max_tokens: int
     clean_captions: bool
+    head_layers: Literal[1, 2] = 1
+    audio_layers: list[int] = []
 
 
 class Config(BaseModel):
@@ -70,15 +72,20 @@ def export(study: str, run: str, to: str | Path, licence: str = "") -> Path:
         raise FileExistsError(f"{folder} holds something else than an exported model; name a new folder")
     root = stage_one_of(study, run)
     parameters = stage_one_parameters(study, root)
-    model = recipe(
-        rebuild_encoder(study, run), parameters.backbone, runs.read_manifest(study, run)["parameters"]["clip_seconds"]
-    )
+    if parameters.backbone not in PRESETS:
+        raise ValueError(f"run {study}/{run} has the backbone '{parameters.backbone}'; only presets can be exported")
+    encoder = rebuild_encoder(study, run)
+    model = recipe(encoder, parameters.backbone, runs.read_manifest(study, run)["parameters"]["clip_seconds"])
     origin = provenance(study, run)
     try:
         (folder / CONFIG).unlink(missing_ok=True)  # from here to the end the folder is no exported model
         shutil.rmtree(folder / TEXT, ignore_errors=True)
         shutil.copytree(runs.artefact(study, root, "text"), folder / TEXT)
-        shutil.copyfile(runs.artefact(study, run, WEIGHTS), folder / WEIGHTS)
+        if encoder.fixed_towers:  # a student's own file holds its heads alone
+            state = {name: value.contiguous() for name, value in encoder.state_dict().items()}
+            replace_with(folder / WEIGHTS, lambda part: save_file(state, part))
+        else:
+            shutil.copyfile(runs.artefact(study, run, WEIGHTS), folder / WEIGHTS)
     except OSError as error:
         raise NotWritten(
             f"could not write {folder} ({error.strerror or error}); see that it can be written and has room"
@@ -129,6 +136,8 @@ def recipe(encoder: DualEncoder, backbone: str, clip_seconds: float) -> Recipe:
         "clip_seconds": float(clip_seconds),
         "max_tokens": encoder.text.max_tokens,
         "clean_captions": encoder.text.clean_captions,
+        "head_layers": encoder.head_layers,
+        "audio_layers": encoder.audio_layers,
     }
     return Recipe.model_validate(_plain(content))
 
@@ -175,7 +184,9 @@ def build(folder: str | Path, config: Config) -> DualEncoder:
         raise ValueError(f"{folder / CONFIG} does not fit this corrlib ({error}); use the one that wrote it") from None
     _refuse_other_front_end(backbone, model, folder)
     text = load_text_encoder(folder / TEXT, max_tokens=model.max_tokens, clean_captions=model.clean_captions)
-    encoder = DualEncoder(backbone, text, model.embedding_size, model.whole_segments)
+    encoder = DualEncoder(
+        backbone, text, model.embedding_size, model.whole_segments, model.head_layers, model.audio_layers
+    )
     try:
         state, own = load_file(folder / WEIGHTS), encoder.state_dict()
     except SafetensorError as error:

@@ -5,6 +5,7 @@ is in `PRESETS` of corrlib.models.backbones, which has an entry for each name he
 """
 
 import difflib
+import re
 from dataclasses import dataclass
 
 
@@ -46,8 +47,21 @@ BACKBONES = {
 }
 
 
+HUB = "hf:"  # before the folder or hub name of an audio encoder of transformers (see corrlib.models.hub)
+OF_HUB = Family("an audio encoder of transformers", "04_stage1_other", "huggingface.co")
+
+
+def slug(backbone: str) -> str:
+    """A backbone's name as part of a run's: that of a model of transformers without its owner and what else it has."""
+    if not backbone.startswith(HUB):
+        return backbone
+    return "hf-" + re.sub(r"[^a-z0-9.]+", "-", backbone.rstrip("/").rpartition("/")[2].lower()).strip("-.")
+
+
 def family(backbone: str) -> Family:
     """The family of a backbone; ValueError names the known backbone that is most like an unknown one."""
+    if backbone.startswith(HUB):
+        return OF_HUB
     if backbone not in BACKBONES:
         close = difflib.get_close_matches(backbone, list(BACKBONES), n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(BACKBONES)}"

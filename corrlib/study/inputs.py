@@ -5,6 +5,8 @@ from typing import Any
 
 from corrlib.corpora.content import content_digest
 from corrlib.files import digest_folder
+from corrlib.study import outside
+from corrlib.study.backbones import HUB
 
 # parameters that say where something lies; what lies there is compared instead
 PLACES = ("data", "sounds", "weights", "text_weights", "relevance", "graded", "figures", "study", "run")
@@ -19,11 +21,17 @@ def of_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def places(parameters: dict[str, Any]) -> tuple[tuple[str, str, bool] | None, dict[str, str]]:
-    """(name, folder, whether its audio counts) of the corpus, or None; {parameter: path} of the other files."""
+    """(name, folder, whether its audio counts) of the corpus, or None; {parameter: path} of the other files.
+
+    A teacher from outside is named by itself.
+    """
     corpus = None
     if "corpus" in parameters:
         corpus = parameters["corpus"], parameters["data"], not parameters.get("text_only")
-    named = {name: str(parameters.get(name) or "") for name in FILES}
+    named = {name: str(parameters.get(name) or "") for name in FILES} | outside.files(parameters.get("teachers"))
+    of_hub = str(parameters.get("backbone", "")).removeprefix(HUB)
+    if of_hub != parameters.get("backbone", "") and Path(of_hub).is_dir():
+        named["backbone"] = of_hub
     return corpus, {name: path for name, path in named.items() if path and path != "synthetic"}
 
 

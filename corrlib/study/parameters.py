@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from corrlib.corpora.load import check_name
-from corrlib.study.backbones import BACKBONES
+from corrlib.study.backbones import BACKBONES, HUB, slug
 
 ALIKE = 0.85  # of two names: from here on, one is held for a misspelling of the other
 
@@ -21,6 +21,9 @@ Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*)?$")]  # of a study or a run: one folder
+Teacher = Annotated[
+    str, Field(pattern=r"^((clap|embeddings):\S.*|[A-Za-z0-9_][A-Za-z0-9_.+-]*)$")
+]  # a run, or one from outside
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -180,6 +183,7 @@ class TrainingParameters(CorpusParameters):
 class StageOneParameters(TrainingParameters):
     """02-04: one backbone and text encoder, trained on annotated pairs.
 
+    backbone: a preset, or `hf:<folder or hub name>`, an audio encoder of transformers with its published weights.
     member: the name under which a study compares it, its backbone's where none is given. initialisation: which of the
     models of a seed this is: projections, text encoder and order are drawn anew, data and pretrained backbone stay.
     train_audio, train_text: what of backbone and text encoder is trained, `all`, `heads` (nothing: features are
@@ -209,7 +213,7 @@ class StageOneParameters(TrainingParameters):
     pretraining_batch_clips: Count = 16
 
     def default_name(self) -> str:
-        return f"stage1-{self.backbone}"
+        return f"stage1-{self.member or slug(self.backbone)}"
 
     def draw_seed(self) -> int:
         return self.seed + 100_000 * self.initialisation
@@ -217,7 +221,7 @@ class StageOneParameters(TrainingParameters):
     @field_validator("backbone")
     @classmethod
     def _backbone_is_known(cls, name: str) -> str:
-        if name in BACKBONES:
+        if name in BACKBONES or len(name) > len(HUB) and name.startswith(HUB):
             return name
         raise ValueError(f"no such backbone{nearest(name, BACKBONES)}")
 
@@ -233,7 +237,7 @@ class StageTwoParameters(TrainingParameters):
     learning_rate: Positive = 2e-3
     student: Name = "stage1-passt_tiny-seed101"
     target: Target = "ensemble"
-    teachers: list[Name] = Field(default=None)  # pyrefly: ignore[bad-assignment]
+    teachers: list[Teacher] = Field(default=None)  # pyrefly: ignore[bad-assignment]
     w_sup: Weight = 0.0
     w_dist: Weight = 1.0
     target_temperature: Positive | None = None
@@ -284,7 +288,7 @@ class StageTwoParameters(TrainingParameters):
 class EstimateParameters(CorpusParameters):
     """05: the ensemble of stage-1 runs and the split on which its estimate is looked at."""
 
-    teachers: list[Name] = []
+    teachers: list[Teacher] = []
     temperature: Positive = 0.05
     combine: Combine = "mean_similarity"
     split: Literal["development", "validation", "evaluation"] = "evaluation"

@@ -10,6 +10,7 @@ from typing import Any
 
 from corrlib.study import runs
 from corrlib.study.backbones import family
+from corrlib.study.outside import is_outside
 from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, SETTINGS, ParameterError, check, nearest
 from corrlib.study.study_file import StudyFile, load_study, studies_folder
 
@@ -79,7 +80,7 @@ def needed(plans: dict[str, Plan], wanted: Iterable[str]) -> list[str]:
 
 def require_finished(study: str, names: list[str]) -> None:
     """FileNotFoundError names those of these runs that are not finished yet, each with the notebook that makes it."""
-    missing = [name for name in names if not runs.is_finished(study, name)]
+    missing = [name for name in names if not is_outside(name) and not runs.is_finished(study, name)]
     if missing:
         made = "; ".join(f"'{name}' is made by {notebook_of(name)}" for name in dict.fromkeys(missing))
         raise FileNotFoundError(f"study '{study}' has not finished what this run needs; run that first: {made}")
@@ -122,9 +123,8 @@ class _Planner:
                 raise ParameterError("target 'true' needs a corpus whose truth is known; choose corpus 'soundscapes'")
         except ParameterError as error:
             raise ParameterError(f"{self.path}, section {kind}, run '{run}': {error}") from None
-        self.plans[run] = Plan(
-            run, kind, f"notebooks/{notebook}.ipynb", checked.model_dump(), tuple(dict.fromkeys(needs))
-        )
+        of_runs = tuple(dict.fromkeys(name for name in needs if not is_outside(name)))
+        self.plans[run] = Plan(run, kind, f"notebooks/{notebook}.ipynb", checked.model_dump(), of_runs)
 
     def seed(self, seed: int) -> None:
         """The runs of one seed: data -> stage 1 per backbone -> estimate, stage 2 per backbone and setting."""
@@ -135,6 +135,7 @@ class _Planner:
                 continue
             own = dict(given)
             self._stage_one(seed, own.pop("backbone"), common, member, own)
+        teachers += self._outside(seed, study.teachers)
         for backbone in study.backbones:
             for setting in study.settings:
                 self._stage_two(seed, backbone, common, setting, teachers)
@@ -231,9 +232,9 @@ class _Planner:
                 student = f"{given.pop('student', 'stage1')}-{backbone}-seed{seed}"
                 source = given.pop("teachers_of", "stage1")
                 taught = given.get("target", "ensemble") in ENSEMBLE_TARGETS
-                teachers = [
-                    f"{source}-{b}-seed{seed}" for b in given.pop("teachers", study.backbones if taught else [])
-                ]
+                named = given.pop("teachers", [*study.backbones, *study.teachers] if taught else [])
+                teachers = [f"{source}-{b}-seed{seed}" for b in named if not is_outside(b)]
+                teachers += self._outside(seed, [teacher for teacher in named if is_outside(teacher)])
                 self.add(
                     "stage2",
                     f"{point}-{backbone}-seed{seed}",
@@ -248,6 +249,11 @@ class _Planner:
                         "teachers": teachers,
                     },
                 )
+
+    def _outside(self, seed: int, teachers: Iterable[str]) -> list[str]:
+        """Teachers from outside, `{data}`, `{study}` and `{seed}` in their names replaced, as in `data_folder`."""
+        root = os.environ.get("CORRLIB_DATA", "data")
+        return [teacher.format(study=self.name, seed=seed, data=root) for teacher in teachers]
 
     def _variant(self, seed: int, name: str, common: dict[str, Any]) -> None:
         """A variant's own models, from stage 1 on; on the study's corpora but where it says otherwise of the data."""

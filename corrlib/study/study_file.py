@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from corrlib.study.backbones import BACKBONES
+from corrlib.study.backbones import BACKBONES, HUB
+from corrlib.study.outside import is_outside
 from corrlib.study.parameters import SETTINGS, ParameterError, check, nearest
 
 LARGEST = 1_000_000  # bytes of a study file
@@ -40,9 +41,11 @@ class StudyFile(BaseModel):
     replaced. base: another study, of which finished runs with the very same parameters are taken over.
     members: further stage-1 models, {name: {backbone, and parameters such as initialisation}}; one that `backbones`
     names is a teacher and a student of every setting, as a backbone of its own.
-    points: stage-2 runs beside the settings, {name: parameters}; `teachers` names backbones or members; `student` and
-    `teachers_of` name the setting whose runs the student starts from and the teachers are (`stage1`). They and the
-    variants' students are run for `point_backbones` (all, if not given). variants: {name: Variant}.
+    teachers: models from outside that teach in every ensemble beside the study's own: `clap:<folder or hub name>`,
+    `embeddings:<file>` (`{seed}` in it as in `data_folder`). points: stage-2 runs beside the settings, {name:
+    parameters}; `teachers` names backbones, members or models from outside; `student` and `teachers_of` name the
+    setting whose runs the student starts from and the teachers are (`stage1`). They and the variants' students are run
+    for `point_backbones` (all, if not given). variants: {name: Variant}, whose ensembles are their own models alone.
     ablations: {notebook: the points, settings and variants that it compares}.
     figures: where `make publish` copies the study's tables and figures; its runs write into `runs/<study>/figures`.
     in_parts: whether it takes those of an unfinished study, too, and leaves all else in that folder as it is.
@@ -66,6 +69,7 @@ class StudyFile(BaseModel):
     extends: str = ""
     base: str = ""
     members: dict[str, dict] = {}
+    teachers: list[str] = []
     points: dict[str, dict] = {}
     variants: dict[str, Variant] = {}
     variant_settings: list[str] = ["continued", "ensemble"]
@@ -95,6 +99,8 @@ def load_study(name: str, folder: str | Path | None = None) -> StudyFile:
             if setting not in SETTINGS:
                 raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
         for backbone in study.backbones:
+            if backbone.startswith(HUB):
+                raise ParameterError(f"backbones names '{backbone}'; give it a name of its own under `members`")
             _check_known("backbones", backbone, [*BACKBONES, *study.members])
         for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
             if backbone not in study.backbones:
@@ -172,14 +178,23 @@ def _check_points(study: StudyFile) -> None:
             )
     presets = [backbone for backbone in study.backbones if backbone in BACKBONES]
     for member, given in study.members.items():
-        _check_known(f"member '{member}'", given.get("backbone"), BACKBONES if member in study.backbones else presets)
+        if not str(given.get("backbone")).startswith(HUB):
+            known = BACKBONES if member in study.backbones else presets
+            _check_known(f"member '{member}'", given.get("backbone"), known)
     for point, given in study.points.items():
         for teacher in given.get("teachers", []):
-            _check_known(f"point '{point}', teachers,", teacher, [*study.backbones, *study.members])
+            if is_outside(str(teacher)):
+                _check_template(f"point '{point}', teachers", teacher, ("data", "study", "seed"))
+            else:
+                _check_known(f"point '{point}', teachers,", teacher, [*study.backbones, *study.members])
         for key in ("student", "teachers_of"):
             _check_known(
                 f"point '{point}', {key},", given.get(key, "stage1"), ["stage1", *study.settings, *study.points]
             )
+    for teacher in study.teachers:
+        if not is_outside(teacher):
+            raise ParameterError(f"teachers names '{teacher}'; say `clap:<folder or hub name>` or `embeddings:<file>`")
+        _check_template("teachers", teacher, ("data", "study", "seed"))
     for notebook, names in study.ablations.items():
         if not Path(f"notebooks/{notebook}.ipynb").is_file():
             raise ParameterError(f"there is no notebook notebooks/{notebook}.ipynb")

@@ -13,8 +13,8 @@ from corrlib import soundscapes
 from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.splits import Corpora
 from corrlib.correspondence.targets import annotated, build_target
-from corrlib.correspondence.teachers import target_quality, teacher_embeddings
-from corrlib.evaluation.embeddings import Embeddings, load_embeddings, save_embeddings
+from corrlib.correspondence.teachers import held_out_embeddings, target_quality, teacher_embeddings
+from corrlib.evaluation.embeddings import Embeddings, save_embeddings
 from corrlib.evaluation.evaluate import embed, judge
 from corrlib.evaluation.metrics import summarise
 from corrlib.evaluation.overfit import overfit_index
@@ -27,6 +27,7 @@ from corrlib.models.build import save_model, stage_one_of
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.features import audio_of, remember_captions
 from corrlib.study import runs
+from corrlib.study.backbones import HUB, slug
 from corrlib.study.parameters import TrainingParameters
 from corrlib.training.pretrain import load_pretrained, pretrain, pretrained_path, save_pretrained
 from corrlib.training.trainer import Target, Trainer
@@ -40,7 +41,7 @@ def pretrain_backbone(run: runs.RunFolder, corpora: Corpora, backbone: Backbone)
     What was pretrained once on the same clips is kept and found again (as a published checkpoint would be).
     """
     p = run.parameters
-    if p.weights or not p.pretraining_epochs:
+    if p.weights or not p.pretraining_epochs or p.backbone.startswith(HUB):
         return []
     _, _, tags = soundscapes.load_tags(corpora.folder, "pretraining", attributes=True)
     recipe = {
@@ -79,7 +80,7 @@ def stage_two_target(run: runs.RunFolder, corpora: Corpora) -> Target:
     """What the run is trained towards: a function of a batch (see corrlib.correspondence.targets)."""
     p = run.parameters
     truth = corpora.truth("development") if p.target == "true" else None
-    held_out = partial(load_embeddings, p.study, split="validation", fingerprint=corpora.fingerprint("validation"))
+    held_out = partial(held_out_embeddings, p.study, corpora=corpora, split="validation")
     validation = held_out, corpora.items("validation")
     return build_target(
         p, corpora.items("development"), lambda name: teacher_embeddings(p.study, name, corpora), truth, validation
@@ -169,7 +170,7 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
     run.write_table("queries.csv", queries)
     run.write_json("metrics.json", metrics)
     if setting == "stage1":
-        backbone = p.member or p.backbone
+        backbone = p.member or slug(p.backbone)
     else:
         backbone = runs.read_manifest(p.study, stage_one_of(p.study, p.student))["backbone"]
     run.finish(
