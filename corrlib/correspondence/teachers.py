@@ -49,7 +49,8 @@ def teacher_embeddings(study: str, name: str, corpora: Corpora) -> Embeddings:
         audio, items = corpora.audio("development", encoder.backbone), corpora.items("development")
         save_embeddings(part, {"development": embed(encoder, audio, items, precision=precision, workers=workers)})
 
-    return read_embeddings(derived(path, embed_and_save), "development")
+    made = derived(path, embed_and_save, still=lambda: corpora.fingerprint("development") == fingerprint)
+    return read_embeddings(made, "development")
 
 
 def target_quality(target: Target, corpora: Corpora, w_sup: float, w_dist: float) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Manifest(BaseModel):
     code: dict[str, Any]
     made_of: MadeOf
     artefacts: dict[str, str] = Field(description="digest of every file that the run wrote")
+    figures: dict[str, str] = Field({}, description="digest of every file that the run wrote into the study's figures")
     packages: dict[str, str]
     python: str
     hardware: dict[str, Any]

@@ -17,7 +17,7 @@ from typing import IO, Any, TypeVar
 import pandas as pd
 import yaml
 
-from corrlib.files import csv_of, digest_file, file_state, held_by, take, write_atomically
+from corrlib.files import csv_of, digest_file, file_state, held_by, take, write_atomically, written
 from corrlib.study import code, inputs, manifest
 from corrlib.study.memory import peak_bytes
 from corrlib.study.parameters import DataParameters, ParameterError, Parameters, check, from_notebook
@@ -121,6 +121,7 @@ class Run(RunFolder):
         self._names = names or {}
         _read.clear()
         _listed.clear()
+        written.clear()
         self._hold()
         self._refuse_to_replace()
         self._started = time.time()
@@ -212,6 +213,7 @@ class Run(RunFolder):
             "code": {**commit(), **self.code, "edited_meanwhile": edited},
             "made_of": made_of,
             "artefacts": artefacts(self.folder),
+            "figures": self._drawn(),
             "packages": {p: version(p) for p in PACKAGES},
             "python": platform.python_version(),
             "hardware": hardware(),
@@ -226,6 +228,13 @@ class Run(RunFolder):
         self.forget_checkpoints()
         self.let_go()
         return self.folder
+
+    def _drawn(self) -> dict[str, str]:
+        """{name: digest} of the tables and figures that this run has written into the study's own folder for them."""
+        folder = os.path.abspath(figures_folder(self.parameters.study))
+        return {
+            os.path.basename(path): digest_file(path) for path in sorted(written) if os.path.dirname(path) == folder
+        }
 
     def let_go(self) -> None:
         """Hand the folder back without finishing: another process may go on with this run."""
@@ -337,8 +346,12 @@ def artefacts(folder: Path) -> dict[str, str]:
 
 
 def damaged(folder: Path, content: dict[str, Any]) -> list[str]:
-    """Names of the artefacts of a finished run that are missing or no longer what its manifest says."""
-    return [name for name, right in content["artefacts"].items() if not _is_whole(folder / name, right)]
+    """Names of the artefacts, and of the study's figures, of a finished run that are missing or no longer what its
+    manifest says.
+    """
+    drawn = figures_folder(folder.parent.name)
+    found = [name for name, right in content["artefacts"].items() if not _is_whole(folder / name, right)]
+    return found + [name for name, right in content.get("figures", {}).items() if not _is_whole(drawn / name, right)]
 
 
 def _is_whole(path: Path, right: str) -> bool:

@@ -212,6 +212,15 @@ def test_a_flipped_bit_is_noticed_by_readers_and_by_reproduce(six, capsys, name)
         runs.artefact("six", "pair-mn_tiny-seed1", name)
 
 
+def test_a_table_that_was_altered_by_hand_is_made_again(six, capsys):
+    path = six / "runs" / "six" / "figures" / "results.csv"
+    table = pd.read_csv(path)
+    table.loc[0, "mean"] = 0.99
+    table.to_csv(path, index=False)
+    stale, said = planned(capsys)
+    assert stale == {"results"} and "its results.csv is damaged or missing" in said
+
+
 def test_the_second_of_two_is_told_who_holds_the_study(six):
     with reproduce.only_one("six"):
         result = run_it(six)

@@ -4,6 +4,7 @@ The stand-in writes what a run's inputs determine and reads the runs that its no
 made again is worked out beside, from the graph alone.
 """
 
+import json
 import os
 import random
 import re
@@ -278,6 +279,23 @@ def test_a_notebook_that_is_none_is_named(tmp_path, monkeypatch, content):
             call()
         assert "\n" not in str(caught.value)
     assert code.edited("12_results", {})
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["%run other.py", "!cp other.py corrlib/x.py", "x = !ls", "%env A=1", "if 1:\n    %run other.py", "%%bash\nls -l"],
+)
+def test_what_only_ipython_understands_is_code(line):
+    def notebook(*cells):
+        cells = [{"cell_type": "code", "metadata": {}, "source": cell} for cell in cells]
+        return code._cells(json.dumps({"cells": cells}).encode())
+
+    fingerprints = {
+        code.closure_fingerprint((), {}, cells=notebook(*cells))
+        for cells in ([], ["x = 1"], ["x = 1", line], ["x = 1", f"{line}2"], ["x = 1", f"{line}\n2"])
+    }
+    assert len(fingerprints) == 5
+    assert notebook("x = (7\n% 4)") == ("x = (7\n% 4)",)
 
 
 @pytest.mark.parametrize("words", ["six", "six/", "/x", "a/b/c", "", "no-such-study/x"])
