@@ -428,9 +428,9 @@ def same_parents(base: str, study: str, run: str) -> bool:
 def take_over(base: str, study: str, run: str) -> bool:
     """Make a finished run of study `base` one of `study`, too, with files of its own; False where that is under way.
 
-    A run that was begun in `study`, and has checkpoints or a process that writes it, stays. Tensors are linked where
-    the disk can, as they are only ever replaced as a whole; everything else is copied, so that nothing that is written
-    in one study shows in the other.
+    False, too, where the copy is not what the base's manifest says. A run that was begun in `study`, and has
+    checkpoints or a process that writes it, stays. Tensors are linked where the disk can, as they are only ever
+    replaced as a whole; everything else is copied, so that nothing that is written in one study shows in the other.
     """
     source, content = _found(base, run)
     folder = root() / study / run
@@ -448,9 +448,12 @@ def take_over(base: str, study: str, run: str) -> bool:
                 path.unlink()
         left = shutil.ignore_patterns("manifest.json", ".*", CHECKPOINT)
         shutil.copytree(source, folder, copy_function=_take, ignore=left, dirs_exist_ok=True)
+        if artefacts(folder) != content["artefacts"]:  # it was made again meanwhile, or the copy is damaged
+            return False
         content["parameters"]["study"] = content["study"] = study
-        kept = {"artefacts": artefacts(folder), "taken_from": base}
-        write_atomically(folder / "manifest.json", json.dumps(manifest.sealed({**content, **kept}), indent=1))
+        write_atomically(
+            folder / "manifest.json", json.dumps(manifest.sealed({**content, "taken_from": base}), indent=1)
+        )
     return True
 
 

@@ -22,6 +22,7 @@ from corrlib.study import code, identity, runs
 from corrlib.study.inputs import PLACES
 from corrlib.study.parameters import KINDS, ParameterError, check
 from corrlib.study.plan import plan_runs
+from tests.finished import finish_run
 
 SIZES = {"pretraining": 3, "development": 4, "validation": 2, "evaluation": 3}
 CHANGES = 48
@@ -307,3 +308,20 @@ def test_why_of_what_is_no_run_is_one_sentence(tmp_path, words):
         text=True,
     )
     assert ask.returncode == 2 and ask.stderr.startswith("error: ") and ask.stderr.count("\n") == 1
+
+
+def test_a_run_that_becomes_another_while_it_is_taken_over_is_not(tmp_path, monkeypatch):
+    """The copy would be half the old run and half the new, and its own manifest would call it whole."""
+    monkeypatch.undo()
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
+    finish_run("base", "r", {"metrics.json": "{}", "log.csv": "a"}, parameters={"seed": 1, "study": "base"})
+    copied = runs._take
+
+    def meanwhile(source, target):
+        copied(source, target)
+        Path(target).write_text("of another run")
+
+    monkeypatch.setattr(runs, "_take", meanwhile)
+    assert not runs.take_over("base", "mine", "r") and not runs.is_finished("mine", "r")
+    monkeypatch.setattr(runs, "_take", copied)
+    assert runs.take_over("base", "mine", "r") and runs.read_manifest("mine", "r")["taken_from"] == "base"
