@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar
 import pandas as pd
 import yaml
 
+from corrlib.corpora.content import content_digest
 from corrlib.files import csv_of, digest_file, file_state, held_by, take, write_atomically, written
 from corrlib.study import code, inputs, manifest
 from corrlib.study.memory import peak_bytes
@@ -32,6 +33,7 @@ P = TypeVar("P", bound=Parameters)
 
 _locks: dict[Path, IO[str]] = {}  # run folders that this process holds
 _read: dict[tuple[str, str], str] = {}  # runs that were read since the last one was begun: digests of their results
+_read_data: dict[tuple[str, str], str] = {}  # and digests of the data that these runs are made of
 _listed: dict[str, list[str]] = {}  # studies whose finished runs were listed since then
 _whole: dict[Path, tuple[str, str]] = {}  # artefacts whose digest was found right: as they were, and the digest
 
@@ -76,16 +78,14 @@ class RunFolder:
         if not self._inputs.get("data", "-"):  # the corpus was composed after the start
             self._inputs = inputs.of_parameters(self.parameters.model_dump())
         own = (self.parameters.study, self.parameters.run_name())
-        parents = {
-            run if study == own[0] else f"{study}/{run}": found
-            for (study, run), found in sorted(_read.items())
-            if (study, run) != own
-        }
+        read = [key for key in sorted(_read) if key != own]
+        parents = {run if study == own[0] else f"{study}/{run}": _read[study, run] for study, run in read}
         return {
             "code": self.code["fingerprint"],
             "training": self.code["training"],
             **self._inputs,
             "parents": parents,
+            "parents_data": {run if s == own[0] else f"{s}/{run}": _read_data.get((s, run), "") for s, run in read},
             "listed": _listed.get(own[0]),
         }
 
@@ -120,6 +120,7 @@ class Run(RunFolder):
         super().__init__(parameters, notebook)
         self._names = names or {}
         _read.clear()
+        _read_data.clear()
         _listed.clear()
         written.clear()
         self._hold()
@@ -322,6 +323,20 @@ def check_parents(study: str) -> None:
                 )
 
 
+def check_data(study: str, run: str) -> None:
+    """ValueError where the data of a finished run, its truth included, are no longer those that it was made of.
+
+    For what reads a run's embeddings beside captions, scenes or truth as they are now.
+    """
+    content = read_manifest(study, run)
+    corpus, _ = inputs.places(content["parameters"])
+    if corpus and content_digest(*corpus) != content["made_of"]["data"]:
+        raise ValueError(
+            f"the data in {corpus[1]} are not those that run '{run}' of study '{study}' was made of; restore them, or "
+            f"run `make reproduce STUDY={study}`"
+        )
+
+
 def commit_of(content: dict[str, Any]) -> str:
     """The commit that a manifest names, in words."""
     return f"commit {str(content['code'].get('commit'))[:8]}{', changed' if content['code'].get('dirty') else ''}"
@@ -402,6 +417,7 @@ def _found(study: str, run: str) -> tuple[Path, dict[str, Any]]:
         )
     content = manifest.read(folder / "manifest.json")
     _read[study, run] = manifest.result(content["artefacts"])
+    _read_data[study, run] = content["made_of"]["data"]
     return folder, content
 
 

@@ -15,6 +15,7 @@ import pytest
 import corrlib
 from corrlib.corpora.splits import open_corpora
 from corrlib.evaluation.embeddings import load_embeddings
+from corrlib.reports import ensembles, tasks
 from corrlib.study import code, inputs, reproduce, runs, why
 from corrlib.study.parameters import EstimateParameters, ParameterError, ResultsParameters
 from tests.finished import declare_again
@@ -178,6 +179,20 @@ def test_captions_that_were_shifted_are_not_read_with_old_embeddings(six, capsys
         ValueError, match="evaluation split is not the one that run .* embedded.*make reproduce STUDY=six"
     ):
         load_embeddings("six", "stage1-mn_tiny-seed1", "evaluation", corpora.fingerprint("evaluation"))
+
+
+def test_tasks_and_ensembles_by_themselves_refuse_a_truth_that_has_changed(six):
+    """The embeddings are as they were, and so are captions and audio: but what is compared with them is not."""
+    path = corpus_of(six) / "scenes.json"
+    scenes = json.loads(path.read_text())
+    scenes["evaluation"] = scenes["evaluation"][1:] + scenes["evaluation"][:1]
+    path.write_text(json.dumps(scenes))
+    for call in (
+        lambda: tasks.judge_run("six", "pair-mn_tiny-seed1"),
+        lambda: ensembles.members_of("six", 1, ["mn_tiny"], "evaluation"),
+    ):
+        with pytest.raises(ValueError, match="the data in .* are not those that run .* was made of; .*make reproduce"):
+            call()
 
 
 def test_a_mistyped_folder_costs_nothing(six, capsys):

@@ -310,6 +310,20 @@ def test_why_of_what_is_no_run_is_one_sentence(tmp_path, words):
     assert ask.returncode == 2 and ask.stderr.startswith("error: ") and ask.stderr.count("\n") == 1
 
 
+def test_who_reads_a_run_whose_data_have_become_others_is_made_again(tmp_path, monkeypatch):
+    """Even where the run itself ends at the same numbers: who reads it may look at its data, too."""
+    monkeypatch.undo()
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
+    finish_run("s", "self-mn_tiny-seed1", {"metrics.json": "{}"}, made_of={"data": "one"}, setting="self")
+    run = runs.Run(check(KINDS["results"], {"study": "s"}), "12_results")
+    runs.read_metrics("s", "self-mn_tiny-seed1")
+    run.finish()
+    made_of = runs.read_manifest("s", "results")["made_of"]
+    assert made_of["parents_data"] == {"self-mn_tiny-seed1": "one"} and not identity._other_parents("s", made_of)
+    finish_run("s", "self-mn_tiny-seed1", {"metrics.json": "{}"}, made_of={"data": "two"}, setting="self")
+    assert identity._other_parents("s", made_of) == ["run 'self-mn_tiny-seed1', which it read, is of other data now"]
+
+
 def test_a_run_that_becomes_another_while_it_is_taken_over_is_not(tmp_path, monkeypatch):
     """The copy would be half the old run and half the new, and its own manifest would call it whole."""
     monkeypatch.undo()
