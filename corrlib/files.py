@@ -18,6 +18,7 @@ import pandas as pd
 
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # how a text begins that a spreadsheet runs, or one that was kept from it
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+COARSEST = 2  # seconds: the steps of file times on FAT; 0.01 on most disks
 SPEAK_AFTER, SPEAK_EVERY = 3, 60  # seconds of waiting for a lock, before and between words about it
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_IN_WORDS = (  # of numpy, safetensors and torch, which tell it by exceptions of their own
@@ -29,6 +30,9 @@ FULL_IN_WORDS = (  # of numpy, safetensors and torch, which tell it by exception
     "inline_container",
     "iostream error",
 )
+
+
+written: set[str] = set()  # files that this process wrote as a whole, since somebody emptied it
 
 
 class NotWritten(OSError):
@@ -89,6 +93,7 @@ def replacing(path: str | Path, otherwise: str = "") -> Iterator[Path]:
             with open(part, "rb") as file:
                 os.fsync(file.fileno())  # a renamed file must not be empty after a power cut
             os.replace(part, path)
+            written.add(os.path.abspath(path))
         finally:
             if part.exists():  # asked first: where its folder is a file, unlinking fails with an error of its own
                 part.unlink()
@@ -243,7 +248,8 @@ def digest_files(paths: Iterable[str | Path], memory: str | Path | None = None) 
     """Short hash of each file's bytes, "" where there is none.
 
     memory: a CSV in which digests are kept, and found again while a file's size, times of change and inode are the
-    same. Where it cannot be written this only takes longer the next time.
+    same. Where it cannot be written this only takes longer the next time. What has just been changed is not kept: it
+    may be changed again before its time becomes another.
     """
     names = [os.path.abspath(path) if str(path) else "" for path in paths]
     known = _remembered(memory)
@@ -256,7 +262,8 @@ def digest_files(paths: Iterable[str | Path], memory: str | Path | None = None) 
             found[name] = known[name][1]
         else:
             found[name] = digest_file(name)
-            fresh[name] = (state, found[name])
+            if _rests(name):
+                fresh[name] = (state, found[name])
     if memory is not None and fresh:
         _remember(Path(memory), {**known, **fresh})
     return [found[name] for name in names]
@@ -278,11 +285,15 @@ def digest_folder(folder: str | Path) -> str:
     return digest([[p.relative_to(folder).as_posix(), d] for p, d in zip(paths, digests, strict=True)])
 
 
-def derived(path: str | Path, make: Callable[[Path], object], otherwise: str = "") -> Path:
+def derived(
+    path: str | Path, make: Callable[[Path], object], otherwise: str = "", still: Callable[[], bool] = lambda: True
+) -> Path:
     """The file at `path`, which `make(temporary path)` writes where it is missing or damaged (which is said).
 
-    Its name must tell all that it is derived from. Its digest is kept beside it and checked once a process. Of several
-    processes one makes it, and the others wait. otherwise: see `writing`.
+    Its name must tell all that it is derived from; still: whether that is still so, which is asked once it is made.
+    ValueError where it is not: what was read meanwhile would be kept under a wrong name for ever. Its digest is kept
+    beside it and checked once a process. Of several processes one makes it, and the others wait. otherwise: see
+    `writing`.
     """
     path = Path(path)
     record = path.with_name(f"{path.name}.digest")
@@ -296,6 +307,8 @@ def derived(path: str | Path, make: Callable[[Path], object], otherwise: str = "
             print(f"{path} is damaged; it is made again", flush=True)
         with replacing(path, otherwise) as part:
             make(part)
+            if not still():
+                raise ValueError(f"what {path} is made of was changed while it was made; run the same command again")
         write_atomically(record, digest_file(path))
         _checked[path] = file_state(str(path))
     return path
@@ -311,6 +324,15 @@ def file_state(name: str | Path) -> str | None:
     except (OSError, ValueError):
         return None
     return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
+
+
+def _rests(name: str) -> bool:
+    """Whether a file was last changed so long ago that its times would tell another change."""
+    try:
+        stat = os.stat(name)
+    except OSError:
+        return False
+    return abs(time.time() - max(stat.st_mtime, stat.st_ctime)) > COARSEST
 
 
 def _remembered(memory: str | Path | None) -> dict[str, tuple[str, str]]:

@@ -18,6 +18,8 @@ from corrlib import files
 from corrlib.files import (
     NotWritten,
     csv_of,
+    digest_file,
+    digest_files,
     held_by,
     locked,
     read_tensors,
@@ -211,3 +213,17 @@ def test_a_table_for_people_holds_no_formula_and_gives_back_its_texts():
     assert set(found["x"]) == {"-0.5"} and set(found["n"]) == {"-3"} and set(found["number"]) == {"-1.5e-3"}
     pd.testing.assert_frame_equal(table, kept)
     assert csv_of(table[["x"]], "%.6g") == table[["x"]].to_csv(index=False, float_format="%.6g")
+
+
+def test_a_file_that_was_just_changed_is_read_again(tmp_path, monkeypatch):
+    """Within one step of a disk's clock a second change leaves size, times and inode as they were."""
+    path, memory = tmp_path / "a", tmp_path / "memory.csv"
+    monkeypatch.setattr(files, "file_state", lambda name: "the same")
+    path.write_text("old")
+    first = digest_files([path], memory)
+    path.write_text("new")
+    assert digest_files([path], memory) == [digest_file(path)] != first
+    monkeypatch.setattr(files, "COARSEST", -1)  # once it has rested, it is remembered
+    digest_files([path], memory)
+    path.write_text("now")
+    assert digest_files([path], memory) != [digest_file(path)]

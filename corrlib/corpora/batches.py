@@ -228,12 +228,18 @@ class LogMelAudio:
         batch: int = 32,
         clip_rows: np.ndarray | None = None,
     ) -> None:
-        key = [corpus.fingerprint(Path(folder).parent), backbone.front_end.settings()]
+        heard = corpus.fingerprint(Path(folder).parent)
+        key = [heard, backbone.front_end.settings()]
         own = f"{type(backbone).__module__.removeprefix('corrlib.').replace('.', '/')}.py"
         key += [SOURCES[file] for file in (*MADE_BY, own) if file in SOURCES]
         self.path = Path(folder) / f"logmel-{digest(key)[:16]}.npy"
         self.clip_rows = clip_rows
-        derived(self.path, lambda part: self._compute(part, corpus, backbone, batch), "set cache_log_mel to false")
+        derived(
+            self.path,
+            lambda part: self._compute(part, corpus, backbone, batch),
+            "set cache_log_mel to false",
+            lambda: corpus.fingerprint(Path(folder).parent) == heard,
+        )
         self.log_mels = np.load(self.path, mmap_mode="r", allow_pickle=False)
 
     def _compute(self, part: Path, corpus: Corpus, backbone: LogMelBackbone, batch: int) -> None:

@@ -22,8 +22,9 @@ class DecodedAudio:
     def __init__(self, corpus: Corpus, rate_hz: int, folder: str | Path) -> None:
         self.rate_hz = rate_hz
         first, durations = corpus.clips.iloc[0], corpus.clips["duration_seconds"].tolist()
+        heard = corpus.fingerprint(Path(folder).parent)
         key = [
-            corpus.fingerprint(Path(folder).parent),
+            heard,
             durations,
             rate_hz,
             SOURCES["corpora/audio.py"],
@@ -31,7 +32,12 @@ class DecodedAudio:
         ]
         name = f"decoded-{first['corpus']}-{first['split']}-{rate_hz}-{digest(key)[:16]}.i16"
         self.path = Path(folder) / name
-        derived(self.path, lambda part: self._write(part, corpus), "set cache_audio to false")
+        derived(
+            self.path,
+            lambda part: self._write(part, corpus),
+            "set cache_audio to false",
+            lambda: corpus.fingerprint(Path(folder).parent) == heard,
+        )
         behind = 8 * len(corpus.clips)
         with open(self.path, "rb") as file:
             file.seek(-behind, 2)

@@ -54,7 +54,8 @@ def teacher_embeddings(study: str, name: str, corpora: Corpora) -> Embeddings:
         audio, items = audio_of(encoder, corpora, "development"), corpora.items("development")
         save_embeddings(part, {"development": embed(encoder, audio, items, precision=precision, workers=workers)})
 
-    return read_embeddings(derived(path, embed_and_save), "development")
+    made = derived(path, embed_and_save, still=lambda: corpora.fingerprint("development") == fingerprint)
+    return read_embeddings(made, "development")
 
 
 def held_out_embeddings(study: str, name: str, corpora: Corpora, split: str) -> Embeddings:

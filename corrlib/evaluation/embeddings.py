@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from corrlib.files import read_tensors, replace_with
+from corrlib.files import file_state, read_tensors, replace_with
 from corrlib.study import runs
 
 Embeddings = tuple[torch.Tensor, torch.Tensor]  # clip_embeddings (N, E), caption_embeddings (C, E), of unit length
@@ -54,11 +54,12 @@ class StoredEmbeddings:
     """Embeddings (N, E) in a safetensors file, of which only the rows asked for are read: `stored[start:stop]`, `len`.
 
     What `correspondence.top_correspondences` needs of embeddings that do not fit into memory. KeyError names what the
-    file holds instead of `name`, `<split>/clips` or `<split>/captions`.
+    file holds instead of `name`, `<split>/clips` or `<split>/captions`. ValueError where the file has become another
+    since: a run that is made again meanwhile would mix two models.
     """
 
     def __init__(self, path: str | Path, name: str) -> None:
-        self.path, self.name = path, name
+        self.path, self.name, self._state = path, name, file_state(path)
         with safe_open(path, "pt") as file:
             if name not in file.keys():
                 raise KeyError(f"{path} holds no '{name}', only {sorted(file.keys())}")
@@ -73,6 +74,8 @@ class StoredEmbeddings:
         return len(self) * self[:1].nbytes
 
     def __getitem__(self, rows: slice) -> torch.Tensor:
+        if file_state(self.path) != self._state:
+            raise ValueError(f"{self.path} was changed while it was read block by block; run the same command again")
         with safe_open(self.path, "pt") as file:  # opened anew: pages of a kept map would count as memory
             return file.get_slice(self.name)[rows].clone()
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from corrlib.files import csv_of, write_atomically, writing
+from corrlib.files import csv_of, replacing, write_atomically, writing
 
 COLOURS = {"passt": "#0072B2", "atst": "#D55E00", "mn": "#009E73", "ensemble": "#333333", "all": "#333333"}
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # of anything but backbones
@@ -64,8 +64,10 @@ def save(figure: Figure, folder: str | Path, name: str, table: pd.DataFrame) -> 
     folder = Path(folder)
     with writing(folder), plt.rc_context({"svg.hashsalt": "corrlib"}):
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+        with replacing(folder / f"{name}.png") as part:
+            figure.savefig(part, dpi=150, metadata={"Software": None})
+        with replacing(folder / f"{name}.svg") as part:
+            figure.savefig(part, metadata={"Date": None, "Creator": None})
         write_atomically(folder / f"{name}.csv", csv_of(table, "%.6g"))
 
 

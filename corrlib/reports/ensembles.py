@@ -26,8 +26,13 @@ def groups(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [group for size in range(1, len(names) + 1) for group in combinations(names, size)]
 
 
-def members_of(study: str, seed: int, names: Iterable[str], split: str) -> Members:
-    """{name: (clips, captions)}: embeddings of a split by the stage-1 runs `stage1-<name>-seed<seed>`."""
+def members_of(study: str, seed: int, names: Sequence[str], split: str) -> Members:
+    """{name: (clips, captions)}: embeddings of a split by the stage-1 runs `stage1-<name>-seed<seed>`.
+
+    ValueError where the corpus is no longer that of a run.
+    """
+    for name in names:
+        runs.check_data(study, f"stage1-{name}-seed{seed}")
     return {name: load_embeddings(study, f"stage1-{name}-seed{seed}", split) for name in names}
 
 

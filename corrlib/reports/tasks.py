@@ -86,7 +86,11 @@ def _scenes(folder: str, split: str) -> tuple[np.ndarray, list[str], np.ndarray]
 
 @torch.no_grad()
 def judge_run(study: str, run: str) -> dict[str, pd.DataFrame]:
-    """{task: table} of a finished training run; of a corpus without known scenes only clip-to-caption."""
+    """{task: table} of a finished training run; of a corpus without known scenes only clip-to-caption.
+
+    ValueError where the corpus is no longer that of the run.
+    """
+    runs.check_data(study, run)
     given = runs.read_manifest(study, run)["parameters"]
     parameters = check(StageTwoParameters if "student" in given else StageOneParameters, given)
     corpora, split = open_corpora(parameters), parameters.evaluate_on

@@ -110,7 +110,7 @@ def _key(notebook: str, content: bytes, sources: dict[str, bytes]) -> str:
 
 
 def _cells(content: bytes) -> tuple[str, ...]:
-    """The code cells of a notebook but for its parameters, without the lines that only IPython understands."""
+    """The code cells of a notebook but for its parameters; see `_readable`."""
     cells = [c for c in json.loads(content)["cells"] if c["cell_type"] == "code"]
     codes = ["".join(c["source"]) for c in cells if "parameters" not in c["metadata"].get("tags", [])]
     return tuple(_readable(code) for code in codes)
@@ -125,8 +125,15 @@ def _cells_of(path: Path, content: bytes) -> tuple[str, ...]:
 
 
 def _readable(cell: str) -> str:
-    """A cell without the lines that only IPython understands."""
-    return "\n".join(line for line in cell.splitlines() if line[:1] not in ("%", "!"))
+    """A cell as Python. Lines that only IPython understands stand as texts, for they may do anything, too."""
+    lines = [f"ipython({line!r})" if line[:1] in ("%", "!") else line for line in cell.splitlines()]
+    for code in (cell, "\n".join(lines)):
+        try:
+            ast.parse(code)
+        except (SyntaxError, ValueError):
+            continue
+        return code
+    return f"ipython({cell!r})"
 
 
 def _closure(starting: Iterable[str], sources: dict[str, bytes], apart: tuple[str, ...]) -> set[str]:

@@ -85,8 +85,12 @@ def _other_parents(study: str, before: dict[str, Any]) -> list[str]:
     for name, right in before["parents"].items():
         where, _, run = name.rpartition("/")
         path = runs.root() / (where or study) / run / "manifest.json"
+        data = before.get("parents_data", {}).get(name)
         try:
-            now = manifest.result(manifest.read(path)["artefacts"])
+            parent = manifest.read(path)
+            now = manifest.result(parent["artefacts"])
+            if now == right and data is not None and parent["made_of"]["data"] != data:
+                found.append(f"run '{name}', which it read, is of other data now")
         except ValueError as error:
             now = ""
             if path.is_file():

@@ -19,7 +19,8 @@ class MadeOf(BaseModel):
 
     code, training: see corrlib.study.code.fingerprints. data: digest of the corpus that the run read, "" if none.
     files: {parameter: digest} of other files that its parameters name. parents: {run: digest of its result} of the runs
-    that it read; those of another study are named `study/run`. listed: the finished runs of the study when it listed
+    that it read; those of another study are named `study/run`. parents_data: {run: digest of its data}, as what reads a
+    run may look at its data, too; none in older manifests. listed: the finished runs of the study when it listed
     them, for one that works on all that there are.
     """
 
@@ -29,6 +30,7 @@ class MadeOf(BaseModel):
     data: str
     files: dict[str, str]
     parents: dict[str, str]
+    parents_data: dict[str, str] = {}
     listed: list[str] | None = None
 
 
@@ -43,6 +45,7 @@ class Manifest(BaseModel):
     code: dict[str, Any]
     made_of: MadeOf
     artefacts: dict[str, str] = Field(description="digest of every file that the run wrote")
+    figures: dict[str, str] = Field({}, description="digest of every file that the run wrote into the study's figures")
     packages: dict[str, str]
     python: str
     hardware: dict[str, Any]

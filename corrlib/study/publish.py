@@ -159,7 +159,12 @@ def publish(study: str, replace: bool = False) -> Path:
     """
     folder, entry = published_folder(study), origin(study)
     source = runs.figures_folder(study)
-    files = sorted(path for path in source.glob("*") if path.suffix in PUBLISHED and not path.name.startswith("."))
+    drawn = _drawn(study)
+    files = sorted(
+        path
+        for path in source.glob("*")
+        if path.suffix in PUBLISHED and not path.name.startswith(".") and (not drawn or path.name in drawn)
+    )
     if not files:
         raise ParameterError(f"{source} holds no table and no figure; run `{entry['command']}`")
     before, owner = _make_room(study, folder, replace), study
@@ -181,6 +186,15 @@ def publish(study: str, replace: bool = False) -> Path:
         folder / PROVENANCE, json.dumps({"study": owner, "made": made}, indent=1, ensure_ascii=False) + "\n"
     )
     return folder
+
+
+def _drawn(study: str) -> set[str]:
+    """Files that the runs of a study's plan wrote into its figures; none where their manifests do not tell.
+
+    What an earlier plan left there, such as an ablation that is no longer asked for, is not among them.
+    """
+    names = list(ALONE[study][1]) if study in ALONE else list(plan_runs(study))
+    return {name for run in names for name in runs.read_manifest(study, run).get("figures", {})}
 
 
 def _make_room(study: str, folder: Path, replace: bool) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from typing import IO, Any, TypeVar
 import pandas as pd
 import yaml
 
-from corrlib.files import csv_of, digest_file, file_state, held_by, take, write_atomically
+from corrlib.corpora.content import content_digest
+from corrlib.files import csv_of, digest_file, file_state, held_by, take, write_atomically, written
 from corrlib.study import code, inputs, manifest
 from corrlib.study.memory import peak_bytes
 from corrlib.study.parameters import DataParameters, ParameterError, Parameters, check, from_notebook
@@ -32,6 +33,7 @@ P = TypeVar("P", bound=Parameters)
 
 _locks: dict[Path, IO[str]] = {}  # run folders that this process holds
 _read: dict[tuple[str, str], str] = {}  # runs that were read since the last one was begun: digests of their results
+_read_data: dict[tuple[str, str], str] = {}  # and digests of the data that these runs are made of
 _listed: dict[str, list[str]] = {}  # studies whose finished runs were listed since then
 _whole: dict[Path, tuple[str, str]] = {}  # artefacts whose digest was found right: as they were, and the digest
 
@@ -76,16 +78,14 @@ class RunFolder:
         if not self._inputs.get("data", "-"):  # the corpus was composed after the start
             self._inputs = inputs.of_parameters(self.parameters.model_dump())
         own = (self.parameters.study, self.parameters.run_name())
-        parents = {
-            run if study == own[0] else f"{study}/{run}": found
-            for (study, run), found in sorted(_read.items())
-            if (study, run) != own
-        }
+        read = [key for key in sorted(_read) if key != own]
+        parents = {run if study == own[0] else f"{study}/{run}": _read[study, run] for study, run in read}
         return {
             "code": self.code["fingerprint"],
             "training": self.code["training"],
             **self._inputs,
             "parents": parents,
+            "parents_data": {run if s == own[0] else f"{s}/{run}": _read_data.get((s, run), "") for s, run in read},
             "listed": _listed.get(own[0]),
         }
 
@@ -120,7 +120,9 @@ class Run(RunFolder):
         super().__init__(parameters, notebook)
         self._names = names or {}
         _read.clear()
+        _read_data.clear()
         _listed.clear()
+        written.clear()
         self._hold()
         self._refuse_to_replace()
         self._started = time.time()
@@ -212,6 +214,7 @@ class Run(RunFolder):
             "code": {**commit(), **self.code, "edited_meanwhile": edited},
             "made_of": made_of,
             "artefacts": artefacts(self.folder),
+            "figures": self._drawn(),
             "packages": {p: version(p) for p in PACKAGES},
             "python": platform.python_version(),
             "hardware": hardware(),
@@ -226,6 +229,13 @@ class Run(RunFolder):
         self.forget_checkpoints()
         self.let_go()
         return self.folder
+
+    def _drawn(self) -> dict[str, str]:
+        """{name: digest} of the tables and figures that this run has written into the study's own folder for them."""
+        folder = os.path.abspath(figures_folder(self.parameters.study))
+        return {
+            os.path.basename(path): digest_file(path) for path in sorted(written) if os.path.dirname(path) == folder
+        }
 
     def let_go(self) -> None:
         """Hand the folder back without finishing: another process may go on with this run."""
@@ -313,6 +323,20 @@ def check_parents(study: str) -> None:
                 )
 
 
+def check_data(study: str, run: str) -> None:
+    """ValueError where the data of a finished run, its truth included, are no longer those that it was made of.
+
+    For what reads a run's embeddings beside captions, scenes or truth as they are now.
+    """
+    content = read_manifest(study, run)
+    corpus, _ = inputs.places(content["parameters"])
+    if corpus and content_digest(*corpus) != content["made_of"]["data"]:
+        raise ValueError(
+            f"the data in {corpus[1]} are not those that run '{run}' of study '{study}' was made of; restore them, or "
+            f"run `make reproduce STUDY={study}`"
+        )
+
+
 def commit_of(content: dict[str, Any]) -> str:
     """The commit that a manifest names, in words."""
     return f"commit {str(content['code'].get('commit'))[:8]}{', changed' if content['code'].get('dirty') else ''}"
@@ -337,8 +361,12 @@ def artefacts(folder: Path) -> dict[str, str]:
 
 
 def damaged(folder: Path, content: dict[str, Any]) -> list[str]:
-    """Names of the artefacts of a finished run that are missing or no longer what its manifest says."""
-    return [name for name, right in content["artefacts"].items() if not _is_whole(folder / name, right)]
+    """Names of the artefacts, and of the study's figures, of a finished run that are missing or no longer what its
+    manifest says.
+    """
+    drawn = figures_folder(folder.parent.name)
+    found = [name for name, right in content["artefacts"].items() if not _is_whole(folder / name, right)]
+    return found + [name for name, right in content.get("figures", {}).items() if not _is_whole(drawn / name, right)]
 
 
 def _is_whole(path: Path, right: str) -> bool:
@@ -389,6 +417,7 @@ def _found(study: str, run: str) -> tuple[Path, dict[str, Any]]:
         )
     content = manifest.read(folder / "manifest.json")
     _read[study, run] = manifest.result(content["artefacts"])
+    _read_data[study, run] = content["made_of"]["data"]
     return folder, content
 
 
@@ -415,9 +444,9 @@ def same_parents(base: str, study: str, run: str) -> bool:
 def take_over(base: str, study: str, run: str) -> bool:
     """Make a finished run of study `base` one of `study`, too, with files of its own; False where that is under way.
 
-    A run that was begun in `study`, and has checkpoints or a process that writes it, stays. Tensors are linked where
-    the disk can, as they are only ever replaced as a whole; everything else is copied, so that nothing that is written
-    in one study shows in the other.
+    False, too, where the copy is not what the base's manifest says. A run that was begun in `study`, and has
+    checkpoints or a process that writes it, stays. Tensors are linked where the disk can, as they are only ever
+    replaced as a whole; everything else is copied, so that nothing that is written in one study shows in the other.
     """
     source, content = _found(base, run)
     folder = root() / study / run
@@ -435,9 +464,12 @@ def take_over(base: str, study: str, run: str) -> bool:
                 path.unlink()
         left = shutil.ignore_patterns("manifest.json", ".*", CHECKPOINT)
         shutil.copytree(source, folder, copy_function=_take, ignore=left, dirs_exist_ok=True)
+        if artefacts(folder) != content["artefacts"]:  # it was made again meanwhile, or the copy is damaged
+            return False
         content["parameters"]["study"] = content["study"] = study
-        kept = {"artefacts": artefacts(folder), "taken_from": base}
-        write_atomically(folder / "manifest.json", json.dumps(manifest.sealed({**content, **kept}), indent=1))
+        write_atomically(
+            folder / "manifest.json", json.dumps(manifest.sealed({**content, "taken_from": base}), indent=1)
+        )
     return True
 
 

@@ -52,7 +52,8 @@ def load(run: RunFolder, device: torch.device) -> dict[str, Any] | None:
 def _made_of(run: RunFolder) -> str:
     """What decides a run, as text: parameters but for places, code, data, and the runs that it has read by now."""
     parameters = run.parameters.model_dump()
-    return json.dumps({"parameters": {k: v for k, v in parameters.items() if k not in PLACES}, **run.made_of()})
+    made_of = {name: value for name, value in run.made_of().items() if name != "parents_data"}  # which `data` tells
+    return json.dumps({"parameters": {k: v for k, v in parameters.items() if k not in PLACES}, **made_of})
 
 
 def _differences(before: str | None, now: str) -> str:

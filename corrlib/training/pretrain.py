@@ -74,7 +74,7 @@ def pretrained_path(backbone: Backbone, recipe: dict[str, Any], data: str, tags:
     recipe: what decides the training; data: fingerprint of its clips; tags (clips, classes). The code counts, too.
     """
     shapes = {name: list(value.shape) for name, value in backbone.state_dict().items()}
-    code = closure_fingerprint((type(backbone).__module__, __name__))
+    code = closure_fingerprint((type(backbone).__module__, __name__, "corrlib.training.stages"))
     key = [recipe, backbone.front_end.settings(), shapes, code, data, digest(np.ascontiguousarray(tags).tobytes())]
     folder = Path(os.environ.get("CORRLIB_DATA", "data")) / "pretrained"
     return folder / f"{recipe['backbone']}-{digest(key)[:16]}.safetensors"

@@ -55,7 +55,8 @@ def pretrain_backbone(run: runs.RunFolder, corpora: Corpora, backbone: Backbone)
             "cache_log_mel",
         )
     }
-    path = pretrained_path(backbone, recipe, corpora.fingerprint("pretraining"), tags)
+    heard = corpora.fingerprint("pretraining")
+    path = pretrained_path(backbone, recipe, heard, tags)
 
     def train(part: Path) -> None:
         audio = corpora.audio("pretraining", backbone)
@@ -68,7 +69,8 @@ def pretrain_backbone(run: runs.RunFolder, corpora: Corpora, backbone: Backbone)
             parameter.requires_grad_(False)
         save_pretrained(part, backbone, losses)
 
-    return load_pretrained(derived(path, train), backbone)
+    made = derived(path, train, still=lambda: corpora.fingerprint("pretraining") == heard)
+    return load_pretrained(made, backbone)
 
 
 def train_stage_one(run: runs.RunFolder, corpora: Corpora, encoder: DualEncoder) -> pd.DataFrame:

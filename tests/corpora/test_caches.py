@@ -114,3 +114,22 @@ def test_a_cache_that_cannot_be_written_says_what_else_helps(tmp_path):
     for kind, arguments in ((DecodedAudio, (corpus, 32000)), (LogMelAudio, (corpus, Loudness()))):
         with pytest.raises(NotWritten, match="could not write .*cache.*see that its folder can be written to"):
             kind(*arguments, tmp_path / "cache")
+
+
+def test_sound_that_is_changed_while_a_cache_is_made_is_not_kept_under_its_old_name(tmp_path, monkeypatch):
+    """Else the old sound, restored, would be heard as the new one for ever."""
+    make.clotho(tmp_path, splits=("development",))
+    path = tmp_path / "development" / "b.wav"
+    corpus, whole = load_corpus("clotho", tmp_path, "development"), path.read_bytes()
+
+    def meanwhile(place, *arguments):
+        path.write_bytes(whole[:-2000] + bytes(2000))
+        return read_clip(place, *arguments)
+
+    monkeypatch.setattr("corrlib.corpora.decoded.read_clip", meanwhile)
+    with pytest.raises(ValueError, match="decoded-.* is made of was changed while it was made; run the same command"):
+        DecodedAudio(corpus, 32000, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.i16*"))
+    monkeypatch.undo()
+    path.write_bytes(whole)
+    np.testing.assert_allclose(DecodedAudio(corpus, 32000, tmp_path / "cache").read(1), read_clip(path), atol=2e-5)

@@ -180,6 +180,9 @@ def test_embeddings_on_disk_give_the_same_correspondences(tmp_path):
         torch.testing.assert_close(ours, expected)
     with pytest.raises(KeyError, match="holds no 'test/clips'"):
         StoredEmbeddings(path, "test/clips")
+    save_embeddings(path, {"development": (clips[1].flip(0), captions[1])})  # the run is made again meanwhile
+    with pytest.raises(ValueError, match="1.safetensors was changed while it was read block by block"):
+        top_correspondences(*zip(*stored, strict=True), TAU, 5, block=7)
 
 
 def damaged(tensor, value):

@@ -15,6 +15,7 @@ import pytest
 import corrlib
 from corrlib.corpora.splits import open_corpora
 from corrlib.evaluation.embeddings import load_embeddings
+from corrlib.reports import ensembles, tasks
 from corrlib.study import code, inputs, reproduce, runs, why
 from corrlib.study.parameters import EstimateParameters, ParameterError, ResultsParameters
 from tests.finished import declare_again
@@ -180,6 +181,20 @@ def test_captions_that_were_shifted_are_not_read_with_old_embeddings(six, capsys
         load_embeddings("six", "stage1-mn_tiny-seed1", "evaluation", corpora.fingerprint("evaluation"))
 
 
+def test_tasks_and_ensembles_by_themselves_refuse_a_truth_that_has_changed(six):
+    """The embeddings are as they were, and so are captions and audio: but what is compared with them is not."""
+    path = corpus_of(six) / "scenes.json"
+    scenes = json.loads(path.read_text())
+    scenes["evaluation"] = scenes["evaluation"][1:] + scenes["evaluation"][:1]
+    path.write_text(json.dumps(scenes))
+    for call in (
+        lambda: tasks.judge_run("six", "pair-mn_tiny-seed1"),
+        lambda: ensembles.members_of("six", 1, ["mn_tiny"], "evaluation"),
+    ):
+        with pytest.raises(ValueError, match="the data in .* are not those that run .* was made of; .*make reproduce"):
+            call()
+
+
 def test_a_mistyped_folder_costs_nothing(six, capsys):
     """The data are missing under the wrong name; nothing is lost, and under the right one nothing is done again."""
     edit(six, "figures: figures/six", "figures: figures/six\ndata_folder: '{data}/no-such/seed-{seed}'")
@@ -210,6 +225,15 @@ def test_a_flipped_bit_is_noticed_by_readers_and_by_reproduce(six, capsys, name)
     assert stale == {"pair-mn_tiny-seed1"} and f"its {name} is damaged or missing" in said
     with pytest.raises(ValueError, match=f"{name} is damaged or missing .* remove"):
         runs.artefact("six", "pair-mn_tiny-seed1", name)
+
+
+def test_a_table_that_was_altered_by_hand_is_made_again(six, capsys):
+    path = six / "runs" / "six" / "figures" / "results.csv"
+    table = pd.read_csv(path)
+    table.loc[0, "mean"] = 0.99
+    table.to_csv(path, index=False)
+    stale, said = planned(capsys)
+    assert stale == {"results"} and "its results.csv is damaged or missing" in said
 
 
 def test_the_second_of_two_is_told_who_holds_the_study(six):

@@ -4,6 +4,7 @@ The stand-in writes what a run's inputs determine and reads the runs that its no
 made again is worked out beside, from the graph alone.
 """
 
+import json
 import os
 import random
 import re
@@ -21,6 +22,7 @@ from corrlib.study import code, identity, runs
 from corrlib.study.inputs import PLACES
 from corrlib.study.parameters import KINDS, ParameterError, check
 from corrlib.study.plan import plan_runs
+from tests.finished import finish_run
 
 SIZES = {"pretraining": 3, "development": 4, "validation": 2, "evaluation": 3}
 CHANGES = 48
@@ -280,6 +282,23 @@ def test_a_notebook_that_is_none_is_named(tmp_path, monkeypatch, content):
     assert code.edited("12_results", {})
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["%run other.py", "!cp other.py corrlib/x.py", "x = !ls", "%env A=1", "if 1:\n    %run other.py", "%%bash\nls -l"],
+)
+def test_what_only_ipython_understands_is_code(line):
+    def notebook(*cells):
+        cells = [{"cell_type": "code", "metadata": {}, "source": cell} for cell in cells]
+        return code._cells(json.dumps({"cells": cells}).encode())
+
+    fingerprints = {
+        code.closure_fingerprint((), {}, cells=notebook(*cells))
+        for cells in ([], ["x = 1"], ["x = 1", line], ["x = 1", f"{line}2"], ["x = 1", f"{line}\n2"])
+    }
+    assert len(fingerprints) == 5
+    assert notebook("x = (7\n% 4)") == ("x = (7\n% 4)",)
+
+
 @pytest.mark.parametrize("words", ["six", "six/", "/x", "a/b/c", "", "no-such-study/x"])
 def test_why_of_what_is_no_run_is_one_sentence(tmp_path, words):
     ask = subprocess.run(
@@ -289,3 +308,34 @@ def test_why_of_what_is_no_run_is_one_sentence(tmp_path, words):
         text=True,
     )
     assert ask.returncode == 2 and ask.stderr.startswith("error: ") and ask.stderr.count("\n") == 1
+
+
+def test_who_reads_a_run_whose_data_have_become_others_is_made_again(tmp_path, monkeypatch):
+    """Even where the run itself ends at the same numbers: who reads it may look at its data, too."""
+    monkeypatch.undo()
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
+    finish_run("s", "self-mn_tiny-seed1", {"metrics.json": "{}"}, made_of={"data": "one"}, setting="self")
+    run = runs.Run(check(KINDS["results"], {"study": "s"}), "12_results")
+    runs.read_metrics("s", "self-mn_tiny-seed1")
+    run.finish()
+    made_of = runs.read_manifest("s", "results")["made_of"]
+    assert made_of["parents_data"] == {"self-mn_tiny-seed1": "one"} and not identity._other_parents("s", made_of)
+    finish_run("s", "self-mn_tiny-seed1", {"metrics.json": "{}"}, made_of={"data": "two"}, setting="self")
+    assert identity._other_parents("s", made_of) == ["run 'self-mn_tiny-seed1', which it read, is of other data now"]
+
+
+def test_a_run_that_becomes_another_while_it_is_taken_over_is_not(tmp_path, monkeypatch):
+    """The copy would be half the old run and half the new, and its own manifest would call it whole."""
+    monkeypatch.undo()
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
+    finish_run("base", "r", {"metrics.json": "{}", "log.csv": "a"}, parameters={"seed": 1, "study": "base"})
+    copied = runs._take
+
+    def meanwhile(source, target):
+        copied(source, target)
+        Path(target).write_text("of another run")
+
+    monkeypatch.setattr(runs, "_take", meanwhile)
+    assert not runs.take_over("base", "mine", "r") and not runs.is_finished("mine", "r")
+    monkeypatch.setattr(runs, "_take", copied)
+    assert runs.take_over("base", "mine", "r") and runs.read_manifest("mine", "r")["taken_from"] == "base"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from corrlib.files import digest_file
 from corrlib.study import publish as P
 from corrlib.study import runs
 from corrlib.study.parameters import ParameterError, ResultsParameters
@@ -77,6 +78,21 @@ class TestPublish:
     def test_a_run_that_the_plan_no_longer_names_is_refused(self, place):
         finish_run("mine", "self-mn_tiny-seed2", setting="self")
         with pytest.raises(ParameterError, match="count the run 'self-mn_tiny-seed2', which its file does not ask for"):
+            P.publish("mine")
+
+    def test_only_what_the_planned_runs_drew_is_published_and_only_as_they_drew_it(self, place):
+        folder = runs.figures_folder("mine")
+        (folder / "left.csv").write_text("of an ablation that is no longer asked for")
+        drawn = {name: digest_file(folder / name) for name in ("differences.csv", "differences.png")}
+        facts = {"parameters": {}, "notebook": NOTEBOOKS["results"], "code": {"commit": None}, "figures": drawn}
+        facts |= {"made_of": {"code": "f", "training": "t"}, "hardware": {"processor": "P"}, "packages": {"torch": "1"}}
+        finish_run("mine", "results", **facts)
+        P.publish("mine")
+        assert set(files(place / "figures" / "mine")) == {*drawn, "provenance.json"}
+        (folder / "differences.csv").write_text((folder / "differences.csv").read_text().replace("0.0063", "0.0963"))
+        with pytest.raises(
+            ParameterError, match="run 'results' .*: its differences.csv is damaged or missing; run `make"
+        ):
             P.publish("mine")
 
     def test_a_damaged_artefact_is_refused(self, place):
