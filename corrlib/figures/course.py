@@ -117,8 +117,8 @@ def headroom(table: pd.DataFrame, metrics: tuple[str, ...] = ("annotated mAP@10"
 
     table: of reports.headroom.headroom.
     """
-    metrics = tuple(metric for metric in metrics if metric in set(table["metric"]))
     shown = table[table["metric"].isin(metrics) & table["share"].notna()]
+    metrics = tuple(metric for metric in metrics if metric in set(shown["metric"]))
     look, settings = looks(shown["backbone"]), setting_order(shown["setting"])
     labels, width = [label for _, _, label in look.values()], 2.6
     line = max(0.4, 0.16 * len(look))

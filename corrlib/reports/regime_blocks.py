@@ -127,13 +127,16 @@ def course(published: Published, study: str) -> str:
         places = [100 * part["rank", MATCH].mean() for part in ends]
         margins = [part["margin"].mean() for part in ends]
         annotated = [100 * part["rank", "annotated"].mean() for part in ends]
-        rows.append([f"`{setting}`", *(f"{a:.1f} → {b:.1f}" for a, b in (places, annotated))])
-        rows[-1].append(f"{margins[0]:.3f} → {margins[1]:.3f}")
+        rows.append([f"`{setting}`", *(_from_to(values, 1) for values in (places, annotated)), _from_to(margins, 3)])
     header = ["setting", "place of unannotated matches (%)", "of annotated pairs (%)", "cosine above mismatches"]
     return markdown(header, rows) + (
         f"\n\nFrom the epoch of stage 1 that was kept to the last of stage 2; watched clips of the training split, "
         f"means over backbones and {table['seed'].nunique()} seeds. Place: 0 is first of the watched clips, 50 chance."
     )
+
+
+def _from_to(values: list[float], digits: int) -> str:
+    return " → ".join("unknown" if pd.isna(value) else f"{value:.{digits}f}" for value in values)
 
 
 @block

@@ -115,13 +115,28 @@ def _stamp(content: dict[str, Any]) -> dict[str, str | None]:
     return dict(zip(STAMP, values, strict=True))
 
 
-def joined(new: pd.DataFrame, kept: str | Path) -> pd.DataFrame:
-    """`new` cells, and those of the table at `kept` (none, where there is no such file) that are not made anew."""
+def joined(new: pd.DataFrame, kept: str | Path, study: str = "map") -> pd.DataFrame:
+    """`new` cells of a study, and those of the table at `kept` that are not made anew.
+
+    FileNotFoundError where there is neither a new cell nor such a table.
+    """
     if not Path(kept).is_file():
+        if new.empty:
+            raise FileNotFoundError(
+                f"study '{study}' has no finished cell, and there is no {kept}; run `make reproduce STUDY={study}` first"
+            )
         return new
     old = pd.read_csv(kept)
     both = pd.concat([new, old[[*COLUMNS]]], ignore_index=True) if len(new) else old[[*COLUMNS]]
     return both.drop_duplicates(list(KEY), keep="first").sort_values(list(KEY), kind="stable", ignore_index=True)
+
+
+def linked(rows: pd.DataFrame) -> str:
+    """`; rank correlation of gain and overfit index +0.50` of rows of one setting and metric, where there is one."""
+    if len(rows) < 3 or rows["overfit index"].nunique() < 2:
+        return ""
+    correlation = rows[["overfit index", "difference"]].corr("spearman").iloc[0, 1]
+    return f"; rank correlation of gain and overfit index {correlation:+.2f}"
 
 
 def of_study(study: str, resamples: int) -> pd.DataFrame:

@@ -332,7 +332,7 @@ class MapParameters(AblationParameters):
     beside: list[Name] = []
 
     def run_name(self) -> str:
-        return self.run or "map"
+        return self.run or "cells"
 
 
 class TaskParameters(ResultsParameters):

@@ -333,6 +333,8 @@ def test_a_run_by_two_processes_from_start_to_report(data, tmp_path, monkeypatch
             "data": data,
             "student": "alone",
             "target": "self",
+            "epochs": 2,
+            "warmup_epochs": 0.5,
             "batch_clips": 8,
             "processes": 2,
         },

@@ -114,7 +114,7 @@ def test_the_answer_of_12_is_a_sentence_and_a_table_that_agree_with_its_files(co
 
 @pytest.mark.parametrize("stem", NOTEBOOKS)
 def test_without_runs_it_says_in_one_sentence_what_makes_them(stem, monkeypatch, tmp_path):
-    study = "builtin" if stem[:2] in ("11", "12") else "ablations"
+    study = {"11": "builtin", "12": "builtin", "14": "map"}.get(stem[:2], "ablations")
     with pytest.raises(FileNotFoundError, match=rf"no finished .*run `make reproduce STUDY={study}` first"):
         answer(stem, monkeypatch, tmp_path, tmp_path / "runs", tmp_path)
 
@@ -136,7 +136,7 @@ def test_points_and_variants_are_found_among_finished_runs(study, monkeypatch):
     """As if the study had no file: by the names of runs and of their students."""
     monkeypatch.setenv("CORRLIB_RUNS", str(study[0].parent))
     points, changed = ablations.finished("smoke")
-    assert points == ("self", "ensemble", "true", "combine-chosen_weights", "second", "second-continued", "uniform")
+    assert points == ("self", "ensemble", "mixture", "true", "combine-chosen_weights", "second", "second-continued", "uniform")
     assert changed == ("share-0.5",)
     assert ablations.chosen("smoke", "07_ablation_targets", ["self"]) == (("self",), ())
     assert ablations.chosen("smoke", "10_ablation_scale") == (("second", "second-continued"), ("share-0.5",))

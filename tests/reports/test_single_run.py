@@ -37,23 +37,23 @@ def finished(tmp_path, monkeypatch):
 
 def stage_two(setting, **changes):
     target = "annotated" if setting == "continued" else "self" if setting == "stage1" else setting
-    return check(StageTwoParameters, {"study": "t", "student": "stage1-mn_tiny-seed1", "target": target, **changes})
+    return check(StageTwoParameters, {"study": "t", "student": "stage1-mn_tiny-seed101", "target": target, **changes})
 
 
 def test_the_control_is_the_run_of_equal_training(finished):
     run = finished("ensemble")
     assert single_run.control_of(run) is None
     finished("continued", run="continued-lr", learning_rate=1e-3)
-    finished("continued", run="continued-other", student="stage1-atst_tiny-seed1")
+    finished("continued", run="continued-other", student="stage1-atst_tiny-seed101")
     assert single_run.control_of(run) is None
     finished("continued", threads=2)  # as quick as it may be
-    assert single_run.control_of(run) == "continued-mn_tiny-seed1"
+    assert single_run.control_of(run) == "continued-mn_tiny-seed101"
     assert single_run.control_of(stage_two("continued")) is None  # no run is its own control
 
 
 def test_differences_are_paired_and_said_with_their_interval(finished):
     run = finished("ensemble", gain=0.02)
-    finished("stage1", run="stage1-mn_tiny-seed1")
+    finished("stage1", run="stage1-mn_tiny-seed101")
     table = single_run.differences(run, 200)
     assert table["against"].tolist() == ["student"]
     said = single_run.answer_of_differences(run, table).data
@@ -62,8 +62,8 @@ def test_differences_are_paired_and_said_with_their_interval(finished):
     table = single_run.differences(run, 200).set_index("against")
     np.testing.assert_allclose(table[["difference", "low", "high"]], [[0.01] * 3, [0.02] * 3], atol=1e-9)
     said = single_run.answer_of_differences(run, table.reset_index()).data
-    assert "**continued-mn_tiny-seed1**, trained as long on the annotated pairs: annotated mAP@10 +1.00 points" in said
-    assert "**stage1-mn_tiny-seed1**, from which it started: annotated mAP@10 +2.00 points" in said
+    assert "**continued-mn_tiny-seed101**, trained as long on the annotated pairs: annotated mAP@10 +1.00 points" in said
+    assert "**stage1-mn_tiny-seed101**, from which it started: annotated mAP@10 +2.00 points" in said
     assert "not finished" not in said
     shown = single_run.in_points(table.reset_index())
     assert shown["difference"].tolist() == [1.0, 2.0] and list(shown.index.names) == ["against", "metric"]
@@ -71,7 +71,7 @@ def test_differences_are_paired_and_said_with_their_interval(finished):
 
 def test_a_student_that_was_judged_on_other_captions_is_not_subtracted(finished):
     run = finished("self")
-    finished("stage1", run="stage1-mn_tiny-seed1", captions=CAPTIONS[::-1])
+    finished("stage1", run="stage1-mn_tiny-seed101", captions=CAPTIONS[::-1])
     table = single_run.differences(run, 200)
     assert table.empty and single_run.in_points(table).empty
     assert "judged on other captions" in single_run.answer_of_differences(run, table).data

@@ -87,4 +87,4 @@ def test_the_notebook_runs_on_a_real_layout(tmp_path, monkeypatch, text_only):
     )
     shown = json.dumps(executed)
     assert ("audio not at hand" in shown) == text_only and "CC0" in shown
-    assert (tmp_path / "runs" / "scratch" / "data-seed1" / "contents.csv").is_file()
+    assert (tmp_path / "runs" / "scratch" / "data-seed101" / "contents.csv").is_file()

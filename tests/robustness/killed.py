@@ -88,7 +88,7 @@ def outcome(folder):
         log = pd.read_csv(folder / "runs" / "tiny" / run / "log.csv").drop(columns="seconds")
         found[run, "log"] = log.to_csv()
     for path in sorted(p for place in ("corpus", "figures") for p in (folder / place).rglob("*") if p.is_file()):
-        if "cache" not in path.parts:
+        if "cache" not in path.parts and path.suffix != ".lock":  # which says who made it
             found[path.relative_to(folder).as_posix()] = path.read_bytes()
     found["estimate"] = (folder / "estimate.safetensors").read_bytes()
     return found
