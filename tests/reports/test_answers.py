@@ -136,7 +136,16 @@ def test_points_and_variants_are_found_among_finished_runs(study, monkeypatch):
     """As if the study had no file: by the names of runs and of their students."""
     monkeypatch.setenv("CORRLIB_RUNS", str(study[0].parent))
     points, changed = ablations.finished("smoke")
-    assert points == ("self", "ensemble", "mixture", "true", "combine-chosen_weights", "second", "second-continued", "uniform")
+    assert points == (
+        "self",
+        "ensemble",
+        "mixture",
+        "true",
+        "combine-chosen_weights",
+        "second",
+        "second-continued",
+        "uniform",
+    )
     assert changed == ("share-0.5",)
     assert ablations.chosen("smoke", "07_ablation_targets", ["self"]) == (("self",), ())
     assert ablations.chosen("smoke", "10_ablation_scale") == (("second", "second-continued"), ("share-0.5",))

@@ -62,7 +62,9 @@ def test_differences_are_paired_and_said_with_their_interval(finished):
     table = single_run.differences(run, 200).set_index("against")
     np.testing.assert_allclose(table[["difference", "low", "high"]], [[0.01] * 3, [0.02] * 3], atol=1e-9)
     said = single_run.answer_of_differences(run, table.reset_index()).data
-    assert "**continued-mn_tiny-seed101**, trained as long on the annotated pairs: annotated mAP@10 +1.00 points" in said
+    assert (
+        "**continued-mn_tiny-seed101**, trained as long on the annotated pairs: annotated mAP@10 +1.00 points" in said
+    )
     assert "**stage1-mn_tiny-seed101**, from which it started: annotated mAP@10 +2.00 points" in said
     assert "not finished" not in said
     shown = single_run.in_points(table.reset_index())
