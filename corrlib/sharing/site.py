@@ -52,7 +52,7 @@ def build_site(
         site_notebooks.write(study, shown, links, pages / "notebooks", audio)
         session = site_matches.open_session(study, seed)
         matches = site_matches.write(session, pages / "matches", audio, most_bytes // 2)
-        if audio != "none" and getattr(session.parameters, "sounds", "") != "synthetic":
+        if audio != "none" and session.parameters.corpus != "soundscapes":
             print(
                 f"the pages hold sound of {session.parameters.corpus}: see that it may be published, or build them "
                 "without (AUDIO=none)"

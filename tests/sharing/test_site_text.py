@@ -187,7 +187,7 @@ def test_an_executed_notebook_shows_text_as_it_is_written(tmp_path, monkeypatch)
         rows = []
         for number in range(3):
             name = f"<img src=x onerror=hacked> $x$ {split[0]}{number}.wav"
-            soundfile.write(sounds / name, np.random.default_rng(number).normal(0, 0.1, 8000), 16000)
+            soundfile.write(sounds / name, np.random.default_rng([ord(split[0]), number]).normal(0, 0.1, 8000), 16000)
             rows += [{"file": name, "caption": f"{PAYLOAD} {split} {number} {place}"} for place in range(2)]
         pd.DataFrame(rows).to_csv(sounds / f"{split}.csv", index=False)
     words = {"study": "mine", "corpus": "folder", "data": str(sounds)}
