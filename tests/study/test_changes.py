@@ -17,6 +17,7 @@ from corrlib.corpora.splits import open_corpora
 from corrlib.evaluation.embeddings import load_embeddings
 from corrlib.reports import ensembles, tasks
 from corrlib.study import code, inputs, reproduce, runs, why
+from corrlib.study.manifest import sealed
 from corrlib.study.parameters import EstimateParameters, ParameterError, ResultsParameters
 from tests.finished import declare_again
 from tests.hostile import flip_a_bit
@@ -183,6 +184,12 @@ def test_captions_that_were_shifted_are_not_read_with_old_embeddings(six, capsys
 
 def test_tasks_and_ensembles_by_themselves_refuse_a_truth_that_has_changed(six):
     """The embeddings are as they were, and so are captions and audio: but what is compared with them is not."""
+    for run in ("pair-mn_tiny-seed1", "stage1-mn_tiny-seed1"):  # of the copy's data, not of what was copied
+        place = six / "runs" / "six" / run / "manifest.json"
+        content = json.loads(place.read_text())
+        content["parameters"]["data"] = str(corpus_of(six))
+        place.write_text(json.dumps(sealed(content)))
+        runs.check_data("six", run)
     path = corpus_of(six) / "scenes.json"
     scenes = json.loads(path.read_text())
     scenes["evaluation"] = scenes["evaluation"][1:] + scenes["evaluation"][:1]
