@@ -7,7 +7,7 @@ from tests.conftest import SIZES
 
 STUDY, STUDENT = "tiny", "ensemble-atst_tiny-seed1"
 TEACHERS = ["stage1-atst_tiny-seed1", "stage1-mn_tiny-seed1"]
-COMMON = {"study": STUDY, "epochs": 2, "batch_clips": 8}
+COMMON = {"study": STUDY, "seed": 1, "epochs": 2, "batch_clips": 8}
 
 
 def train(parameters, notebook):
