@@ -123,7 +123,7 @@ def joined(new: pd.DataFrame, kept: str | Path, study: str = "map") -> pd.DataFr
     if not Path(kept).is_file():
         if new.empty:
             raise FileNotFoundError(
-                f"study '{study}' has no finished cell, and there is no {kept}; run `make reproduce STUDY={study}` first"
+                f"study '{study}' has no finished cell, and {kept} is missing; run `make reproduce STUDY={study}` first"
             )
         return new
     old = pd.read_csv(kept)
