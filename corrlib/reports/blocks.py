@@ -38,16 +38,16 @@ class Published:
         self.read: list[Path] = []
 
     def table(self, study: str, name: str) -> pd.DataFrame:
-        """A study's `<name>.csv`; Missing where there is none. The built-in study's lie in the folder itself."""
+        """A study's `<name>.csv`; Missing where there is none. Those of IN_FIGURES lie in the folder itself."""
         path = self.path(study, name)
         if not path.is_file():
-            raise Missing(path)
+            raise Missing(study, path)
         if path not in self.read:
             self.read.append(path)
         return pd.read_csv(path)
 
     def path(self, study: str, name: str) -> Path:
-        return (self.folder if study == "builtin" else self.folder / study) / f"{name}.csv"
+        return (self.folder if study in IN_FIGURES else self.folder / study) / f"{name}.csv"
 
 
 def entry_of(path: Path) -> dict:
@@ -61,6 +61,7 @@ def entry_of(path: Path) -> dict:
 
 
 BLOCKS: dict[str, Callable[..., str]] = {}
+IN_FIGURES = ("builtin", "map")  # studies whose tables lie in the folder itself
 OF_SEVERAL = {"regimes"}  # blocks whose tables say of every row who made it; a table of any other has one maker
 
 

@@ -49,8 +49,7 @@ def _block(words: list[str], figures: str | Path, link: str) -> str:
     try:
         text = blocks.rendered(published, words)
     except Missing as missing:
-        (path,) = missing.args
-        study = path.parent.name if path.parent != Path(figures) else "builtin"
+        study, path = missing.args
         make = "make benchmark" if study == "benchmark" else f"make reproduce STUDY={study}"
         return (
             f"*Not published yet: `{make}`, then `make publish STUDY={study}`, write `{path.name}` and this block.*\n"

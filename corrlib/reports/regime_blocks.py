@@ -142,7 +142,7 @@ def _from_to(values: list[float], digits: int) -> str:
 @block
 def regimes(published: Published, setting: str = "ensemble") -> str:
     """The map: gain in true mAP@10 over `continued` by epochs of stage 1 and clips, with the overfit index."""
-    table = published.table("builtin", "map")
+    table = published.table("map", "map")
     table = table[(table["setting"] == setting) & (table["metric"] == "true mAP@10") & (table["wrong"] == 0)]
     table = table[(table["ambiguity"] == table["ambiguity"].max())]
     backbone = str(table.groupby("backbone").size().idxmax())
