@@ -191,9 +191,13 @@ def publish(study: str, replace: bool = False) -> Path:
 def _drawn(study: str) -> set[str]:
     """Files that the runs of a study's plan wrote into its figures; none where their manifests do not tell.
 
-    What an earlier plan left there, such as an ablation that is no longer asked for, is not among them.
+    What an earlier plan left there, such as an ablation that is no longer asked for, is not among them. Of a study in
+    parts every finished run counts, as the notebook that draws what there is may have been run by hand.
     """
-    names = list(ALONE[study][1]) if study in ALONE else list(plan_runs(study))
+    if _in_parts(study):
+        names = list(runs.finished(study))
+    else:
+        names = list(ALONE[study][1]) if study in ALONE else list(plan_runs(study))
     return {name for run in names for name in runs.read_manifest(study, run).get("figures", {})}
 
 

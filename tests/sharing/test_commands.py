@@ -71,7 +71,7 @@ def test_the_five_lines_of_the_page(finished, sounds, monkeypatch, capsys):
     for name, written in (("a.wav", "dog.wav"), ("b.flac", "rain.flac"), ("d.mp3", "bell.mp3")):
         (sounds / name).rename(sounds / written)
     monkeypatch.chdir(sounds)
-    exec(code.replace("builtin/ensemble-passt_tiny-seed1", f"{STUDY}/{STUDENT}"), {})
+    exec(code.replace("builtin/ensemble-passt_tiny-seed101", f"{STUDY}/{STUDENT}"), {})
     assert re.fullmatch(r"tensor\(\[[012]\]\)\n", capsys.readouterr().out)
 
 
