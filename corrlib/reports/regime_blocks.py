@@ -119,13 +119,12 @@ def course(published: Published, study: str) -> str:
     wide = table.pivot_table(
         index=["setting", "backbone", "seed", "epoch"], columns="kind", values=["similarity", "rank"]
     ).reset_index()
-    wide["margin"] = wide["similarity", MATCH] - wide["similarity", MISMATCH]
     rows = []
     for setting in setting_order(set(wide["setting"]) - {"stage1"}):
         own = wide[wide["setting"] == setting]
         ends = [own[own["epoch"] == epoch] for epoch in (0, own["epoch"].max())]
         places = [100 * part["rank", MATCH].mean() for part in ends]
-        margins = [part["margin"].mean() for part in ends]
+        margins = [(part["similarity", MATCH] - part["similarity", MISMATCH]).mean() for part in ends]
         annotated = [100 * part["rank", "annotated"].mean() for part in ends]
         rows.append([f"`{setting}`", *(_from_to(values, 1) for values in (places, annotated)), _from_to(margins, 3)])
     header = ["setting", "place of unannotated matches (%)", "of annotated pairs (%)", "cosine above mismatches"]
