@@ -4,6 +4,7 @@ Text is text: names and captions come from corpora and studies, so `use_style` t
 `$`, `_`, `^` or `%` is drawn as it stands, and no figure needs to escape anything.
 """
 
+import glob
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -64,6 +65,8 @@ def save(figure: Figure, folder: str | Path, name: str, table: pd.DataFrame) -> 
     folder = Path(folder)
     with writing(folder), plt.rc_context({"svg.hashsalt": "corrlib"}):
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f".*.part.{glob.escape(name)}.*"):  # of a process that was killed as it drew this
+            left.unlink(missing_ok=True)
         with replacing(folder / f"{name}.png") as part:
             figure.savefig(part, dpi=150, metadata={"Software": None})
         with replacing(folder / f"{name}.svg") as part:

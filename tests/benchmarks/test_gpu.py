@@ -54,7 +54,7 @@ def bare(tmp_path_factory):
     folder, there = tmp_path_factory.mktemp("bare"), on_a_bare_machine()
     tops = metadata.packages_distributions().items()
     refused = {top for top, owners in tops if not {known(owner) for owner in owners} & {*there, "corrlib"}}
-    assert {"papermill", "snakemake", "matplotlib", "scipy", "sklearn", "IPython", "timm", "pytest"} <= refused
+    assert {"papermill", "snakemake", "matplotlib", "scipy", "sklearn", "IPython", "pytest"} <= refused
     (folder / "sitecustomize.py").write_text(REFUSING.format(names=repr(sorted(refused))))
     path = os.pathsep.join([str(folder), str(ROOT)])
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
