@@ -74,7 +74,8 @@ def test_every_part_is_rehearsed_on_a_bare_machine(bare, tmp_path):
     assert {r["part"] for r in rows} == set(LIMITS) and len(rows) == sum("what" in e for e in events)
     found = {(r["part"], r["what"]): r for r in rows}
     assert not [r for r in rows if r["passed"] == "False"]
-    assert float(found["usual", "times as fast as hear21passt"]["value"]) > 0
+    if find_spec("hear21passt"):  # of the extra `benchmark`
+        assert float(found["usual", "times as fast as hear21passt"]["value"]) > 0
     assert float(found["training", "training, segments a second"]["value"]) > 0
     assert all(part in result.stdout for part in LIMITS)
 
