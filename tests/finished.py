@@ -43,7 +43,7 @@ def declare(folder: Path, **facts: object) -> Path:
 def declare_again(folder: Path, **made_of: object) -> Path:
     """Let the manifest of a finished run say where it is now, what its files are, and what else it is made of."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest |= {"study": folder.parent.name, "artefacts": runs.artefacts(folder)}
+    manifest |= {"study": folder.parent.name, "run": folder.name, "artefacts": runs.artefacts(folder)}
     manifest["made_of"] |= made_of
     (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     return folder

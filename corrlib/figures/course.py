@@ -28,7 +28,7 @@ SHADES = {
     "random_teacher": "#999999",
 }
 DASHES = {"label_smoothing": "--", "random_teacher": ":"}
-MATCH, MISMATCH = "unannotated match", "mismatch"
+MATCH, MISMATCH = "unannotated match", "mismatch"  # kinds of pairs of corrlib.evaluation.watched
 WIDEST = 150  # percent of the headroom, on either side of none and all of it, that are drawn
 
 
@@ -38,7 +38,7 @@ def course(table: pd.DataFrame) -> Figure:
     table: of reports.course.watched. Left: by how much their cosine is above that of pairs that do not match; right:
     their mean place in the rankings of their captions, in percent of the watched clips (0: first).
     """
-    means = _means(table)
+    means = places(table)
     settings = [setting for setting in setting_order(means["setting"]) if setting in SHADES]
     figure, axes = panels(1, 2, (3.1, 2.6), legend_labels=settings)
     for axis, column, title in zip(
@@ -66,8 +66,12 @@ def course(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _means(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns setting, epoch, margin (cosines) and place (percent), means over backbones and seeds."""
+def places(table: pd.DataFrame) -> pd.DataFrame:
+    """Where pairs stand, by setting and epoch, means over backbones and seeds. table: of reports.course.watched.
+
+    Columns setting, epoch, margin (by how much the cosine of unannotated matches is above that of mismatches), place
+    and annotated place (mean place in the ranking of unannotated matches and of annotated pairs, in percent).
+    """
     wide = table.pivot_table(
         index=["setting", "backbone", "seed", "epoch"], columns="kind", values=["similarity", "rank"]
     )
@@ -75,6 +79,7 @@ def _means(table: pd.DataFrame) -> pd.DataFrame:
         {
             "margin": wide["similarity", MATCH] - wide["similarity", MISMATCH],
             "place": 100 * wide["rank", MATCH],
+            "annotated place": 100 * wide["rank", "annotated"],
         }
     )
     return values.groupby(["setting", "epoch"]).mean().reset_index()

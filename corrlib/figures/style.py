@@ -89,10 +89,17 @@ def with_main_intervals(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(clips_low=table["low"], clips_high=table["high"], low=main[:, 0], high=main[:, 1])
 
 
-def interval_words(table: pd.DataFrame) -> str:
-    """What the main intervals of paired differences cover."""
+def intervals_over(table: pd.DataFrame) -> str:
+    """What the main intervals of paired differences are over: `over seeds` or `over clips`."""
     over_seeds = "seeds_low" in table and bool(((table["seeds"] >= ENOUGH_SEEDS) & table["seeds_low"].notna()).all())
-    return "95 % Student's t interval over seeds" if over_seeds else "95 % bootstrap interval over clips"
+    return "over seeds" if over_seeds else "over clips"
+
+
+def interval_words(table: pd.DataFrame) -> str:
+    """What the main intervals of paired differences are, for a figure's caption."""
+    kinds = {"over seeds": "Student's t", "over clips": "bootstrap"}
+    over = intervals_over(table)
+    return f"95 % {kinds[over]} interval {over}"
 
 
 def family(backbone: str) -> str:

@@ -13,7 +13,16 @@ from typing import Any
 import pandas as pd
 import scipy
 
-from corrlib.figures.style import ENOUGH_SEEDS, NAMES, family, looks, main_interval, setting_order
+from corrlib.figures.style import (
+    ENOUGH_SEEDS,
+    NAMES,
+    family,
+    intervals_over,
+    looks,
+    main_interval,
+    seeds_text,
+    setting_order,
+)
 from corrlib.reports.results import ENSEMBLE, POOLED, stronger_control
 from corrlib.study.publish import provenance
 
@@ -111,11 +120,6 @@ def over_clips(row: Any) -> str:
     return f"{signed(row.low)}{GLUE}to{GLUE}{signed(row.high)}"
 
 
-def _intervals(table: pd.DataFrame) -> str:
-    """What the intervals of `difference` are over, in a table of paired differences."""
-    return "over seeds" if "seeds_low" in table and (table["seeds"] >= ENOUGH_SEEDS).all() else "over clips"
-
-
 def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
@@ -132,11 +136,6 @@ def backbone_name(backbone: Any) -> str:
 
 def _metrics(table: pd.DataFrame, wanted: Iterable[str]) -> list[str]:
     return [metric for metric in wanted if (table["metric"] == metric).any()]
-
-
-def seeds_of(table: pd.DataFrame) -> str:
-    low, high = int(table["seeds"].min()), int(table["seeds"].max())
-    return f"{low} to {high} seeds" if low < high else f"{high} seed" + "s" * (high > 1)
 
 
 def _joined(words: list[str]) -> str:
@@ -167,7 +166,7 @@ def _pooled_results(table: pd.DataFrame) -> pd.DataFrame:
 
 def _against_control(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of differences.csv against `continued`, on the mean of the backbones or of the only one."""
-    return of_all(table[table["against"] == "continued"])
+    return on_the_mean(table[table["against"] == "continued"])
 
 
 @block
@@ -189,8 +188,8 @@ def summary(published: Published, study: str) -> str:
     backbones = looks(b for b in results["backbone"] if b not in (POOLED, ENSEMBLE[0]))
     names = _joined([label for _, _, label in backbones.values()])
     return markdown(header, rows) + (
-        f"\n\nMean over {names}; {seeds_of(results)}; differences are paired, in percentage points; in brackets 95 % "
-        f"intervals, of the differences {_intervals(against)}, else over clips."
+        f"\n\nMean over {names}; {seeds_text(results['seeds'])}; differences are paired, in percentage points; in "
+        f"brackets 95 % intervals, of the differences {intervals_over(against)}, else over clips."
     )
 
 
@@ -203,7 +202,7 @@ def _cells(table: pd.DataFrame, setting: str, metrics: list[str], written: Calla
 def verdict(published: Published, study: str) -> str:
     """Which settings are told apart from both controls, on the mean of the backbones: by the smaller difference."""
     table = published.table(study, "differences")
-    smaller = stronger_control(of_all(table))
+    smaller = stronger_control(on_the_mean(table))
     lines = []
     for setting in setting_order(smaller["setting"]):
         own = smaller[(smaller["setting"] == setting) & smaller["metric"].isin(MAIN)]
@@ -213,11 +212,11 @@ def verdict(published: Published, study: str) -> str:
         lines.append(f"- `{setting}` is {'; '.join(said)}.")
     return (
         "Against the stronger of the two controls, `continued` and stage 1, on the mean of the backbones (points, 95 % "
-        f"intervals {_intervals(smaller)}):\n\n" + "\n".join(lines)
+        f"intervals {intervals_over(smaller)}):\n\n" + "\n".join(lines)
     )
 
 
-def of_all(table: pd.DataFrame) -> pd.DataFrame:
+def on_the_mean(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of differences.csv on the mean of the backbones, or of the only one."""
     pooled = table[table["backbone"] == POOLED]
     return pooled if len(pooled) or table["backbone"].nunique() > 1 else table
@@ -245,7 +244,8 @@ def results(published: Published, study: str) -> str:
         name = order[backbone][2] if backbone in order else backbone
         rows += [[name, f"`{s}`", *_cells(part, s, metrics, percent)] for s in setting_order(part["setting"])]
     return (
-        markdown(["backbone", "setting", *metrics], rows, right=2) + f"\n\nPercent; {seeds_of(table)}; 95 % over clips."
+        markdown(["backbone", "setting", *metrics], rows, right=2)
+        + f"\n\nPercent; {seeds_text(table['seeds'])}; 95 % over clips."
     )
 
 
@@ -267,7 +267,7 @@ def points(published: Published, study: str, name: str, *metrics: str) -> str:
 
 def _paired(table: pd.DataFrame, label: str, wanted: Iterable[str] = MAIN) -> str:
     """Tables of paired differences, one a metric: a comparison a row, the mean of the backbones first."""
-    seeds, several = _intervals(table) == "over seeds", table["backbone"].nunique() > 1
+    seeds, several = intervals_over(table) == "over seeds", table["backbone"].nunique() > 1
     order = {key: place for place, key in enumerate(dict.fromkeys(_comparisons(table, label)))}
     table = table.assign(comparison=_comparisons(table, label), later=table["backbone"] != POOLED)
     table = table.assign(place=table["comparison"].map(order)).sort_values(["place", "later"], kind="stable")
@@ -281,8 +281,8 @@ def _paired(table: pd.DataFrame, label: str, wanted: Iterable[str] = MAIN) -> st
         parts.append(f"**{metric}**\n\n{markdown(header, rows, right=1 + several)}")
     alone = NONE if several else f" of {backbone_name(table['backbone'].iloc[0])}"
     return "\n\n".join(parts) + (
-        f"\n\nPercentage points{alone}, paired by caption, {seeds_of(table)}; in brackets 95 % intervals "
-        f"{_intervals(table)}; p after Holm's correction."
+        f"\n\nPercentage points{alone}, paired by caption, {seeds_text(table['seeds'])}; in brackets 95 % intervals "
+        f"{intervals_over(table)}; p after Holm's correction."
     )
 
 
@@ -398,7 +398,7 @@ def when_it_helps(published: Published, study: str) -> str:
         rows[-1] += [f"{100 * first['wholly']:.1f} %", *(difference(own.loc[m]) for m in metrics)]
     return markdown(header, rows, right=2) + (
         "\n\nStudent and teacher: average precision of whole matches that are not annotated, after stage 1 and of the "
-        f"ensemble. `ensemble` against `continued`, percentage points, 95 % intervals {_intervals(table)}."
+        f"ensemble. `ensemble` against `continued`, percentage points, 95 % intervals {intervals_over(table)}."
     )
 
 

@@ -4,10 +4,9 @@ import json
 
 import pandas as pd
 
+from corrlib.figures.course import MATCH
 from corrlib.reports.results import one_run_each
 from corrlib.study import runs
-
-MATCH, MISMATCH = "unannotated match", "mismatch"  # kinds of pairs of corrlib.evaluation.watched
 
 
 def watched(study: str, training_runs: pd.DataFrame) -> pd.DataFrame:
@@ -43,6 +42,11 @@ def _of_kinds(log: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def overfit_of(study: str, run: str) -> dict[str, float]:
+    """What a stage-1 run has measured of its overfitting (see corrlib.evaluation.overfit)."""
+    return json.loads(runs.artefact(study, run, "overfit.json").read_text(encoding="utf-8"))
+
+
 def overfit(study: str, training_runs: pd.DataFrame) -> pd.DataFrame:
     """overfit.csv: how far each stage-1 run went, in its own log and by the overfit index.
 
@@ -54,7 +58,7 @@ def overfit(study: str, training_runs: pd.DataFrame) -> pd.DataFrame:
     own = training_runs[training_runs["setting"] == "stage1"]
     for run, backbone, seed in own[["run", "backbone", "seed"]].itertuples(index=False):
         log = runs.read_table(study, run, "log.csv")
-        measured = json.loads(runs.artefact(study, run, "overfit.json").read_text(encoding="utf-8"))
+        measured = overfit_of(study, run)
         scores = log["validation mAP@10"]
         rows.append(
             {

@@ -1,10 +1,12 @@
 """Rendered blocks on the regime of a study: how far stage 1 went, headroom, the last epoch, the course, the map."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
-from corrlib.figures.style import ENOUGH_SEEDS, POOLED, looks, main_interval, setting_order
+from corrlib.figures.course import places
+from corrlib.figures.style import POOLED, intervals_over, looks, main_interval, seeds_text, setting_order
 from corrlib.reports.blocks import (
     GLUE,
     MAIN,
@@ -14,12 +16,10 @@ from corrlib.reports.blocks import (
     block,
     difference,
     markdown,
-    of_all,
-    seeds_of,
+    on_the_mean,
     signed,
     stands,
 )
-from corrlib.reports.course import MATCH, MISMATCH
 from corrlib.reports.results import stronger_control
 
 
@@ -43,22 +43,22 @@ def overfit(published: Published, study: str) -> str:
         )
     header = ["stage 1", "epoch kept", "within noise from", "training (%)", "validation (%)", "overfit index"]
     return markdown(header, rows) + (
-        f"\n\nAnnotated mAP@10 on galleries of one size, means of {table['seed'].nunique()} seeds; *within noise "
-        "from*: the first epoch whose validation mAP@10 is within one standard error of the best one's."
+        f"\n\nAnnotated mAP@10 on galleries of one size, means of {seeds_text([table['seed'].nunique()])}; *within "
+        "noise from*: the first epoch whose validation mAP@10 is within one standard error of the best one's."
     )
 
 
 @block
 def finding(published: Published, study: str, setting: str = "ensemble") -> str:
     """One sentence: whether a setting is above both controls, and which share of the headroom it reaches."""
-    smaller = stronger_control(of_all(published.table(study, "differences")))
+    smaller = stronger_control(on_the_mean(published.table(study, "differences")))
     rows = smaller[(smaller["setting"] == setting) & smaller["metric"].isin(MAIN)]
     said = [
         f"{stands(row)} its stronger control by {row.metric} ({difference(row)} points, `{row.against}`)"
         for row in rows.itertuples()
     ]
     text = f"`{setting}` is {' and '.join(said)}"
-    shares = of_all(published.table(study, "headroom"))
+    shares = on_the_mean(published.table(study, "headroom"))
     share = shares[(shares["setting"] == setting) & (shares["metric"] == "true mAP@10")]
     if len(share) and pd.notna(share["share"].iloc[0]):
         text += f"; it reaches {100 * share['share'].iloc[0]:.0f} % of what training on the truth itself brings"
@@ -77,11 +77,11 @@ def headroom(published: Published, study: str) -> str:
             part = own[own["setting"] == setting].set_index("metric")
             rows.append([backbone_name(backbone), f"`{setting}`"])
             rows[-1] += [_share(part.loc[metric]) if metric in part.index else NONE for metric in metrics]
-    pooled = of_all(table).drop_duplicates("metric").set_index("metric")
+    pooled = on_the_mean(table).drop_duplicates("metric").set_index("metric")
     bounds = ", ".join(f"{signed(pooled.loc[m, 'headroom'])} points of {m}" for m in metrics)
     return markdown(["backbone", "setting", *(f"{m}: share" for m in metrics)], rows, right=2) + (
         f"\n\nThe headroom, the gain of `true` over `continued`, is {bounds} on the mean of the backbones. Shares in "
-        f"percent, in brackets 95 % intervals of the ratio over seeds (Fieller); {seeds_of(table)}."
+        f"percent, in brackets 95 % intervals of the ratio over seeds (Fieller); {seeds_text(table['seeds'])}."
     )
 
 
@@ -95,7 +95,7 @@ def _share(row: Any) -> str:
 @block
 def last_epoch(published: Published, study: str) -> str:
     """Differences from `continued` of the epoch that is best on validation, and of the last one."""
-    kept, last = (of_all(published.table(study, name)) for name in ("differences", "last_epoch"))
+    kept, last = (on_the_mean(published.table(study, name)) for name in ("differences", "last_epoch"))
     kept, last = (table[table["against"] == "continued"] for table in (kept, last))
     metrics = [metric for metric in MAIN if metric in set(last["metric"])]
     rows = []
@@ -106,9 +106,9 @@ def last_epoch(published: Published, study: str) -> str:
                 own = table[(table["setting"] == setting) & (table["metric"] == metric)]
                 rows[-1].append(difference(next(own.itertuples())) if len(own) else NONE)
     header = ["comparison", *(f"{metric}, {which}" for metric in metrics for which in ("best epoch", "last epoch"))]
-    over = "seeds" if (last["seeds"] >= ENOUGH_SEEDS).all() else "clips"
     return markdown(header, rows) + (
-        f"\n\nMean over backbones; percentage points, in brackets 95 % intervals over {over}; {seeds_of(last)}."
+        f"\n\nMean over backbones; percentage points, in brackets 95 % intervals {intervals_over(last)}; "
+        f"{seeds_text(last['seeds'])}."
     )
 
 
@@ -116,25 +116,21 @@ def last_epoch(published: Published, study: str) -> str:
 def course(published: Published, study: str) -> str:
     """Where unannotated matches of the training split stand before and after stage 2."""
     table = published.table(study, "course")
-    wide = table.pivot_table(
-        index=["setting", "backbone", "seed", "epoch"], columns="kind", values=["similarity", "rank"]
-    ).reset_index()
-    rows = []
-    for setting in setting_order(set(wide["setting"]) - {"stage1"}):
-        own = wide[wide["setting"] == setting]
-        ends = [own[own["epoch"] == epoch] for epoch in (0, own["epoch"].max())]
-        places = [100 * part["rank", MATCH].mean() for part in ends]
-        margins = [(part["similarity", MATCH] - part["similarity", MISMATCH]).mean() for part in ends]
-        annotated = [100 * part["rank", "annotated"].mean() for part in ends]
-        rows.append([f"`{setting}`", *(_from_to(values, 1) for values in (places, annotated)), _from_to(margins, 3)])
+    means, rows = places(table), []
+    for setting in setting_order(set(means["setting"]) - {"stage1"}):
+        own = means[means["setting"] == setting].set_index("epoch")
+        ends = own.loc[[0, own.index.max()]]
+        shown = (("place", 1), ("annotated place", 1), ("margin", 3))
+        rows.append([f"`{setting}`", *(_from_to(ends[column], digits) for column, digits in shown)])
     header = ["setting", "place of unannotated matches (%)", "of annotated pairs (%)", "cosine above mismatches"]
     return markdown(header, rows) + (
         f"\n\nFrom the epoch of stage 1 that was kept to the last of stage 2; watched clips of the training split, "
-        f"means over backbones and {table['seed'].nunique()} seeds. Place: 0 is first of the watched clips, 50 chance."
+        f"means over backbones and {seeds_text([table['seed'].nunique()])}. Place: 0 is first of the watched clips, 50 "
+        "chance."
     )
 
 
-def _from_to(values: list[float], digits: int) -> str:
+def _from_to(values: Iterable[float], digits: int) -> str:
     return " → ".join("unknown" if pd.isna(value) else f"{value:.{digits}f}" for value in values)
 
 
@@ -152,8 +148,8 @@ def regimes(published: Published, setting: str = "ensemble") -> str:
         own = table[table["epochs"] == epochs].set_index("clips")
         rows.append([f"{epochs:g}", *(_of_cell(own, clips) for clips in columns)])
     return markdown(["epochs of stage 1", *(f"{clips:g} clips" for clips in columns)], rows) + (
-        f"\n\n{backbone_name(backbone)}, {seeds_of(table)}: gain of `{setting}` in points with its 95 % interval over "
-        "seeds; in parentheses the overfit index of its stage 1. What was not run is blank."
+        f"\n\n{backbone_name(backbone)}, {seeds_text(table['seeds'])}: gain of `{setting}` in points with its 95 % "
+        "interval over seeds; in parentheses the overfit index of its stage 1. What was not run is blank."
     )
 
 

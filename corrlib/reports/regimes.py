@@ -3,7 +3,6 @@
 A cell is a variant of a study, or the study's own runs; its place is read from its runs' parameters, not from its name.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,16 @@ import pandas as pd
 
 from corrlib.figures.style import POOLED
 from corrlib.reports import results, variants
+from corrlib.reports.course import overfit_of
+from corrlib.reports.tables import MAIN
 from corrlib.study import runs
+from corrlib.study.parameters import SETTINGS
 from corrlib.study.plan import plan_runs
 from corrlib.study.study_file import load_study
 
 PLACE = ("epochs", "clips", "wrong", "ambiguity")
 KEY = (*PLACE, "backbone", "setting", "metric")
 STAMP = ("training", "commit", "processor")
-METRICS = ("annotated mAP@10", "true mAP@10")
 COLUMNS = (
     "study",
     *KEY,
@@ -43,12 +44,20 @@ def finished_cells(study: str, names: Iterable[str]) -> list[str]:
 
     A cell of which a seed is missing is none: what was not run stays blank.
     """
-    planned = {name for name, plan in plan_runs(study).items() if plan.kind in ("stage1", "stage2")}
-    names = list(names)
-    of_variant = {name: {run for run in planned if f"-{name}-" in run} for name in names if name != variants.WHOLE}
-    if variants.WHOLE in names:
-        of_variant[variants.WHOLE] = planned - {run for name in variant_names(study) for run in planned if name in run}
-    return [name for name in names if all(runs.is_finished(study, run) for run in of_variant[name])]
+    planned = plan_runs(study)
+    points = ("stage1", *SETTINGS)
+    return [
+        name
+        for name in names
+        if all(runs.is_finished(study, run) for run in _runs_of(study, name, points) if run in planned)
+    ]
+
+
+def _runs_of(study: str, name: str, points: Iterable[str]) -> set[str]:
+    """Names that the runs of a cell have, of some points: whole names, as a variant's may begin another's."""
+    file = load_study(study)
+    own = [variants.of(point, name) for point in points]
+    return {f"{point}-{backbone}-seed{seed}" for point in own for backbone in file.backbones for seed in file.seeds}
 
 
 def variant_names(study: str) -> list[str]:
@@ -68,10 +77,9 @@ def cells(study: str, names: Sequence[str], resamples: int, settings: Sequence[s
 
 
 def _cell(study: str, name: str, resamples: int, settings: Sequence[str]) -> pd.DataFrame:
-    begins = {run.removesuffix(f"-seed{_seed(content)}") for run, content in runs.finished(study).items()}
-    known = [s for s in settings if any(run.startswith(f"{variants.of(s, name)}-") for run in begins)]
+    known = [setting for setting in settings if _runs_of(study, name, [setting]) & set(runs.finished(study))]
     gained = variants.gains_of(study, name, resamples, known)
-    gained = gained[gained["metric"].isin(METRICS)].rename(columns={"point": "setting"})
+    gained = gained[gained["metric"].isin(MAIN)].rename(columns={"point": "setting"})
     stage_one = _stage_one(study, name)
     first = runs.read_manifest(study, stage_one["run"].iloc[0])
     measured = stage_one.groupby("backbone")[["overfit index", "kept epoch"]].mean()
@@ -83,14 +91,12 @@ def _cell(study: str, name: str, resamples: int, settings: Sequence[str]) -> pd.
 
 def _stage_one(study: str, name: str) -> pd.DataFrame:
     """A row a stage-1 run of a cell: run, backbone, clips, overfit index, kept epoch."""
-    begins, rows = f"stage1-{name}-" if name != variants.WHOLE else "stage1-", []
+    rows = []
     for run, content in runs.finished(study).items():
-        own = content.get("setting") == "stage1" and run.startswith(begins)
-        if not own or (name == variants.WHOLE and run != f"stage1-{content['backbone']}-seed{_seed(content)}"):
-            continue
-        measured = json.loads(runs.artefact(study, run, "overfit.json").read_text(encoding="utf-8"))
-        told = measured["training clips"], measured["overfit index"], runs.kept_epoch_of(study, run)
-        rows.append((run, content["backbone"], *told))
+        if run == f"{variants.of('stage1', name)}-{content.get('backbone')}-seed{_seed(content)}":
+            measured = overfit_of(study, run)
+            told = measured["training clips"], measured["overfit index"], runs.kept_epoch_of(study, run)
+            rows.append((run, content["backbone"], *told))
     return pd.DataFrame(rows, columns=["run", "backbone", "clips", "overfit index", "kept epoch"])
 
 
@@ -144,7 +150,7 @@ def of_study(study: str, resamples: int) -> pd.DataFrame:
     and the interval over seeds, of `ensemble` against `continued`. Where the truth is not known, annotated alone.
     """
     training_runs = runs.gather(study)
-    table = results.compare(results.load(study, training_runs), resamples, {m: results.METRICS[m] for m in METRICS})
+    table = results.compare(results.load(study, training_runs), resamples, {m: results.METRICS[m] for m in MAIN})
     table = table[(table["setting"] == "ensemble") & (table["against"] == "continued")]
     measured = _stage_one(study, variants.WHOLE).groupby("backbone")["overfit index"].mean()
     measured.loc[POOLED] = measured.mean()

@@ -3,14 +3,19 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from corrlib.reports import course, regime_blocks, regimes, results, variants
 from corrlib.reports.blocks import Published, rendered
 from corrlib.study import runs
 from tests.figures.test_regimes import cells
+from tests.finished import declare_again
+
+OTHER = "stage1-share-0.5-again-mn_tiny-seed1"
 
 
 @pytest.fixture
@@ -50,6 +55,26 @@ def test_a_cell_of_which_a_run_is_missing_is_none(finished, tmp_path, monkeypatc
     (tmp_path / finished / "true-passt_tiny-seed1" / "manifest.json").unlink()
     assert regimes.finished_cells(finished, names) == []
     assert regimes.cells(finished, [], 100).empty
+
+
+def test_a_cell_whose_name_begins_anothers_is_of_its_own_runs_alone(finished, tmp_path, monkeypatch):
+    """`share-0.5-again` is unfinished: `share-0.5` is, and nothing of the other is averaged in."""
+    shutil.copytree(runs.root() / finished, tmp_path / finished, ignore=shutil.ignore_patterns("model.safetensors"))
+    (tmp_path / "studies").mkdir()
+    text = Path("studies/smoke.yaml").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("  share-0.5: "))
+    (tmp_path / "studies" / "smoke.yaml").write_text(
+        text.replace(line, f"{line}\n{line.replace('share-0.5', 'share-0.5-again')}")
+    )
+    monkeypatch.setenv("CORRLIB_STUDIES", str(tmp_path / "studies"))
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path))
+    alone = regimes.cells(finished, ["share-0.5"], 100)
+    shutil.copytree(tmp_path / finished / "stage1-share-0.5-mn_tiny-seed1", tmp_path / finished / OTHER)
+    path = tmp_path / finished / OTHER / "overfit.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "overfit index": 9.0}))
+    declare_again(tmp_path / finished / OTHER)
+    assert regimes.finished_cells(finished, ["share-0.5", "share-0.5-again"]) == ["share-0.5"]
+    pd.testing.assert_frame_equal(regimes.cells(finished, ["share-0.5"], 100), alone)
 
 
 def test_cells_of_before_stay_and_those_made_anew_take_their_place(tmp_path):
