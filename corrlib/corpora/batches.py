@@ -211,7 +211,21 @@ class LogMelBackbone(Protocol):
     def train(self, mode: bool = True) -> Any: ...
 
 
-class LogMelAudio:
+class ByRow:
+    """Clips that are used whole: a place is a row number, which is read together with its batch."""
+
+    @staticmethod
+    def places(clip_rows: Iterable[Any], generator: torch.Generator | None = None) -> list[int]:
+        """Row numbers as they are: nothing is drawn."""
+        return [int(row) for row in clip_rows]
+
+    @staticmethod
+    def read(place: int) -> int:
+        """The place itself: a batch is collated at once."""
+        return place
+
+
+class LogMelAudio(ByRow):
     """Log-mels computed once with the evaluation front end and kept on disk (float16, memory-mapped).
 
     For clips of one length, no longer than a segment. Training on them leaves out augmentations that act
@@ -275,16 +289,6 @@ class LogMelAudio:
         with torch.no_grad():
             return backbone.log_mel(torch.stack(waveforms).to(device)).half().cpu().numpy()
 
-    @staticmethod
-    def places(clip_rows: Iterable[Any], generator: torch.Generator | None = None) -> list[int]:
-        """Row numbers as they are: every clip is used whole."""
-        return [int(row) for row in clip_rows]
-
-    @staticmethod
-    def read(place: int) -> int:
-        """A place is read together with its batch: the file is mapped into memory."""
-        return place
-
     def collate(self, pieces: Sequence[int]) -> LogMels:
         """Row numbers -> LogMels of a batch."""
         rows = np.asarray(pieces)
@@ -297,21 +301,11 @@ class LogMelAudio:
         return self.collate(clip_rows).log_mel.to(device).float()
 
 
-class FeatureAudio:
-    """Features (N, D) float32 of all clips of a split, by a backbone that is not trained."""
+class FeatureAudio(ByRow):
+    """Features (N, D) float32 of all clips of a split, by a backbone that is not trained: those of evaluation."""
 
     def __init__(self, features: torch.Tensor) -> None:
         self.features = features
-
-    @staticmethod
-    def places(clip_rows: Iterable[Any], generator: torch.Generator | None = None) -> list[int]:
-        """Row numbers as they are: a clip's features are those of evaluation."""
-        return [int(row) for row in clip_rows]
-
-    @staticmethod
-    def read(place: int) -> int:
-        """A place is read together with its batch."""
-        return place
 
     def collate(self, pieces: Sequence[int]) -> Features:
         """Row numbers -> Features of a batch."""

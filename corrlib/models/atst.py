@@ -74,11 +74,6 @@ class AtstFrame(Backbone):
         """The blocks."""
         return list(self.blocks)
 
-    @property
-    def layer_sizes(self) -> list[int]:
-        """D for every block."""
-        return [self.feature_size] * len(self.blocks)
-
     def pool(self, x: Tensor) -> Tensor:
         """tokens (B, T, D) -> their mean (B, D)."""
         return x.mean(1)

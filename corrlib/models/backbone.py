@@ -60,8 +60,10 @@ class Backbone(nn.Module):
 
     @property
     def layer_sizes(self) -> list[int]:
-        """Size of each layer's output as `pool` gives it; the last is `feature_size`."""
-        raise NotImplementedError
+        """Size of each layer's output as `pool` gives it; the last is `feature_size`, and so are all where none says
+        otherwise.
+        """
+        return [self.feature_size] * len(self.layers)
 
     def pool(self, x: Tensor) -> Tensor:
         """A layer's output -> (B, its size), as the features are pooled of the last one's."""

@@ -131,7 +131,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         with torch.autocast(input.device.type, enabled=False):
             maps = full_precision(input)
-            count = maps.new_tensor([maps.numel() / maps.shape[1]])
+            count = maps.new_full((1,), maps.numel() / maps.shape[1])  # no copy, for which a GPU would be waited
             total = all_reduce(torch.cat([maps.sum((0, 2, 3)), count]))
             count, mean = total[-1].detach(), total[:-1] / total[-1].detach()
             centred = maps - mean[:, None, None]

@@ -130,11 +130,6 @@ class HubBackbone(Backbone):
         """The model's layers."""
         return list(self.model.layers)
 
-    @property
-    def layer_sizes(self) -> list[int]:
-        """The model's width for every layer."""
-        return [self.feature_size] * len(self.layers)
-
     def save(self, folder: Path) -> None:
         """Configuration and feature extractor (not the weights, which are in the run's model.safetensors)."""
         self.model.config.save_pretrained(folder)

@@ -102,11 +102,6 @@ class PaSST(Backbone):
         """The blocks."""
         return list(self.blocks)
 
-    @property
-    def layer_sizes(self) -> list[int]:
-        """D for every block."""
-        return [self.feature_size] * len(self.blocks)
-
     def pool(self, x: Tensor) -> Tensor:
         """tokens (B, T, D) -> the mean of class and distillation token (B, D)."""
         return x[:, :2].mean(1)

@@ -145,6 +145,25 @@ def train_tokenizer(
     )
 
 
+def random_roberta(vocabulary: int, dropout: float, positions: int = 66, **sizes: Any) -> RobertaModel:
+    """A RoBERTa with random weights and without a pooler, for tokens of `train_tokenizer`.
+
+    positions: of embeddings, two more than tokens; sizes: of its configuration, as TINY.
+    """
+    config = RobertaConfig(
+        vocab_size=vocabulary,
+        max_position_embeddings=positions,
+        type_vocab_size=1,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        **sizes,
+    )
+    return RobertaModel(config, add_pooling_layer=False)
+
+
 def build_text_encoder(
     name: str, captions: Iterable[str] = (), weights: str = "", dropout: float = 0.1, **options: Any
 ) -> TextEncoder:
@@ -157,18 +176,7 @@ def build_text_encoder(
     """
     if name == "tiny":
         tokenizer = train_tokenizer(captions, clean_captions=options.get("clean_captions", True))
-        config = RobertaConfig(
-            vocab_size=len(tokenizer),
-            max_position_embeddings=66,
-            type_vocab_size=1,
-            pad_token_id=1,
-            bos_token_id=0,
-            eos_token_id=2,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-            **TINY,
-        )
-        return TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer, **options)
+        return TextEncoder(random_roberta(len(tokenizer), dropout, **TINY), tokenizer, **options)
     if name == "minilm":
         weights = weights or minilm_folder()
         options.setdefault("pooling", "mean")

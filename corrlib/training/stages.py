@@ -163,8 +163,8 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
     run.write_table("queries-last_epoch.csv", last_queries)
     run.write_json("last_epoch.json", last_metrics)
     if setting == "stage1":
-        splits = [(embeddings[name], corpora.items(name)) for name in ("development", "validation")]
-        run.write_json("overfit.json", overfit_index(*splits[0], *splits[1], seed=p.seed))
+        learnt, held_out = ((embeddings[name], corpora.items(name)) for name in ("development", "validation"))
+        run.write_json("overfit.json", overfit_index(*learnt, *held_out, seed=p.seed))
     if p.relevance:
         metrics |= judge_beyond(run, corpora.corpus(split), encoder, embeddings[split][0])
     save_model(run, encoder)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from corrlib.figures.style import ENOUGH_SEEDS
 from corrlib.files import digest_file
 from corrlib.study import publish as P
 from corrlib.study import runs
@@ -291,6 +292,11 @@ def test_the_finished_study_leaves_the_repository_clean(study):
     tables = [pd.read_csv(path) for path in Path("figures").rglob("*.csv")]
     assert len(tables) > 20 and not any((table["study"] == "smoke").any() for table in tables if "study" in table)
     assert f"figures are in {study[0] / 'figures'}" in study[2]
+
+
+def test_an_interval_over_seeds_takes_as_many_here_as_in_figures():
+    """Written twice, as drawing is slow to import and every start of a study would wait for it."""
+    assert P.ENOUGH_SEEDS == ENOUGH_SEEDS
 
 
 class TestInParts:

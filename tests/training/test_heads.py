@@ -10,29 +10,18 @@ from corrlib.evaluation.embeddings import load_embeddings
 from corrlib.evaluation.evaluate import embed
 from corrlib.files import read_tensors
 from corrlib.models.backbones import build_backbone
-from corrlib.models.build import build_encoder, rebuild_encoder
+from corrlib.models.build import rebuild_encoder
 from corrlib.models.text import build_text_encoder, load_text_encoder
 from corrlib.study import runs
 from corrlib.study.parameters import ParameterError, StageOneParameters, StageTwoParameters, check
 from corrlib.training import stages
+from tests.training import begun
 
-SHORT = {"epochs": 2, "batch_clips": 8, "captions_per_clip": 5, "pretraining_epochs": 1, "backbone": "atst_tiny"}
 HEADS = {"train_audio": "heads", "train_text": "heads", "head_layers": 2, "text_dropout": 0.5}
 
 
-@pytest.fixture(autouse=True)
-def own_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("CORRLIB_DATA", str(tmp_path / "data"))
-
-
 def stage_one(data, **changes):
-    parameters = check(StageOneParameters, {"study": "t", "run": "one", "data": data, **SHORT, **changes})
-    run = runs.Run(parameters, "04_stage1_mn")
-    corpora = open_corpora(parameters)
-    encoder = build_encoder(parameters, corpora)
-    stages.pretrain_backbone(run, corpora, encoder.backbone)
-    return run, corpora, encoder
+    return begun.stage_one(data, "04_stage1_mn", **{"epochs": 2, **changes})
 
 
 @pytest.mark.parametrize("changes", [{}, {"audio_layers": [1, 3], "cache_log_mel": False, "clip_seconds": 10.0}])

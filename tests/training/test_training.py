@@ -24,23 +24,7 @@ from corrlib.training import checkpoints, stages
 from corrlib.training.trainer import DivergenceError, Trainer, learning_rate_at
 from tests.conftest import SIZES
 from tests.hostile import Booby, flip_a_bit
-
-SHORT = {"epochs": 3, "batch_clips": 8, "captions_per_clip": 5, "pretraining_epochs": 1, "backbone": "atst_tiny"}
-
-
-@pytest.fixture(autouse=True)
-def own_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("CORRLIB_DATA", str(tmp_path / "data"))
-
-
-def stage_one(data, **changes):
-    parameters = check(StageOneParameters, {"study": "t", "run": "one", "data": data, **SHORT, **changes})
-    run = runs.Run(parameters, "03_stage1_atst")
-    corpora = open_corpora(parameters)
-    encoder = build_encoder(parameters, corpora)
-    stages.pretrain_backbone(run, corpora, encoder.backbone)
-    return run, corpora, encoder
+from tests.training.begun import SHORT, stage_one
 
 
 def finish(run, corpora, encoder):

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
-from transformers import RobertaConfig, RobertaModel
 
 from corrlib.benchmarks.gpu.setup import Setup
 from corrlib.benchmarks.measure import memory, seconds
@@ -16,7 +15,7 @@ from corrlib.correspondence.targets import Target, estimated
 from corrlib.models import distributed
 from corrlib.models.backbones import build_backbone
 from corrlib.models.dual_encoder import DualEncoder
-from corrlib.models.text import TINY, TextEncoder, train_tokenizer
+from corrlib.models.text import TINY, TextEncoder, random_roberta, train_tokenizer
 from corrlib.study.parameters import StageOneParameters, check
 from corrlib.training.outcome import Outcome
 from corrlib.training.trainer import Trainer
@@ -29,19 +28,9 @@ PLAIN: dict[str, dict[str, Any]] = {"passt_tiny": {"patchout": (0, 0)}, "atst_ti
 def text_encoder(large: bool, dropout: float = 0.0) -> TextEncoder:
     """RoBERTa with random weights, of the published size or tiny, and a tokenizer of `captions_of`'s words."""
     tokenizer = train_tokenizer(captions_of(500))
-    sizes: dict[str, Any] = LARGE if large else TINY
-    config = RobertaConfig(
-        vocab_size=VOCABULARY if large else len(tokenizer),
-        max_position_embeddings=514 if large else 66,
-        type_vocab_size=1,
-        pad_token_id=1,
-        bos_token_id=0,
-        eos_token_id=2,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        **sizes,
-    )
-    return TextEncoder(RobertaModel(config, add_pooling_layer=False), tokenizer)
+    if large:
+        return TextEncoder(random_roberta(VOCABULARY, dropout, positions=514, **LARGE), tokenizer)
+    return TextEncoder(random_roberta(len(tokenizer), dropout, **TINY), tokenizer)
 
 
 def pairs(clips: int) -> Items:

@@ -238,9 +238,11 @@ const matrices = {
       const context = cells.getContext("2d"), image = context.createImageData(this.count, this.count);
       for (let x = 0; x < this.count; x += 1) {
         for (let y = 0; y < this.count; y += 1) {
-          const place = Math.min(1, values[x * this.count + y] / most) * (stops.length - 1), low = Math.min(stops.length - 2, Math.floor(place));
-          const pixel = 4 * (y * this.count + x);
-          for (let i = 0; i < 3; i += 1) image.data[pixel + i] = stops[low][i] + (place - low) * (stops[low + 1][i] - stops[low][i]);
+          const place = Math.min(1, values[x * this.count + y] / most) * (stops.length - 1);
+          const low = Math.min(stops.length - 2, Math.floor(place)), pixel = 4 * (y * this.count + x);
+          for (let i = 0; i < 3; i += 1) {
+            image.data[pixel + i] = stops[low][i] + (place - low) * (stops[low + 1][i] - stops[low][i]);
+          }
           image.data[pixel + 3] = 255;
         }
       }
@@ -271,7 +273,8 @@ const matrices = {
       context.lineWidth = 2 * Math.max(1, devicePixelRatio);
       context.strokeRect((this.cursor[0] - x) * cell, (this.cursor[1] - y) * cell, cell, cell);
       if (drag?.moved) {
-        const [a, b] = [drag.from, this.cursor], low = [0, 1].map((i) => Math.min(a[i], b[i])), high = [0, 1].map((i) => Math.max(a[i], b[i]) + 1);
+        const [a, b] = [drag.from, this.cursor];
+        const low = [0, 1].map((i) => Math.min(a[i], b[i])), high = [0, 1].map((i) => Math.max(a[i], b[i]) + 1);
         context.strokeRect((low[0] - x) * cell, (low[1] - y) * cell, (high[0] - low[0]) * cell, (high[1] - low[1]) * cell);
       }
     }
@@ -448,13 +451,20 @@ function table(heads, rows) {
 }
 const truthHead = DATA.truth ? ["True"] : [], truthCell = (value) => (DATA.truth ? [value.toFixed(2)] : []);
 
+const linkTo = (address, text, own) => el("span", {}, el("a", { href: address }, text), own ? " ★ its own" : "");
+// A heading and the table of the best clips of a caption or captions of a clip; nothing where there are none.
+function bestOf(best, title, head, link) {
+  if (!best.length) return [];
+  const rows = best.map(([other, estimated, value]) => [link(other), percent(estimated), ...truthCell(value)]);
+  return [el("h2", {}, title), table([head, "Estimated", ...truthHead], rows)];
+}
+
 function captionPage(caption) {
   const own = DATA.captions[caption], judged = DATA.pairs.filter((pair) => pair.caption === caption);
   return [el("p", {}, "Caption"), el("h1", { tabIndex: -1 }, own.text), shareLink(),
     clipCard(own.clip, "Written for", "").card,
-    own.best.length ? el("h2", {}, "The clips that it finds") : null,
-    own.best.length ? table(["Clip", "Estimated", ...truthHead], own.best.map(([clip, estimated, value]) =>
-      [el("span", {}, el("a", { href: clipAddress(clip) }, DATA.clips[clip].name), annotated(clip, caption) ? " ★ its own" : ""), percent(estimated), ...truthCell(value)])) : null,
+    ...bestOf(own.best, "The clips that it finds", "Clip", (clip) =>
+      linkTo(clipAddress(clip), DATA.clips[clip].name, annotated(clip, caption))),
     judged.length ? el("p", {}, el("a", { href: pairAddress(judged[0]) }, "Judge its partial match")) : null];
 }
 
@@ -462,9 +472,8 @@ function clipPage(clip) {
   const own = DATA.clips[clip], found = DATA.pairs.filter((pair) => pair.clip === clip);
   return [el("p", {}, "Clip"), el("h1", { tabIndex: -1 }, own.name), shareLink(),
     own.labels.length ? el("p", {}, `Heard: ${own.labels.join(", ")}`) : null, clipCard(clip, "", "").card,
-    own.best.length ? el("h2", {}, "The captions that describe it, by the estimate") : null,
-    own.best.length ? table(["Caption", "Estimated", ...truthHead], own.best.map(([caption, estimated, value]) =>
-      [el("span", {}, el("a", { href: captionAddress(caption) }, DATA.captions[caption].text), annotated(clip, caption) ? " ★ its own" : ""), percent(estimated), ...truthCell(value)])) : null,
+    ...bestOf(own.best, "The captions that describe it, by the estimate", "Caption", (caption) =>
+      linkTo(captionAddress(caption), DATA.captions[caption].text, annotated(clip, caption))),
     found.length ? el("h2", {}, "Partial matches with it") : null,
     found.length ? el("ul", {}, ...found.map((pair) => el("li", {}, el("a", { href: pairAddress(pair) }, DATA.captions[pair.caption].text)))) : null];
 }
@@ -472,14 +481,18 @@ function clipPage(clip) {
 function route() {
   let parts = [];
   try { parts = location.hash.slice(1).split("/").map(decodeURIComponent); } catch { /* no address of ours */ }
-  const [kind, first, second] = parts, caption = DATA.captions.findIndex((c) => c.id === first), clip = DATA.clips.findIndex((c) => c.name === first);
+  const [kind, first, second] = parts;
+  const caption = DATA.captions.findIndex((c) => c.id === first);
+  const clip = DATA.clips.findIndex((c) => c.name === first);
   const page = kind === "caption" && caption >= 0 ? captionPage(caption) : kind === "clip" && clip >= 0 ? clipPage(clip) : null;
   const unknown = (kind === "caption" || kind === "clip") && !page;
   document.querySelectorAll("audio").forEach((audio) => audio.pause());
   byId("overview").hidden = Boolean(page || unknown);
   byId("single").hidden = !(page || unknown);
   byId("home").toggleAttribute("aria-current", !page);
-  byId("single").replaceChildren(...(unknown ? [el("h1", {}, "Not here"), el("p", {}, `This page has no ${kind} “${first}”. `, el("a", { href: "#" }, "See all."))] : page || []).filter(Boolean));
+  const notHere = () => [el("h1", {}, "Not here"),
+    el("p", {}, `This page has no ${kind} “${first}”. `, el("a", { href: "#" }, "See all."))];
+  byId("single").replaceChildren(...(unknown ? notHere() : page || []).filter(Boolean));
   if (page) { byId("single").querySelector("h1").focus(); scrollTo(0, 0); }
   if (kind === "pair") {
     const pair = DATA.pairs.find((p) => DATA.captions[p.caption].id === first && DATA.clips[p.clip].name === second);
