@@ -13,7 +13,7 @@ from corrlib.correspondence.targets import member_weights
 from corrlib.evaluation.evaluate import judge
 from corrlib.models.build import build_encoder, rebuild_encoder
 from corrlib.models.text import train_tokenizer
-from corrlib.reports import estimates, results
+from corrlib.reports import estimates, queries, results
 from corrlib.study import inputs, outside, runs
 from corrlib.study.parameters import EstimateParameters, ParameterError, StageOneParameters, StageTwoParameters, check
 from corrlib.study.plan import plan_runs, require_finished
@@ -240,8 +240,8 @@ def test_outside_teachers_teach_a_student_and_have_a_row_of_their_own(data, clap
         third.write_table(f"zero-shot-{name}.csv", judge(*pair, items, truth)[1])
     third.write_table("queries.csv", judge(*ensemble.as_one_model(), items, truth)[1])
     third.finish(members=ensemble.names)
-    judged = results.load("t", runs.gather("t"))
+    judged = queries.load("t", runs.gather("t"))
     table = results.summarise(judged, 100)
-    rows = table[table["setting"] == results.ZERO_SHOT]
+    rows = table[table["setting"] == queries.ZERO_SHOT]
     assert set(rows["backbone"]) == {"clap-tiny-clap", "embeddings-e"} and rows["mean"].notna().all()
-    assert results.backbones_of(judged.queries) == ["mn_tiny"]
+    assert queries.backbones_of(judged.queries) == ["mn_tiny"]
