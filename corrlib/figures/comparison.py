@@ -49,8 +49,7 @@ def results(table: pd.DataFrame, ceilings: Mapping[str, float]) -> Figure:
     width = _panel_width(settings, look)
     together = table[table["setting"] == ENSEMBLE].set_index("metric")["mean"]
     labels = [label for _, _, label in look.values()] + ["stage-1 ensemble itself"] * bool(len(together))
-    shape = (1, len(metrics)) if width * len(metrics) < WIDEST else (len(metrics), 1)
-    figure, axes = panels(*shape, (width, 2.9), legend_labels=labels)
+    figure, axes = panels(*_shape(len(metrics), width), (width, 2.9), legend_labels=labels)
     for axis, metric in zip(axes.flat, metrics, strict=True):
         _dots(axis, settings_of_backbones[settings_of_backbones["metric"] == metric], look, settings)
         if metric in together:
@@ -72,6 +71,13 @@ def results(table: pd.DataFrame, ceilings: Mapping[str, float]) -> Figure:
         + _off_the_scale(metrics[0], {setting: f"{100 * mean:.1f} %" for setting, mean in lost.items()}),
     )
     return figure
+
+
+def _shape(count: int, width: float) -> tuple[int, int]:
+    """(rows, columns) of so many panels: side by side as far as there is room, four else two by two."""
+    if width * count < WIDEST:
+        return 1, count
+    return (2, 2) if count == 4 and 2 * width < WIDEST else (count, 1)
 
 
 def _lost(rows: pd.DataFrame) -> dict[str, float]:
