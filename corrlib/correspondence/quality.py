@@ -16,11 +16,16 @@ _DIFFER = "estimated is {}, truth {} and annotated {}; all must be the same (cli
 
 
 def agreement(
-    estimated: Matrix, truth: Matrix, annotated: Matrix, bins: int | Sequence[float] | None = None
+    estimated: Matrix,
+    truth: Matrix,
+    annotated: Matrix,
+    bins: int | Sequence[float] | None = None,
+    judged: Matrix | None = None,
 ) -> dict[str, Any]:
     """How well an estimate agrees with the truth where nothing is annotated.
 
-    estimated, truth, annotated: (clips, captions); only pairs that are not annotated count. Returns a dict of
+    estimated, truth, annotated: (clips, captions); only pairs that are not annotated count, and of them, where `judged`
+    (clips, captions) is given, those of which it says that the truth is known. Returns a dict of
     `rank_correlation` (Spearman, ties averaged; mean over the captions whose truth varies, an estimate that does not
     vary counting as 0), `average_precision` (of wholly matching pairs, truth 1, ranked per caption, ties in row
     order; mean over the captions that have any), `chance` (the mean share of wholly matching clips of those captions:
@@ -30,8 +35,14 @@ def agreement(
     an annotation neither true nor false.
     """
     estimated, truth, annotated = _checked(estimated, truth, annotated)
-    correlations = _rank_correlations(estimated, truth, ~annotated)
-    precisions, chances = _average_precisions(estimated, truth, ~annotated)
+    counts = ~annotated
+    if judged is not None:
+        known = as_array(booleans(judged, "judged"))
+        if known.shape != counts.shape:
+            raise ValueError(f"judged is {known.shape} but truth {counts.shape}; both must be (clips, captions)")
+        counts = counts & known
+    correlations = _rank_correlations(estimated, truth, counts)
+    precisions, chances = _average_precisions(estimated, truth, counts)
     measures: dict[str, Any] = {
         "rank_correlation": _mean(correlations),
         "average_precision": _mean(precisions),
@@ -40,7 +51,7 @@ def agreement(
         "captions_matched": len(precisions),
     }
     if bins is not None:
-        measures["calibration"] = calibration(estimated[~annotated], truth[~annotated], bins)
+        measures["calibration"] = calibration(estimated[counts], truth[counts], bins)
     return measures
 
 

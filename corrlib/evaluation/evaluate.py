@@ -10,6 +10,7 @@ from corrlib.corpora.ahead import load_ahead
 from corrlib.corpora.batches import AudioSource, Items
 from corrlib.evaluation.embeddings import Embeddings
 from corrlib.evaluation.metrics import per_query, retrieval_metrics, summarise
+from corrlib.figures.measures import CLIP_TO_CAPTION
 from corrlib.models.distributed import gather, share
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.precision import autocast
@@ -103,11 +104,24 @@ def judge(
     columns = {"caption_id": items.caption_ids, "clip": items.clip_of_caption.numpy()}
     for name, values in tables.items():
         columns |= {f"{name} {column}": values[column].to_numpy() for column in values.columns}
-    tables["annotated clip-to-caption"] = _in_blocks(
-        caption_embeddings, clip_embeddings, lambda part: (items.clip_of_caption[:, None] == part[None, :]).float()
-    )
+    tables[CLIP_TO_CAPTION] = _of_clips(clip_embeddings, caption_embeddings, items)
     metrics = {name: summarise(values) for name, values in tables.items()}
     return metrics, pd.DataFrame(columns)
+
+
+def judge_clips(clip_embeddings: torch.Tensor, caption_embeddings: torch.Tensor, items: Items) -> pd.DataFrame:
+    """One row a clip, for which captions are ranked: clip_id, clip (row number), `annotated clip-to-caption <value>`.
+
+    All captions of a clip are relevant to it. Embeddings as in `judge`.
+    """
+    values = _of_clips(clip_embeddings, caption_embeddings, items).add_prefix(f"{CLIP_TO_CAPTION} ")
+    return pd.concat([pd.DataFrame({"clip_id": items.clip_ids, "clip": range(items.clips)}), values], axis=1)
+
+
+def _of_clips(clip_embeddings: torch.Tensor, caption_embeddings: torch.Tensor, items: Items) -> pd.DataFrame:
+    return _in_blocks(
+        caption_embeddings, clip_embeddings, lambda part: (items.clip_of_caption[:, None] == part[None, :]).float()
+    )
 
 
 def _in_blocks(

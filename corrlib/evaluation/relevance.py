@@ -2,7 +2,7 @@
 
 Multi-positive: a CSV `query, audio_filenames` (as for the DCASE 2025 evaluation), the names a list or parted by `;`.
 Graded: the folder of "TAU Audio-Text Graded Relevances 2023" (Xie et al., DCASE 2023): 0 to 100, for some clips a
-query.
+query. Neither need cover all captions of a split: what is judged by them are their queries.
 """
 
 import ast
@@ -18,8 +18,12 @@ from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.layouts import plain
 from corrlib.corpora.tables import need, read_csv, shown
 from corrlib.evaluation.checks import as_array, real_numbers
-from corrlib.evaluation.metrics import per_query
+from corrlib.evaluation.metrics import per_query, summarise
 from corrlib.files import without_apostrophe
+from corrlib.models.text import clean
+from corrlib.study import relevances
+
+LEFT_OUT = -1  # in place of the row of a clip that the corpus's audit left out
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,37 @@ class Relevance:
     relevance: np.ndarray
     groups: np.ndarray | None = None
 
+    def judged(self) -> np.ndarray:
+        """Whether somebody has judged each pair: bool (clips, queries)."""
+        return np.isfinite(self.relevance)
+
+    def queries(self, corpus: Corpus) -> pd.DataFrame:
+        """A row a query: caption_id, clip (row number of its own clip), caption (its row in the corpus's captions).
+
+        A query is the caption of the same words, of several the one whose clip is most relevant. One that the corpus
+        does not have is `query 1` (its place), of caption -1, and goes with the clip that is most relevant.
+        """
+        rows_of: dict[str, list[int]] = {}
+        for row, text in enumerate(corpus.captions["text"]):
+            rows_of.setdefault(clean(text), []).append(row)
+        clip_of = pd.Index(corpus.clips["clip_id"]).get_indexer(pd.Index(corpus.captions["clip_id"]))
+        known = np.where(self.judged(), self.relevance, -1)  # a clip of which nothing is known comes last
+        ids, found = corpus.captions["caption_id"], []
+        for column, text in enumerate(self.texts):
+            same = rows_of.get(clean(text), [])
+            if same:
+                row = max(same, key=lambda r: known[clip_of[r], column])
+                found.append((ids.iloc[row], int(clip_of[row]), row))
+            else:
+                found.append((f"query {column + 1}", int(known[:, column].argmax()), -1))
+        return pd.DataFrame(found, columns=["caption_id", "clip", "caption"])
+
+
+def load_relevances(value: str | dict[str, str], corpus: Corpus) -> dict[str, Relevance]:
+    """{name: Relevance} of what a run's parameter `relevance` names; a single place is called by its kind."""
+    found = {name: load_relevance(place, corpus) for name, place in relevances.places(value).items()}
+    return {name or one.kind: one for name, one in found.items()}
+
 
 def load_relevance(path: str | Path, corpus: Corpus) -> Relevance:
     """The Relevance in `path` for the clips of `corpus`: a CSV (multi-positive) or a folder (graded)."""
@@ -43,10 +78,14 @@ def load_relevance(path: str | Path, corpus: Corpus) -> Relevance:
 
 
 def load_multi_positive(path: str | Path, corpus: Corpus) -> Relevance:
-    """Relevance 1 of each listed clip of a query, else 0; ValueError names an unknown clip or an empty list."""
+    """Relevance 1 of each listed clip of a query, else 0; ValueError names an unknown clip or an empty list.
+
+    Clips that the corpus's audit left out are left out here, and queries that have no other.
+    """
     queries = read_csv(path, ["query", "audio_filenames"]).map(without_apostrophe)
     row_of = _rows(corpus)
     relevance = np.zeros((len(corpus.clips), len(queries)), np.float32)
+    left_out = 0
     for column, (query, names) in enumerate(zip(queries["query"], queries["audio_filenames"], strict=True)):
         wanted = _names(path, query, names)
         unknown = [name for name in wanted if plain(name) not in row_of]
@@ -55,8 +94,22 @@ def load_multi_positive(path: str | Path, corpus: Corpus) -> Relevance:
             raise ValueError(
                 f"{path} gives the query '{shown(query)}' {what}; mend that line or choose the right split"
             )
-        relevance[[row_of[plain(name)] for name in wanted], column] = 1
-    return Relevance("multi-positive", queries["query"].tolist(), relevance)
+        rows = [row_of[plain(name)] for name in wanted]
+        relevance[[row for row in rows if row != LEFT_OUT], column] = 1
+        left_out += rows.count(LEFT_OUT)
+    kept = np.asarray(relevance.any(0))
+    _say_left_out(path, left_out, len(queries), int(kept.sum()))
+    return Relevance("multi-positive", queries.loc[kept, "query"].tolist(), relevance[:, kept])
+
+
+def _say_left_out(path: str | Path, pairs: int, queries: int, kept: int) -> None:
+    """Print how many pairs and queries went with clips that the audit left out; ValueError where no query is left."""
+    if not kept:
+        raise ValueError(f"{path} holds no query with a clip of this split; give a table that has some")
+    if pairs:
+        print(
+            f"{path}: {pairs} pairs name clips that the corpus leaves out; {kept} of {queries} queries stay", flush=True
+        )
 
 
 def _names(path: str | Path, query: str, text: str) -> list[str]:
@@ -74,8 +127,9 @@ def _names(path: str | Path, query: str, text: str) -> list[str]:
 
 
 def _rows(corpus: Corpus) -> dict[str, int]:
-    """{plain file name: clip row}."""
-    return {plain(clip_id.split("/", 2)[-1]): row for row, clip_id in enumerate(corpus.clips["clip_id"])}
+    """{plain file name: clip row}, LEFT_OUT for those that the audit left out."""
+    excluded = {plain(clip_id.split("/", 2)[-1]): LEFT_OUT for clip_id in corpus.excluded["clip_id"]}
+    return excluded | {plain(clip_id.split("/", 2)[-1]): row for row, clip_id in enumerate(corpus.clips["clip_id"])}
 
 
 def read_ratings(folder: str | Path, split: str) -> pd.DataFrame:
@@ -121,14 +175,21 @@ def read_captions(folder: str | Path, split: str) -> pd.DataFrame:
 
 
 def load_graded(folder: str | Path, corpus: Corpus) -> Relevance:
-    """Relevance rating / 100 of the rated pairs, NaN for the others; ValueError names a clip that the corpus lacks."""
+    """Relevance rating / 100 of the rated pairs, NaN for the others; ValueError names a clip that the corpus lacks.
+
+    Clips that the corpus's audit left out are left out here, and queries that have no other.
+    """
     pairs = read_ratings(folder, corpus.clips["split"].iloc[0])
-    row_of, queries = _rows(corpus), pairs.drop_duplicates("query")
+    row_of = _rows(corpus)
     unknown = [clip for clip in pairs["clip"] if plain(clip) not in row_of]
     if unknown:
         raise ValueError(
             f"{folder} rates '{shown(unknown[0])}', which is no clip of this split; choose the corpus clotho"
         )
+    kept = pairs[[row_of[plain(clip)] != LEFT_OUT for clip in pairs["clip"]]]
+    queries = kept.drop_duplicates("query")
+    _say_left_out(folder, len(pairs) - len(kept), pairs["query"].nunique(), len(queries))
+    pairs = kept
     column_of = {query: column for column, query in enumerate(queries["query"])}
     relevance = np.full((len(corpus.clips), len(queries)), np.nan, np.float32)
     groups = np.full(relevance.shape, "", object)
@@ -161,6 +222,23 @@ def judge_relevance(similarity: torch.Tensor | np.ndarray, relevance: Relevance)
             }
         )
     return pd.DataFrame(rows)
+
+
+def summary(table: pd.DataFrame) -> dict[str, float]:
+    """Means of a table of `judge_relevance` as metrics.json has them, and the number of its `queries`."""
+    if "rank" in table:
+        return {**summarise(table), "queries": len(table)}
+    names = {"nDCG@10": "ndcg@10", "rank correlation": "rank_correlation", "rated": "rated"}
+    return {**{name: float(table[column].mean()) for name, column in names.items()}, "queries": len(table)}
+
+
+def by_name(name: str, table: pd.DataFrame, queries: pd.DataFrame) -> pd.DataFrame:
+    """A table of `judge_relevance` as a run keeps it: caption_id, clip, and columns `<name> <value>`.
+
+    queries: of `Relevance.queries`, the same queries in the same order.
+    """
+    own = queries[["caption_id", "clip"]].reset_index(drop=True)
+    return pd.concat([own, table.reset_index(drop=True).add_prefix(f"{name} ")], axis=1)
 
 
 def rank_correlation(guess: np.ndarray | pd.Series, truth: np.ndarray | pd.Series) -> float:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from corrlib.figures.measures import MAIN, beyond, coverage_words, shown
 from corrlib.figures.style import (
     POOLED,
     interval_words,
@@ -27,19 +28,20 @@ from corrlib.figures.style import (
 )
 
 ENSEMBLE = "stage1 ensemble"  # the setting of the stage-1 models' mean, which is drawn as a line
-MAIN = ("annotated mAP@10", "true mAP@10", "true nDCG@10")
+MOST, MOST_BESIDE = 4, 3  # panels of a figure of means, and of differences, which stand side by side
 WIDEST = 10.2  # inches of panels side by side; more stand below each other
 DESTROYED = -0.05  # a difference below it would hide all others
 Looks = dict[str, tuple[str, str, str]]  # {backbone: (colour, marker, label)}
 
 
 def results(table: pd.DataFrame, ceilings: Mapping[str, float]) -> Figure:
-    """Each setting's measures with intervals, by backbone, annotated and true side by side.
+    """Each setting's measures with intervals, by backbone: annotated, true, and the first of each named relevance.
 
     table: rows of results.csv; ceilings: {metric: what an oracle reaches}. Settings that destroy retrieval are named in
     the caption, as the differences of all others would vanish beside them.
     """
-    metrics = [metric for metric in MAIN if metric in set(table["metric"])]
+    there = set(table["metric"])
+    metrics = [metric for metric in (*MAIN, *beyond(table["metric"]), "true nDCG@10") if metric in there][:MOST]
     settings_of_backbones = table[table["setting"] != ENSEMBLE]
     lost = _lost(settings_of_backbones[settings_of_backbones["metric"] == metrics[0]])
     settings_of_backbones = settings_of_backbones[~settings_of_backbones["setting"].isin(list(lost))]
@@ -47,8 +49,7 @@ def results(table: pd.DataFrame, ceilings: Mapping[str, float]) -> Figure:
     width = _panel_width(settings, look)
     together = table[table["setting"] == ENSEMBLE].set_index("metric")["mean"]
     labels = [label for _, _, label in look.values()] + ["stage-1 ensemble itself"] * bool(len(together))
-    shape = (1, len(metrics)) if width * len(metrics) < WIDEST else (len(metrics), 1)
-    figure, axes = panels(*shape, (width, 2.9), legend_labels=labels)
+    figure, axes = panels(*_shape(len(metrics), width), (width, 2.9), legend_labels=labels)
     for axis, metric in zip(axes.flat, metrics, strict=True):
         _dots(axis, settings_of_backbones[settings_of_backbones["metric"] == metric], look, settings)
         if metric in together:
@@ -66,9 +67,17 @@ def results(table: pd.DataFrame, ceilings: Mapping[str, float]) -> Figure:
         _best(settings_of_backbones, metrics[0], look),
         f"Dots: mean of {seeds_text(table['seeds'])}; bars: 95 % bootstrap interval over clips. Intervals of paired "
         "differences are narrower than these: see differences."
+        + coverage_words(table)
         + _off_the_scale(metrics[0], {setting: f"{100 * mean:.1f} %" for setting, mean in lost.items()}),
     )
     return figure
+
+
+def _shape(count: int, width: float) -> tuple[int, int]:
+    """(rows, columns) of so many panels: side by side as far as there is room, four else two by two."""
+    if width * count < WIDEST:
+        return 1, count
+    return (2, 2) if count == 4 and 2 * width < WIDEST else (count, 1)
 
 
 def _lost(rows: pd.DataFrame) -> dict[str, float]:
@@ -114,17 +123,17 @@ def _dots(axis: Axes, rows: pd.DataFrame, look: Looks, settings: Sequence[str]) 
         )
 
 
-def differences(table: pd.DataFrame, metrics: Sequence[str] = ("annotated mAP@10", "true mAP@10")) -> Figure:
+def differences(table: pd.DataFrame, metrics: Sequence[str] = ()) -> Figure:
     """Forest plot of paired differences in percentage points: the mean of the backbones first, then each; annotated and
-    true side by side.
+    true side by side, and the first measure of each named relevance.
 
-    table: rows of differences.csv. Thick bars: 95 % interval over seeds, where there are enough; thin: over clips.
-    Filled dots: the thick one excludes zero. Settings that destroy retrieval are named in the caption, as they would
-    hide all others.
+    table: rows of differences.csv; metrics: others than these. Thick bars: 95 % interval over seeds, where there are
+    enough; thin: over clips. Filled dots: the thick one excludes zero. Settings that destroy retrieval are named in the
+    caption, as they would hide all others.
     """
     words = interval_words(table)
     table = with_main_intervals(table)
-    metrics = [metric for metric in metrics if metric in set(table["metric"])]
+    metrics = [metric for metric in metrics or shown(table["metric"], MOST_BESIDE) if metric in set(table["metric"])]
     highest = table.groupby("setting")["difference"].max()
     lost = list(highest[highest < DESTROYED].index) if (highest >= DESTROYED).any() else []
     off = table[table["setting"].isin(lost) & (table["metric"] == metrics[0])].groupby("setting")["difference"].mean()
@@ -156,6 +165,7 @@ def differences(table: pd.DataFrame, metrics: Sequence[str] = ("annotated mAP@10
         _forest_claim(table, metrics),
         f"Percentage points, paired by caption; {seeds_text(table['seeds'])}; thick bars: {words}; filled: it excludes "
         "zero."
+        + coverage_words(table)
         + thin * ("seeds" in words)
         + _off_the_scale(metrics[0], {str(setting): f"{100 * mean:+.1f} points" for setting, mean in off.items()}),
     )
@@ -189,7 +199,7 @@ def _forest_claim(table: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 def ceiling(table: pd.DataFrame) -> Figure:
     """Share of the oracle's ceiling reached, by setting and backbone. table: rows of ceiling.csv."""
-    metrics = [metric for metric in MAIN[:2] if metric in set(table["metric"])]
+    metrics = [metric for metric in MAIN if metric in set(table["metric"])]
     shares = table[table["setting"] != ENSEMBLE].drop(columns=["mean", "low", "high"], errors="ignore")
     shares = shares.rename(columns=lambda name: name.removeprefix("share "))
     look, settings = looks(shares["backbone"]), setting_order(shares["setting"])

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from corrlib.figures import measures
 from corrlib.figures.style import (
     ENOUGH_SEEDS,
     legend,
@@ -117,11 +118,12 @@ def overfit(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def headroom(table: pd.DataFrame, metrics: tuple[str, ...] = ("annotated mAP@10", "true mAP@10")) -> Figure:
+def headroom(table: pd.DataFrame, metrics: tuple[str, ...] = ()) -> Figure:
     """Share of the true target's gain over `continued` that each setting reaches, by backbone, with intervals.
 
-    table: of reports.headroom.headroom.
+    table: of reports.headroom.headroom; metrics: others than annotated, true, and of the first of each relevance.
     """
+    metrics = metrics or tuple(measures.shown(table["metric"], 3))
     shown = table[table["metric"].isin(metrics) & table["share"].notna()]
     metrics = tuple(metric for metric in metrics if metric in set(shown["metric"]))
     look, settings = looks(shown["backbone"]), setting_order(shown["setting"])

@@ -86,11 +86,12 @@ def calibration(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def agreement(table: pd.DataFrame) -> Figure:
-    """Agreement of each estimate with the truth, off the annotated pairs.
+def agreement(table: pd.DataFrame, relevance: str = "") -> Figure:
+    """Agreement of each estimate with the truth, or with a relevance of this name, off the annotated pairs.
 
     table: columns `estimate of`, `average_precision`, `chance`, `rank_correlation`, as written to agreement.csv.
     """
+    others = relevance and "No pair that nobody annotated was judged relevant"
     look = looks(table["estimate of"])
     measures = {"average_precision": "average precision of whole matches", "rank_correlation": "rank correlation"}
     labels = [label for _, _, label in look.values()]
@@ -103,10 +104,18 @@ def agreement(table: pd.DataFrame) -> Figure:
         axis.axvline(rows["chance"].mean() if measure == "average_precision" else 0, color="0.4", lw=1, ls=":")
         axis.set(title=title, ylim=(len(look) - 0.5, -0.5))
     axes[0, 0].set_yticks(range(len(look)), labels)
-    claim = "No caption describes wholly a clip that it was not written for"
+    claim = others or "No caption describes wholly a clip that it was not written for"
     if rows["average_precision"].notna().any():
-        claim = f"Closest to the truth by average precision: {look[str(rows['average_precision'].idxmax())][2]}"
-    say(figure, claim, "Only pairs that nobody annotated; means over captions, one seed; dotted: chance.")
+        best = look[str(rows["average_precision"].idxmax())][2]
+        claim = f"Closest to {relevance or 'the truth'} by average precision: {best}"
+    over = (
+        f" Judged by {relevance}: {table['captions_matched'].max()} and {table['captions_correlated'].max()} captions."
+    )
+    say(
+        figure,
+        claim,
+        "Only pairs that nobody annotated; means over captions, one seed; dotted: chance." + over * bool(relevance),
+    )
     return figure
 
 

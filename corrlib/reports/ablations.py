@@ -10,6 +10,7 @@ import scipy  # its parts are loaded when first used: most runs need none
 
 from corrlib.figures.style import POOLED, setting_order
 from corrlib.reports import results
+from corrlib.reports.queries import Judged, check_same_data, load_queries, share_clips
 from corrlib.study import runs
 from corrlib.study.plan import control_of
 from corrlib.study.study_file import load_study, studies_folder
@@ -73,8 +74,8 @@ def with_points(training_runs: pd.DataFrame) -> pd.DataFrame:
 
 def load(
     study: str, points: Iterable[str], control: str = CONTROL, base: str = "stage1"
-) -> tuple[results.Judged, pd.DataFrame]:
-    """(results.Judged, table of the runs) of stage 1, `continued` and the points, for the backbones that have them all.
+) -> tuple[Judged, pd.DataFrame]:
+    """(Judged, table of the runs) of stage 1, `continued` and the points, for the backbones that have them all.
 
     control, base: the points that take the places of `continued` and `stage1`, where others are to be compared with.
     A run belongs to the point by which it is named, `<point>-<backbone>-seed<seed>`. FileNotFoundError names a point
@@ -94,14 +95,14 @@ def load(
     training_runs = training_runs[training_runs["backbone"].isin(complete)]
     order = training_runs["point"].map(wanted.index)
     training_runs = training_runs.assign(order=order).sort_values(["order", "backbone", "seed"]).drop(columns="order")
-    fingerprints = results.check_same_data(study, training_runs)
+    fingerprints = check_same_data(study, training_runs)
     places = {control: CONTROL, base: "stage1"}
     renamed = training_runs.assign(setting=[places.get(point, point) for point in training_runs["point"]])
-    judged = results.Judged(study, results.load_queries(study, renamed), results.share_clips(fingerprints))
+    judged = Judged(study, load_queries(study, renamed), share_clips(fingerprints))
     return judged, training_runs.reset_index(drop=True)
 
 
-def against_control(judged: results.Judged, resamples: int) -> pd.DataFrame:
+def against_control(judged: Judged, resamples: int) -> pd.DataFrame:
     """Paired differences of every point and `continued`, one row a backbone, point and metric (see results.compare)."""
     differences = results.compare(judged, resamples)
     differences = differences[differences["against"] == CONTROL].rename(columns={"setting": "point"})

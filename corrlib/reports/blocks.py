@@ -13,9 +13,11 @@ from typing import Any
 import pandas as pd
 import scipy
 
+from corrlib.figures.measures import MAIN, coverage_words, relevance_of, shown
 from corrlib.figures.style import (
     ENOUGH_SEEDS,
     NAMES,
+    POOLED,
     family,
     intervals_over,
     looks,
@@ -23,10 +25,10 @@ from corrlib.figures.style import (
     seeds_text,
     setting_order,
 )
-from corrlib.reports.results import ENSEMBLE, POOLED, stronger_control
+from corrlib.reports.queries import ENSEMBLE
+from corrlib.reports.results import stronger_control
 from corrlib.study.publish import provenance
 
-MAIN = ("annotated mAP@10", "true mAP@10")
 MINUS, GLUE, NONE = "−", "\N{NO-BREAK SPACE}", ""  # an interval stays on one line
 EXTRAPOLATED, CAPTIONS_AT_ONCE = 400_000, 1024  # clips and captions of the largest corpora; of one block (90_benchmark)
 
@@ -173,7 +175,7 @@ def _against_control(table: pd.DataFrame) -> pd.DataFrame:
 def summary(published: Published, study: str) -> str:
     """Settings by annotated and true mAP@10, mean over backbones, and their differences from `continued`."""
     results, differences = published.table(study, "results"), published.table(study, "differences")
-    metrics = _metrics(results, MAIN)
+    metrics = shown(results["metric"])
     pooled, against = _pooled_results(results), _against_control(differences)
     header = ["setting", *(f"{m} (%)" for m in metrics), *(f"{m.split()[0]}, {MINUS} `continued`" for m in metrics)]
     rows = []
@@ -190,6 +192,7 @@ def summary(published: Published, study: str) -> str:
     return markdown(header, rows) + (
         f"\n\nMean over {names}; {seeds_text(results['seeds'])}; differences are paired, in percentage points; in "
         f"brackets 95 % intervals, of the differences {intervals_over(against)}, else over clips."
+        + coverage_words(results)
     )
 
 
@@ -205,7 +208,7 @@ def verdict(published: Published, study: str) -> str:
     smaller = stronger_control(on_the_mean(table))
     lines = []
     for setting in setting_order(smaller["setting"]):
-        own = smaller[(smaller["setting"] == setting) & smaller["metric"].isin(MAIN)]
+        own = smaller[(smaller["setting"] == setting) & smaller["metric"].isin(shown(smaller["metric"]))]
         said = [
             f"{stands(row)} `{row.against}` in {row.metric}, {difference(row)}{_also(row)}" for row in own.itertuples()
         ]
@@ -234,25 +237,47 @@ def _also(row: Any) -> str:
 
 @block
 def results(published: Published, study: str) -> str:
-    """Every setting of every backbone by every metric, in percent."""
+    """Every setting of every backbone by every metric, in percent; a table of its own for what is neither annotated nor
+    true: clip-to-caption, and each relevance of the study.
+    """
     table = published.table(study, "results")
-    metrics = list(dict.fromkeys(table["metric"]))
+    groups: dict[str, list[str]] = {}
+    for metric in dict.fromkeys(table["metric"]):
+        relevance = relevance_of(metric)
+        groups.setdefault("" if relevance in ("annotated", "true") else relevance, []).append(metric)
+    parts = [f"**{name}**\n\n" * bool(name) + _all_results(table, metrics) for name, metrics in groups.items()]
+    return "\n\n".join(parts) + f"\n\nPercent; {seeds_text(table['seeds'])}; 95 % over clips.{coverage_words(table)}"
+
+
+def _all_results(table: pd.DataFrame, metrics: list[str]) -> str:
     order = looks(b for b in table["backbone"] if b not in (POOLED, ENSEMBLE[0]))
     rows = []
     for backbone in (*order, *(b for b in (POOLED, ENSEMBLE[0]) if b in set(table["backbone"]))):
         part = table[table["backbone"] == backbone]
         name = order[backbone][2] if backbone in order else backbone
         rows += [[name, f"`{s}`", *_cells(part, s, metrics, percent)] for s in setting_order(part["setting"])]
-    return (
-        markdown(["backbone", "setting", *metrics], rows, right=2)
-        + f"\n\nPercent; {seeds_text(table['seeds'])}; 95 % over clips."
-    )
+    return markdown(["backbone", "setting", *metrics], rows, right=2)
+
+
+@block
+def literature(published: Published, study: str) -> str:
+    """A study's own results beside what was published on the same test split (see corrlib.reports.literature)."""
+    table = published.table(study, "literature")
+    measures = [name for name in table.columns.tolist() if "@" in name]
+    header = ["backbone", "setting", "trained on", *measures, "seeds", "source"]
+    rows = [
+        [row["backbone"], f"`{row['setting']}`", row["what"], *(_number(row[m], 1) for m in measures)]
+        + [row["seeds"], row["source"]]
+        for row in table.to_dict("records")
+    ]
+    return markdown(header, rows, right=3) + "\n\nCaption to clip, by the annotated pairs; percent."
 
 
 @block
 def differences(published: Published, study: str) -> str:
     """Paired differences of every setting from `continued` and from stage 1, by backbone."""
-    return _paired(published.table(study, "differences"), "setting")
+    table = published.table(study, "differences")
+    return _paired(table, "setting", shown(table["metric"]))
 
 
 @block

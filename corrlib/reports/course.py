@@ -5,7 +5,7 @@ import json
 import pandas as pd
 
 from corrlib.figures.course import MATCH
-from corrlib.reports.results import one_run_each
+from corrlib.reports.queries import one_run_each
 from corrlib.study import runs
 
 

@@ -39,6 +39,10 @@ class Ensemble:
     def _load(self, name: str, split: str) -> Embeddings:
         return held_out_embeddings(self.study, name, self.corpora, split)
 
+    def models(self) -> dict[str, Embeddings]:
+        """{label of a member, or 'ensemble' for all as one model: embeddings}."""
+        return {**dict(zip(self.labels, self.embeddings, strict=True)), "ensemble": self.as_one_model()}
+
     def zero_shot(self) -> dict[str, Embeddings]:
         """{label: embeddings} of the members that no run has trained."""
         members = zip(self.names, self.labels, self.embeddings, strict=True)
@@ -83,16 +87,18 @@ def agreement_table(
     truth: np.ndarray,
     annotated: torch.Tensor,
     temperature: float,
+    judged: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Agreement with the truth off the annotated pairs: one row a member, and one for the ensemble.
 
     similarities: {label: (clips, captions)}; clip_given_caption: the ensemble's estimate, as it is combined; truth,
-    annotated (clips, captions). Columns `estimate of` and those of `corrlib.correspondence.quality.agreement`.
+    annotated (clips, captions), and judged, where the truth is not known of all pairs. Columns `estimate of` and those
+    of `corrlib.correspondence.quality.agreement`.
     """
     rows = []
     for name, similarity in similarities.items():
         probability = clip_given_caption if name == "ensemble" else estimate(similarity[None], temperature)[0]
-        rows.append({"estimate of": name, **agreement(probability, truth, annotated)})
+        rows.append({"estimate of": name, **agreement(probability, truth, annotated, judged=judged)})
     return pd.DataFrame(rows)
 
 
@@ -157,11 +163,16 @@ def independence(errors: pd.DataFrame, retrieval: pd.DataFrame) -> str:
 def retrieval_table(judged: Mapping[str, Mapping[str, Mapping[str, float]]]) -> pd.DataFrame:
     """mAP@10, R@1 and R@10 of several models: one row a model, one column a relevance and metric.
 
-    judged: {model: {relevance: {metric: value in [0, 1]}}}, as `corrlib.evaluation.evaluate.judge` says them.
+    judged: {model: {relevance: {metric: value in [0, 1]}}}, as `corrlib.evaluation.evaluate.judge` says them. By graded
+    relevance nDCG@10 and the rank correlation.
     """
-    shown = ("mAP@10", "R@1", "R@10")
+    binary, graded = ("mAP@10", "R@1", "R@10"), ("nDCG@10", "rank correlation")
     rows = {
-        model: {f"{relevance} {metric}": values[metric] for relevance, values in metrics.items() for metric in shown}
+        model: {
+            f"{relevance} {metric}": values[metric]
+            for relevance, values in metrics.items()
+            for metric in (binary if "mAP@10" in values else graded)
+        }
         for model, metrics in judged.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")

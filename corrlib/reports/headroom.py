@@ -1,6 +1,6 @@
 """How much of what true correspondences would bring each setting reaches: the share of the headroom."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,23 +8,25 @@ import scipy  # its parts are loaded when first used: most runs need none
 
 from corrlib.figures.style import POOLED, setting_order
 from corrlib.reports import results
+from corrlib.reports.queries import Judged, Queries, backbones_of
 
 BOUND, CONTROL = "true", "continued"
 COLUMNS = ("backbone", "setting", "metric", "gain", "headroom", "share", "low", "high", "seeds")
 
 
-def headroom(judged: results.Judged, metrics: Sequence[str] = results.COMPARED) -> pd.DataFrame:
+def headroom(judged: Judged, metrics: Sequence[str] = ()) -> pd.DataFrame:
     """headroom.csv: each stage-2 setting's gain over `continued` as a share of that of the true target.
 
     A row a backbone (and POOLED), setting and metric: gain and headroom (shares of 1, means over the seeds that have
     all three settings), their ratio, and its 95 % interval over seeds (`ratio_interval`). No row where `true` or
-    `continued` was not run; share NaN where the headroom is not above 0.
+    `continued` was not run; share NaN where the headroom is not above 0. metrics: those of `results.compare`, if none
+    is given.
     """
     rows = []
-    for metric in metrics:
-        by_backbone = {b: _means(judged, b, results.METRICS[metric]) for b in results.backbones_of(judged.queries)}
+    for queries, metric, column in _measured(judged, metrics):
+        by_backbone = {backbone: _means(queries, backbone, column) for backbone in backbones_of(queries)}
         by_backbone = {backbone: means for backbone, means in by_backbone.items() if {BOUND, CONTROL} <= set(means)}
-        if len(by_backbone) > 1 and len(by_backbone) == len(results.backbones_of(judged.queries)):
+        if len(by_backbone) > 1 and len(by_backbone) == len(backbones_of(queries)):
             by_backbone[POOLED] = _pooled(list(by_backbone.values()))
         for backbone, means in by_backbone.items():
             for setting in setting_order(set(means) - {BOUND, CONTROL, "stage1"}):
@@ -42,10 +44,18 @@ def headroom(judged: results.Judged, metrics: Sequence[str] = results.COMPARED) 
 Means = dict[str, dict[int, float]]  # {setting: {seed: mean over queries}}
 
 
-def _means(judged: results.Judged, backbone: str, column: str) -> Means:
+def _measured(judged: Judged, metrics: Sequence[str]) -> Iterator[tuple[Queries, str, str]]:
+    """(per-query values, metric, their column) of the metrics."""
+    for queries, columns in results.measured(judged):
+        for metric, column in columns.items():
+            if metric in metrics or not metrics and results.is_compared(metric):
+                yield queries, metric, column
+
+
+def _means(queries: Queries, backbone: str, column: str) -> Means:
     return {
         setting: {seed: float(table[column].mean()) for seed, table in tables.items()}
-        for (own, setting), tables in judged.queries.items()
+        for (own, setting), tables in queries.items()
         if own == backbone and all(column in table for table in tables.values())
     }
 

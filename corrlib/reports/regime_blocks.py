@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 
 from corrlib.figures.course import places
+from corrlib.figures.measures import MAIN
 from corrlib.figures.style import POOLED, intervals_over, looks, main_interval, seeds_text, setting_order
 from corrlib.reports.blocks import (
     GLUE,
-    MAIN,
     NONE,
     Published,
     backbone_name,

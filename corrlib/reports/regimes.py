@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from corrlib.figures.measures import MAIN
 from corrlib.figures.style import POOLED
-from corrlib.reports import results, variants
+from corrlib.reports import queries, results, variants
 from corrlib.reports.course import overfit_of
-from corrlib.reports.tables import MAIN
 from corrlib.study import runs
 from corrlib.study.parameters import SETTINGS
 from corrlib.study.plan import plan_runs
@@ -150,7 +150,7 @@ def of_study(study: str, resamples: int) -> pd.DataFrame:
     and the interval over seeds, of `ensemble` against `continued`. Where the truth is not known, annotated alone.
     """
     training_runs = runs.gather(study)
-    table = results.compare(results.load(study, training_runs), resamples, {m: results.METRICS[m] for m in MAIN})
+    table = results.compare(queries.load(study, training_runs), resamples, {m: results.METRICS[m] for m in MAIN})
     table = table[(table["setting"] == "ensemble") & (table["against"] == "continued")]
     measured = _stage_one(study, variants.WHOLE).groupby("backbone")["overfit index"].mean()
     measured.loc[POOLED] = measured.mean()

@@ -1,8 +1,6 @@
 """From finished runs to the tables of a study: means with intervals, paired differences, ceilings, costs."""
 
-import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,9 @@ from corrlib.evaluation.intervals import (
     paired_difference,
     randomisation_test,
 )
-from corrlib.figures.style import POOLED, main_interval, setting_order, with_main_intervals
+from corrlib.figures.measures import CLIP_TO_CAPTION, MEASURES, relevance_of
+from corrlib.figures.style import POOLED, main_interval, with_main_intervals
+from corrlib.reports.queries import CLIPS, ENSEMBLE, Judged, Queries, backbones_of, ids, one_run_each, pooled_queries
 from corrlib.study import runs
 
 METRICS = {
@@ -28,9 +28,8 @@ METRICS = {
     "true nDCG@10": "true ndcg@10",
 }
 COMPARED = ("annotated mAP@10", "true mAP@10", "true nDCG@10")
+NOT_OF_CLIPS = ("mAP@16", "nDCG@10")  # what would tell the same of clip-to-caption retrieval once more
 BASELINES = ("continued", "stage1")
-ENSEMBLE = ("ensemble of all", "stage1 ensemble")
-ZERO_SHOT = "zero-shot"  # the setting of a teacher from outside, which 05 has judged as it is
 RESULT_COLUMNS = ("study", "backbone", "setting", "metric", "mean", "low", "high", "seeds")
 DIFFERENCE_COLUMNS = (
     "study",
@@ -48,179 +47,73 @@ DIFFERENCE_COLUMNS = (
     "seeds_low",
     "seeds_high",
 )
-Queries = dict[tuple[str, str], dict[int, pd.DataFrame]]  # {(backbone, setting): {seed: per-query values}}
 Paired = dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]  # {seed: (values a, values b, clip of each query)}
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Per-query values of a study: queries {(backbone, setting): {seed: DataFrame}}.
+def measured(judged: Judged, metrics: Mapping[str, str] | None = None) -> Iterator[tuple[Queries, dict[str, str]]]:
+    """(per-query values, {metric: column}) of a study's captions, of its clips, and of the queries of each relevance.
 
-    Each DataFrame has a row a query: caption_id, clip, and a column a measure (the right side of METRICS).
-    same_clips: all seeds were judged on the same clips (a real corpus), not each on its own (the built-in one).
+    metrics: those of the captions that are wanted; METRICS, and all that judge beside them, where not given.
     """
-
-    study: str
-    queries: Queries
-    same_clips: bool = False
-
-
-def load(study: str, training_runs: pd.DataFrame) -> Judged:
-    """The Judged of a study from `runs.gather(study)`, with its stage-1 ensemble as one more model.
-
-    ValueError where two runs of a setting compete or were judged on different data.
-    """
-    training_runs = one_run_each(study, training_runs)
-    fingerprints = check_same_data(study, training_runs)
-    queries = load_queries(study, training_runs)
-    beside = {**stage_one_ensemble(study, queries), **zero_shot(study, queries)}
-    return Judged(study, {**queries, **beside}, share_clips(fingerprints))
+    yield judged.queries, dict(METRICS if metrics is None else metrics)
+    for queries in judged.beyond.values() if metrics is None else ():
+        tables = [table for by_seed in queries.values() for table in by_seed.values()]
+        yield queries, _measures(dict.fromkeys(name for table in tables for name in table.columns.tolist()))
 
 
-def share_clips(fingerprints: Mapping[int, str]) -> bool:
-    """Whether several seeds were all judged on the same data. fingerprints: {seed: data fingerprint}."""
-    return len(fingerprints) > 1 and len(set(fingerprints.values())) == 1
-
-
-def one_run_each(study: str, training_runs: pd.DataFrame) -> pd.DataFrame:
-    """One run for each backbone, setting and seed: where there are several (ablations), the one of the study's plan.
-
-    That is the one named `<setting>-<backbone>-seed<seed>`; ValueError names two runs of which neither is.
-    """
-    chosen = []
-    for (backbone, setting, seed), group in training_runs.groupby(["backbone", "setting", "seed"], sort=False):
-        planned = group[group["run"] == f"{setting}-{backbone}-seed{seed}"]
-        if len(group) > 1 and planned.empty:
-            one, other = group["run"].iloc[:2]
-            raise ValueError(
-                f"runs '{one}' and '{other}' of study '{study}' are both '{setting}' of {backbone}, seed "
-                f"{seed}; give one of them a study of its own or name it {setting}-{backbone}-seed{seed}"
-            )
-        chosen.append(planned if len(planned) else group)
-    table = pd.concat(chosen, ignore_index=True)
-    order = table["setting"].map(setting_order(table["setting"]).index)
-    return table.assign(order=order).sort_values(["order", "backbone", "seed"]).drop(columns="order")
-
-
-def check_same_data(study: str, training_runs: pd.DataFrame) -> dict[int, str]:
-    """{seed: data fingerprint}; ValueError names two runs of one seed that were judged on different data."""
-    by_seed: dict[int, str] = {}
-    for seed in sorted(training_runs["seed"].unique().tolist()):
-        names = training_runs.loc[training_runs["seed"] == seed, "run"]
-        prints = {run: runs.read_manifest(study, run)["data_fingerprint"] for run in names}
-        one = next(iter(prints))
-        by_seed[seed] = prints[one]
-        other = next((run for run in prints if prints[run] != prints[one]), None)
-        if other:
-            raise ValueError(
-                f"runs '{one}' and '{other}' of study '{study}' were evaluated on different data; run one of them again"
-            )
-    return by_seed
-
-
-def at_last_epoch(judged: Judged, training_runs: pd.DataFrame) -> Judged:
-    """The same runs with the weights after their last epoch, whichever epoch was kept; without the ensemble.
-
-    training_runs: as of `load`.
-    """
-    chosen = one_run_each(judged.study, training_runs)
-    return Judged(judged.study, load_queries(judged.study, chosen, "queries-last_epoch.csv"), judged.same_clips)
-
-
-def load_queries(study: str, training_runs: pd.DataFrame, name: str = "queries.csv") -> Queries:
-    """{(backbone, setting): {seed: DataFrame of per-query values}}. name: of the runs' file that holds them."""
-    queries: Queries = {}
-    keys = training_runs[["backbone", "setting", "seed", "run"]].itertuples(index=False, name=None)
-    for backbone, setting, seed, run in keys:
-        queries.setdefault((backbone, setting), {})[seed] = runs.read_table(study, run, name)
-    return {key: dict(sorted(tables.items())) for key, tables in queries.items()}
-
-
-def stage_one_ensemble(study: str, queries: Queries) -> Queries:
-    """{ENSEMBLE: {seed: per-query values}}: the stage-1 models' mean similarity as one model; {} without 05 runs.
-
-    Warns and leaves a seed out whose 05 run judged another split than the models.
-    """
-    seeds = sorted({seed for tables in queries.values() for seed in tables})
-    reference = {seed: table for tables in queries.values() for seed, table in tables.items()}
-    tables = {}
-    for seed in seeds:
-        run = f"correspondences-seed{seed}"
-        if not runs.is_finished(study, run):
-            continue
-        table = runs.read_table(study, run, "queries.csv")
-        if list(table["caption_id"]) == list(reference[seed]["caption_id"]):
-            tables[seed] = table
-        else:
-            warnings.warn(
-                f"run '{run}' of study '{study}' judged another split than the models, so the stage-1 "
-                f"ensemble of seed {seed} is left out",
-                stacklevel=2,
-            )
-    return {ENSEMBLE: tables} if tables else {}
-
-
-def zero_shot(study: str, queries: Queries) -> Queries:
-    """{(label of a teacher from outside, ZERO_SHOT): {seed: per-query values}}, as the 05 runs have judged them."""
-    found: Queries = {}
-    for seed in sorted({seed for tables in queries.values() for seed in tables}):
-        run = f"correspondences-seed{seed}"
-        names = runs.read_manifest(study, run)["artefacts"] if runs.is_finished(study, run) else {}
-        for name in sorted(name for name in names if name.startswith(f"{ZERO_SHOT}-")):
-            label = name.removeprefix(f"{ZERO_SHOT}-").removesuffix(".csv")
-            found.setdefault((label, ZERO_SHOT), {})[seed] = runs.read_table(study, run, name)
+def _measures(columns: Iterable[str]) -> dict[str, str]:
+    """{`<relevance> <measure>`: column `<relevance> <value>`} of per-query values, in the order of MEASURES."""
+    found = {}
+    for measure, value in MEASURES.items():
+        for column in columns:
+            relevance = column.removesuffix(f" {value}")
+            if relevance != column and not (relevance == CLIP_TO_CAPTION and measure in NOT_OF_CLIPS):
+                found[f"{relevance} {measure}"] = column
     return found
 
 
-def backbones_of(queries: Queries) -> list[str]:
-    """The backbones that were judged, without the stage-1 ensemble, which is none."""
-    return list(dict.fromkeys(one for one, setting in queries if setting not in (ENSEMBLE[1], ZERO_SHOT)))
+def is_compared(metric: str) -> bool:
+    """Whether paired differences are told by it: not by recall, of which mAP says as much, nor twice of clips."""
+    own = relevance_of(metric) not in ("annotated", "true") and not metric.endswith(("R@1", "R@5", "R@10"))
+    return metric in COMPARED or own
 
 
-def pooled_queries(queries: Queries) -> Queries:
-    """{(POOLED, setting): {seed: per-query values averaged over backbones}} of settings that every backbone has.
-
-    Of the seeds that every backbone has, and of the measures that all know; {} for a single backbone.
-    """
-    backbones, pooled = backbones_of(queries), {}
-    for setting in setting_order(setting for _, setting in queries):
-        parts = [queries[backbone, setting] for backbone in backbones if (backbone, setting) in queries]
-        if len(parts) < 2 or len(parts) < len(backbones):
-            continue
-        seeds = sorted(set.intersection(*(set(part) for part in parts)))
-        if seeds:
-            pooled[POOLED, setting] = {seed: _mean_of_tables([part[seed] for part in parts]) for seed in seeds}
-    return pooled
+def judged_beyond(judged: Judged) -> bool:
+    """Whether a study has a relevance of its own: its tables then tell over how many queries a value is."""
+    return bool(set(judged.beyond) - {CLIPS})
 
 
-def _mean_of_tables(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    keys = ["caption_id", "clip"]
-    if any(list(table["caption_id"]) != list(tables[0]["caption_id"]) for table in tables):
-        raise ValueError("backbones were judged on different captions, so they have no mean; run the study again")
-    shared = [name for name in tables[0] if name not in keys and all(name in table for table in tables)]
-    means = np.mean([table[shared].to_numpy(np.float64) for table in tables], axis=0)
-    return pd.concat([tables[0][keys], pd.DataFrame(means, columns=shared)], axis=1)
+def _with_queries(table: pd.DataFrame, judged: Judged) -> pd.DataFrame:
+    return table if judged_beyond(judged) else table.drop(columns="queries")
 
 
-def summarise(judged: Judged, resamples: int, metrics: Mapping[str, str] = METRICS) -> pd.DataFrame:
+def summarise(judged: Judged, resamples: int, metrics: Mapping[str, str] | None = None) -> pd.DataFrame:
     """results.csv: study, backbone, setting, metric, mean, low, high, seeds; 95 % bootstrap intervals over clips.
 
     A setting that every one of several backbones has gets rows of POOLED, too: the mean over backbones, whose interval
-    is over clips as the others'. metrics: {name: column of the per-query values}. Means and intervals are shares.
+    is over clips as the others'. metrics: as of `measured`. Means and intervals are shares of 1. Where the study has a
+    relevance of its own, the column `queries` tells over how many a mean is (of a seed, the mean over seeds).
     """
     rows = []
-    for (backbone, setting), tables in {**judged.queries, **pooled_queries(judged.queries)}.items():
-        for metric, column in metrics.items():
-            if not all(column in table for table in tables.values()):
-                continue
-            mean, low, high = bootstrap_interval(
-                [table[column].to_numpy() for table in tables.values()],
-                [table["clip"].to_numpy() for table in tables.values()],
-                resamples,
-                same_clips=judged.same_clips,
-            )
-            rows.append((judged.study, backbone, setting, metric, mean, low, high, len(tables)))
-    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+    for queries, columns in measured(judged, metrics):
+        for (backbone, setting), tables in {**queries, **pooled_queries(queries)}.items():
+            for metric, column in columns.items():
+                if not all(column in table for table in tables.values()):
+                    continue
+                mean, low, high = bootstrap_interval(
+                    [table[column].to_numpy() for table in tables.values()],
+                    [table["clip"].to_numpy() for table in tables.values()],
+                    resamples,
+                    same_clips=judged.same_clips,
+                )
+                count = _count(tables.values())
+                rows.append((judged.study, backbone, setting, metric, mean, low, high, len(tables), count))
+    return _with_queries(pd.DataFrame(rows, columns=[*RESULT_COLUMNS, "queries"]), judged)
+
+
+def _count(by_seed: Iterable[Sized]) -> int:
+    """Queries of a seed, the mean over seeds."""
+    return round(float(np.mean([len(one) for one in by_seed])))
 
 
 def pairs(queries: Queries) -> list[tuple[str, str, str]]:
@@ -242,10 +135,10 @@ def paired_values(queries: Queries, backbone: str, setting: str, against: str, c
     paired = {}
     for seed in sorted(set(tables) & set(controls)):
         table, control = tables[seed], controls[seed]
-        if list(table["caption_id"]) != list(control["caption_id"]):
+        if ids(table) != ids(control):
             raise ValueError(
                 f"'{setting}' and '{against}' of {backbone}, seed {seed}, were judged on different "
-                "captions; run one of them again"
+                "queries; run one of them again"
             )
         if column in table and column in control:
             paired[seed] = (table[column].to_numpy(), control[column].to_numpy(), table["clip"].to_numpy())
@@ -271,29 +164,38 @@ def compare(judged: Judged, resamples: int, metrics: Mapping[str, str] | None = 
     Columns study, backbone (and POOLED, the mean over backbones, where all of several have the setting), setting,
     against, metric, difference, low, high (95 %, bootstrap over clips), p (randomisation test), p_holm (Holm over all
     rows of the metric), seeds, seeds_above (the number of seeds whose own difference is above 0), seeds_low, seeds_high
-    (95 %, Student's t over the seeds' own differences). metrics: {name: column}, COMPARED where not given.
+    (95 %, Student's t over the seeds' own differences), and `queries` as of `summarise`. metrics: as of `measured`;
+    where not given, those that `is_compared` names.
     """
-    rows, backbones = [], backbones_of(judged.queries)
-    for metric, column in (metrics or {name: METRICS[name] for name in COMPARED}).items():
-        values = {key: paired_values(judged.queries, *key, column) for key in pairs(judged.queries)}
-        values = {key: paired for key, paired in values.items() if paired}
-        for setting, against in dict.fromkeys(key[1:] for key in values):
-            parts = [paired for key, paired in values.items() if key[1:] == (setting, against)]
-            pooled = pooled_values(parts) if 1 < len(parts) == len(backbones) else {}
-            if pooled:
-                values[POOLED, setting, against] = pooled
-        block = [
-            {
-                "study": judged.study,
-                **dict(zip(("backbone", "setting", "against"), key, strict=True)),
-                "metric": metric,
-                **_difference(paired, resamples, judged.same_clips),
-            }
-            for key, paired in values.items()
-        ]
-        adjusted = holm([row["p"] for row in block]) if block else []
-        rows += [{**row, "p_holm": float(p)} for row, p in zip(block, adjusted, strict=True)]
-    return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
+    rows = []
+    for queries, columns in measured(judged, metrics):
+        for metric, column in columns.items():
+            if metrics is not None or is_compared(metric):
+                rows += _compared(judged, queries, metric, column, resamples)
+    return _with_queries(pd.DataFrame(rows, columns=[*DIFFERENCE_COLUMNS, "queries"]), judged)
+
+
+def _compared(judged: Judged, queries: Queries, metric: str, column: str, resamples: int) -> list[dict[str, Any]]:
+    """Rows of `compare` by one metric, corrected after Holm among themselves."""
+    backbones = backbones_of(queries)
+    values = {key: paired_values(queries, *key, column) for key in pairs(queries)}
+    values = {key: paired for key, paired in values.items() if paired}
+    for setting, against in dict.fromkeys(key[1:] for key in values):
+        parts = [paired for key, paired in values.items() if key[1:] == (setting, against)]
+        pooled = pooled_values(parts) if 1 < len(parts) == len(backbones) else {}
+        if pooled:
+            values[POOLED, setting, against] = pooled
+    block = [
+        {
+            "study": judged.study,
+            **dict(zip(("backbone", "setting", "against"), key, strict=True)),
+            "metric": metric,
+            **_difference(paired, resamples, judged.same_clips),
+        }
+        for key, paired in values.items()
+    ]
+    adjusted = holm([row["p"] for row in block]) if block else []
+    return [{**row, "p_holm": float(p)} for row, p in zip(block, adjusted, strict=True)]
 
 
 def holm_within(table: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -318,6 +220,7 @@ def _difference(paired: Paired, resamples: int, same_clips: bool) -> dict[str, f
         "seeds_above": sum(bool(own > 0) for own in by_seed),
         "seeds_low": seeds_low,
         "seeds_high": seeds_high,
+        "queries": _count(values),
     }
 
 

@@ -251,8 +251,10 @@ def answer(parameters: TrainingParameters, metrics: Mapping[str, Mapping[str, fl
         "",
     ]
     for relevance, values in metrics.items():
-        names = [k for k in ("mAP@10", "R@1", "R@5", "R@10", "nDCG@10") if k in values] or list(values)
-        lines.append(f"- {relevance}: " + ", ".join(f"{k} {100 * values[k]:.1f} %" for k in names))
+        told = [f"{k} {100 * values[k]:.1f} %" for k in ("mAP@10", "R@1", "R@5", "R@10", "nDCG@10") if k in values]
+        told += [f"{k} {values[k]:.2f}" for k in ("rank correlation",) if k in values]
+        over = f" ({values['queries']:,} queries)" if "queries" in values else ""
+        lines.append(f"- {relevance}{over}: " + ", ".join(told))
     return Markdown("\n".join(lines))
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from corrlib.figures.measures import coverage_words, shown
 from corrlib.figures.style import POOLED, family, looks, main_interval, setting_order
 
-MAIN = ("annotated mAP@10", "true mAP@10")
 VALUE, CHANGE = "percent", "points against continued"
 NOTE = (
     "Percent, with 95 % intervals over clips, and percentage points against continued, with 95 % intervals over seeds "
@@ -27,11 +27,12 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def main_table(table: pd.DataFrame, differences: pd.DataFrame, metrics: Sequence[str] = MAIN) -> pd.DataFrame:
+def main_table(table: pd.DataFrame, differences: pd.DataFrame, metrics: Sequence[str] = ()) -> pd.DataFrame:
     """The table that answers a study: means, and paired differences from `continued`, as text with 95 % intervals.
 
     table, differences: rows of results.csv and differences.csv. Rows (backbone, setting): first POOLED, then each
-    backbone, then the stage-1 ensemble. Columns (metric, VALUE or CHANGE), of the `metrics` that are known. A
+    backbone, then the stage-1 ensemble. Columns (metric, VALUE or CHANGE), of the `metrics` that are known: where none
+    is given, annotated, true, and the first of each relevance of the study. A
     difference whose main interval (corrlib.figures.style.main_interval) leaves zero on one side carries an asterisk.
     """
     against = differences[differences["against"] == "continued"]
@@ -43,7 +44,7 @@ def main_table(table: pd.DataFrame, differences: pd.DataFrame, metrics: Sequence
         for setting in setting_order(table.loc[table["backbone"] == backbone, "setting"])
     ]
     columns = {}
-    for metric in (name for name in metrics if name in set(table["metric"])):
+    for metric in (name for name in metrics or shown(table["metric"]) if name in set(table["metric"])):
         means = table[table["metric"] == metric].itertuples()
         changes = against[against["metric"] == metric].itertuples()
         percents = {(row.backbone, row.setting): _percent(row) for row in means}
@@ -52,6 +53,11 @@ def main_table(table: pd.DataFrame, differences: pd.DataFrame, metrics: Sequence
         if points:
             columns[metric, CHANGE] = [points.get(key, "") for key in keys]
     return pd.DataFrame(columns, index=pd.MultiIndex.from_tuples(keys, names=["backbone", "setting"]))
+
+
+def note(table: pd.DataFrame) -> str:
+    """NOTE, and over how many queries each relevance of the study judges. table: rows of results.csv."""
+    return NOTE + coverage_words(table)
 
 
 def _percent(row: Any) -> str:

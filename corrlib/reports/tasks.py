@@ -19,6 +19,7 @@ from corrlib.evaluation.metrics import per_query
 from corrlib.figures.style import SETTING_ORDER
 from corrlib.models.build import rebuild_encoder
 from corrlib.reports import results
+from corrlib.reports.queries import Judged, check_same_data, one_run_each, share_clips
 from corrlib.study import runs
 from corrlib.study.parameters import StageOneParameters, StageTwoParameters, check
 
@@ -106,27 +107,27 @@ def judge_run(study: str, run: str) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def judge_study(study: str) -> dict[str, results.Judged]:
-    """{task: results.Judged} of all finished runs of the settings in SETTING_ORDER."""
-    training_runs = results.one_run_each(study, runs.gather(study))
+def judge_study(study: str) -> dict[str, Judged]:
+    """{task: Judged} of all finished runs of the settings in SETTING_ORDER."""
+    training_runs = one_run_each(study, runs.gather(study))
     training_runs = training_runs[training_runs["setting"].isin(SETTING_ORDER)]
-    fingerprints = results.check_same_data(study, training_runs)
+    fingerprints = check_same_data(study, training_runs)
     by_task: dict[str, results.Queries] = {}
     keys = training_runs[["run", "backbone", "setting", "seed"]].itertuples(index=False, name=None)
     for run, backbone, setting, seed in keys:
         for task, table in judge_run(study, run).items():
             by_task.setdefault(task, {}).setdefault((backbone, setting), {})[seed] = table
-    same_clips = results.share_clips(fingerprints)
-    return {task: results.Judged(study, queries, same_clips) for task, queries in by_task.items()}
+    same_clips = share_clips(fingerprints)
+    return {task: Judged(study, queries, same_clips) for task, queries in by_task.items()}
 
 
-def summarise(judged: dict[str, results.Judged], resamples: int) -> pd.DataFrame:
+def summarise(judged: dict[str, Judged], resamples: int) -> pd.DataFrame:
     """As results.summarise, one metric a task."""
     tables = [results.summarise(own, resamples, {task: "value"}) for task, own in judged.items()]
     return pd.concat(tables, ignore_index=True)
 
 
-def compare(judged: dict[str, results.Judged], resamples: int) -> pd.DataFrame:
+def compare(judged: dict[str, Judged], resamples: int) -> pd.DataFrame:
     """As results.compare, Holm's correction within a task."""
     tables = [results.compare(own, resamples, {task: "value"}) for task, own in judged.items()]
     return pd.concat(tables, ignore_index=True)

@@ -48,7 +48,7 @@ def differences(
     for name in sorted({*before["files"], *now["files"]}):
         there = today or now["files"].get(name, "")
         if there and before["files"].get(name, "") != now["files"].get(name, ""):
-            found.append(f"what {name} names ({plan.parameters.get(name)}) has changed")
+            found.append(f"what {name} names ({inputs.places(plan.parameters)[1].get(name)}) has changed")
     return found
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from corrlib.corpora.content import content_digest
 from corrlib.files import digest_folder
-from corrlib.study import outside
+from corrlib.study import outside, relevances
 from corrlib.study.backbones import HUB
 
 # parameters that say where something lies; what lies there is compared instead
 PLACES = ("data", "sounds", "weights", "text_weights", "relevance", "graded", "figures", "study", "run")
-FILES = ("sounds", "weights", "text_weights", "relevance", "graded")
+FILES = ("sounds", "weights", "text_weights", "graded")
 
 
 def of_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -29,6 +29,7 @@ def places(parameters: dict[str, Any]) -> tuple[tuple[str, str, bool] | None, di
     if "corpus" in parameters:
         corpus = parameters["corpus"], parameters["data"], not parameters.get("text_only")
     named = {name: str(parameters.get(name) or "") for name in FILES} | outside.files(parameters.get("teachers"))
+    named |= relevances.files(parameters.get("relevance") or "")
     of_hub = str(parameters.get("backbone", "")).removeprefix(HUB)
     if of_hub != parameters.get("backbone", "") and Path(of_hub).is_dir():
         named["backbone"] = of_hub

@@ -8,9 +8,10 @@ import difflib
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from corrlib.corpora.load import check_name
+from corrlib.study import relevances
 from corrlib.study.backbones import BACKBONES, HUB, slug
 
 ALIKE = 0.85  # of two names: from here on, one is held for a misspelling of the other
@@ -27,6 +28,7 @@ Teacher = Annotated[
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Relevance = Annotated[str | dict[str, str], BeforeValidator(relevances.checked)]  # a place, or several by name
 Trained = Annotated[str, Field(pattern=r"^(all|heads|last:[1-9]\d{0,3})$")]  # see corrlib.models.trained
 
 Target = Literal["annotated", "self", "ensemble", "captions", "true", "shuffled", "random", "uniform"]
@@ -124,7 +126,8 @@ class TrainingParameters(CorpusParameters):
     step of the optimiser, each with its own loss; workers: threads that read audio ahead; processes: that share a
     batch. select_by: which epoch is kept, the best on validation by this measure, or the last. watched_clips: so many
     clips of the training split are embedded after each epoch, to see what becomes of their pairs that truly match
-    (built-in corpus; 0: none).
+    (built-in corpus; 0: none). relevance: by which the run is judged beside annotation (see
+    corrlib.evaluation.relevance): a CSV or a folder, or several, {name: CSV or folder}.
     """
 
     development_share: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -153,7 +156,7 @@ class TrainingParameters(CorpusParameters):
     select_by: Literal["annotated mAP@10", "true mAP@10", "last epoch"] = "annotated mAP@10"
     watched_clips: Natural = 0
     evaluate_on: Literal["evaluation", "validation"] = "evaluation"
-    relevance: str = ""
+    relevance: Relevance = ""
 
     @model_validator(mode="after")
     def _schedule_is_possible(self) -> Self:
@@ -292,6 +295,7 @@ class EstimateParameters(CorpusParameters):
     temperature: Positive = 0.05
     combine: Combine = "mean_similarity"
     split: Literal["development", "validation", "evaluation"] = "evaluation"
+    relevance: Relevance = ""
 
     def default_name(self) -> str:
         return "correspondences"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corrlib.study import runs
+from corrlib.study import relevances, runs
 from corrlib.study.backbones import family
 from corrlib.study.outside import is_outside
 from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, SETTINGS, ParameterError, check, nearest
@@ -160,7 +160,19 @@ class _Planner:
         here = {"seed": seed, "data": folder}
         run = f"data-{variant}-seed{seed}" if variant else f"data-seed{seed}"
         self.add("data", run, NOTEBOOKS["data"], [], {**here, **given})
-        return {**here, **{key: given[key] for key in ("corpus", "tolerance") if key in given}}
+        shared = {key: given[key] for key in ("corpus", "tolerance") if key in given}
+        if study.relevance and not variant:
+            shared["relevance"] = self._relevance(seed)
+        return {**here, **shared}
+
+    def _relevance(self, seed: int) -> str | dict[str, str]:
+        """The study's relevance, `{data}`, `{study}` and `{seed}` in its places replaced, as in `data_folder`."""
+        root = os.environ.get("CORRLIB_DATA", "data")
+        placed = {
+            name: place.format(study=self.name, seed=seed, data=root)
+            for name, place in relevances.places(self.study.relevance).items()
+        }
+        return placed.get("", placed)
 
     def _data_run(self, common: dict[str, Any]) -> str:
         return next(

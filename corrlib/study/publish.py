@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from corrlib.figures.measures import shown
 from corrlib.files import digest, write_atomically
 from corrlib.study import identity, runs
 from corrlib.study.parameters import ParameterError
@@ -25,7 +26,6 @@ PROVENANCE = "provenance.json"
 # what is made by one notebook without a study file: {name: (command, {run: notebook})}
 ALONE = {"benchmark": ("make benchmark", {"benchmark": "notebooks/90_benchmark.ipynb"})}
 ENOUGH_SEEDS = 3  # for an interval over seeds
-MAIN_METRICS = ("annotated mAP@10", "true mAP@10")
 
 
 def published_folder(study: str) -> Path:
@@ -237,7 +237,7 @@ def _remove(folder: Path, names: Iterable[str]) -> None:
 def beside_published(study: str) -> list[str]:
     """Lines that hold a study's differences from `continued` against the published ones; [] where either is missing.
 
-    Of MAIN_METRICS, on the mean of the backbones, or of the one backbone that there is.
+    Of the main metrics, on the mean of the backbones, or of the one backbone that there is.
     """
     tables = [_main_differences(study, where) for where in (runs.figures_folder(study), published_folder(study))]
     here, published = ({} if table is None else table for table in tables)
@@ -251,7 +251,9 @@ def _main_differences(study: str, folder: Path) -> dict[str, str] | None:
     if not path.is_file():
         return None
     table = pd.read_csv(path)
-    table = table[(table["study"] == study) & (table["against"] == "continued") & table["metric"].isin(MAIN_METRICS)]
+    table = table[
+        (table["study"] == study) & (table["against"] == "continued") & table["metric"].isin(shown(table["metric"]))
+    ]
     if table["backbone"].nunique() > 1:
         table = table[table["backbone"] == "all backbones"]
     told = {}

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from corrlib.study import relevances
 from corrlib.study.backbones import BACKBONES, HUB
 from corrlib.study.outside import is_outside
-from corrlib.study.parameters import SETTINGS, ParameterError, check, nearest
+from corrlib.study.parameters import SETTINGS, ParameterError, Relevance, check, nearest
 
 LARGEST = 1_000_000  # bytes of a study file
 
@@ -47,6 +48,8 @@ class StudyFile(BaseModel):
     setting whose runs the student starts from and the teachers are (`stage1`). They and the variants' students are run
     for `point_backbones` (all, if not given). variants: {name: Variant}, whose ensembles are their own models alone.
     ablations: {notebook: the points, settings and variants that it compares}.
+    relevance: by which all models and the ensemble are judged beside annotation: a CSV or a folder, or several by name
+    (see corrlib.evaluation.relevance; `{seed}` in it as in `data_folder`). Variants with other data are judged without.
     figures: where `make publish` copies the study's tables and figures; its runs write into `runs/<study>/figures`.
     in_parts: whether it takes those of an unfinished study, too, and leaves all else in that folder as it is.
     other_tasks, explore: whether 11_other_tasks judges the runs, too, and 13_explore draws what it shows.
@@ -60,6 +63,7 @@ class StudyFile(BaseModel):
     data_folder: str = "{data}/{study}/seed-{seed}"
     figures: str = "figures/{study}"
     data: dict = {}
+    relevance: Relevance = ""
     stage1: dict = {}
     stage2: dict = {}
     estimate: dict = {}
@@ -107,6 +111,8 @@ def load_study(name: str, folder: str | Path | None = None) -> StudyFile:
                 raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")
         _check_template("data_folder", study.data_folder, ("data", "study", "seed"))
         _check_template("figures", study.figures, ("study",))
+        for name, place in relevances.files(study.relevance).items():
+            _check_template(name, place, ("data", "study", "seed"))
         _check_points(study)
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None

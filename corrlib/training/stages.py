@@ -10,15 +10,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from corrlib import soundscapes
-from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.splits import Corpora
 from corrlib.correspondence.targets import annotated, build_target
 from corrlib.correspondence.teachers import held_out_embeddings, target_quality, teacher_embeddings
 from corrlib.evaluation.embeddings import Embeddings, save_embeddings
-from corrlib.evaluation.evaluate import embed, judge
-from corrlib.evaluation.metrics import summarise
+from corrlib.evaluation.evaluate import embed, judge, judge_clips
 from corrlib.evaluation.overfit import overfit_index
-from corrlib.evaluation.relevance import judge_relevance, load_relevance
+from corrlib.evaluation.relevance import by_name, judge_relevance, load_relevances, summary
 from corrlib.evaluation.watched import WatchedPairs
 from corrlib.files import derived, read_tensors, replace_with
 from corrlib.models import distributed
@@ -112,6 +110,8 @@ def train_towards(
     left with the weights of the epoch that is best on validation. Returns the log, one row an epoch.
     """
     p = run.parameters
+    if p.relevance:  # what is wrong with it shows before days of training
+        load_relevances(p.relevance, corpora.corpus(p.evaluate_on))
     audio = {split: audio_of(encoder, corpora, split) for split in ("development", "validation")}
     remember_captions(encoder, corpora, audio)
     if p.processes > 1 and not distributed.active():  # they end with the last checkpoint, which is resumed here
@@ -165,11 +165,11 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
     if setting == "stage1":
         learnt, held_out = ((embeddings[name], corpora.items(name)) for name in ("development", "validation"))
         run.write_json("overfit.json", overfit_index(*learnt, *held_out, seed=p.seed))
-    if p.relevance:
-        metrics |= judge_beyond(run, corpora.corpus(split), encoder, embeddings[split][0])
+    metrics |= judge_beyond(run, corpora, split, encoder, embeddings[split][0])
     save_model(run, encoder)
     save_embeddings(run.path("embeddings.safetensors"), embeddings)
     run.write_table("queries.csv", queries)
+    run.write_table("queries/clip-to-caption.csv", judge_clips(*embeddings[split], corpora.items(split)))
     run.write_json("metrics.json", metrics)
     if setting == "stage1":
         backbone = p.member or slug(p.backbone)
@@ -208,18 +208,18 @@ def _judge_last_epoch(
 
 
 @torch.no_grad()
-def judge_beyond(run: runs.Run, corpus: Corpus, encoder: DualEncoder, clip_embeddings: Tensor) -> dict[str, Any]:
-    """{kind: metrics} by the relevance that the run names (multi-positive or graded); its per-query table is written.
+def judge_beyond(
+    run: runs.Run, corpora: Corpora, split: str, encoder: DualEncoder, clip_embeddings: Tensor
+) -> dict[str, dict[str, float]]:
+    """{name: metrics} by every relevance that the run names; `queries/<name>.csv` has a row a query.
 
-    clip_embeddings (clips, E) of `corpus`, unit length.
+    clip_embeddings (clips, E) of the split, unit length. Queries need not be captions of the corpus: they are embedded.
     """
-    beyond = load_relevance(run.parameters.relevance, corpus)
-    caption_embeddings = torch.cat(
-        [
-            encoder.eval().embed_captions(beyond.texts[i : i + 256]).float().cpu()
-            for i in range(0, len(beyond.texts), 256)
-        ]
-    )
-    table = judge_relevance(clip_embeddings @ caption_embeddings.T, beyond)
-    run.write_table(f"queries-{beyond.kind}.csv", table)
-    return {beyond.kind: summarise(table) if "rank" in table else table.mean().to_dict()}
+    metrics, corpus = {}, corpora.corpus(split)
+    for name, beyond in load_relevances(run.parameters.relevance, corpus).items():
+        parts = [beyond.texts[i : i + 256] for i in range(0, len(beyond.texts), 256)]
+        query_embeddings = torch.cat([encoder.eval().embed_captions(part).float().cpu() for part in parts])
+        table = judge_relevance(clip_embeddings @ query_embeddings.T, beyond)
+        run.write_table(f"queries/{name}.csv", by_name(name, table, beyond.queries(corpus)))
+        metrics[name] = summary(table)
+    return metrics

@@ -9,11 +9,13 @@ from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProces
 
 from corrlib.corpora.splits import open_corpora
 from corrlib.correspondence.outside import SPLITS, outside_embeddings
+from corrlib.correspondence.quality import agreement
 from corrlib.correspondence.targets import member_weights
-from corrlib.evaluation.evaluate import judge
+from corrlib.evaluation.evaluate import annotated_relevance
+from corrlib.evaluation.metrics import retrieval_metrics
 from corrlib.models.build import build_encoder, rebuild_encoder
 from corrlib.models.text import train_tokenizer
-from corrlib.reports import estimates, results
+from corrlib.reports import beyond, estimates, queries, results
 from corrlib.study import inputs, outside, runs
 from corrlib.study.parameters import EstimateParameters, ParameterError, StageOneParameters, StageTwoParameters, check
 from corrlib.study.plan import plan_runs, require_finished
@@ -209,6 +211,16 @@ def test_a_study_has_them_beside_its_own(tmp_path, monkeypatch):
         plan_runs("s", tmp_path)
 
 
+def listed(path, corpora):
+    """Captions of the first three clips, each with a clip that nobody annotated, and a query in other words."""
+    corpus = corpora.corpus("evaluation")
+    names = [clip.split("/", 2)[-1] for clip in corpus.clips["clip_id"]]
+    texts = [corpus.captions["text"].iloc[row] for row in (0, 5, 10)]
+    rows = [f'"{text}",{names[clip]};{names[clip + 3]}' for clip, text in enumerate(texts)]
+    path.write_text("\n".join(["query,audio_filenames", *rows, f"what nobody has written,{names[0]}"]))
+    return str(path)
+
+
 SHORT = {"study": "t", "seed": 1, "epochs": 2, "batch_clips": 8}
 
 
@@ -218,6 +230,7 @@ def test_outside_teachers_teach_a_student_and_have_a_row_of_their_own(data, clap
     written(tmp_path / "e.safetensors", corpora)
     teachers = ["stage1-mn_tiny-seed1", f"clap:{clap}", f"embeddings:{tmp_path}/e.safetensors"]
     heads = {"train_audio": "heads", "train_text": "heads", "pretraining_epochs": 1, "backbone": "mn_tiny"}
+    heads["relevance"] = relevance = {"some": listed(tmp_path / "some.csv", corpora)}
     first = runs.Run(check(StageOneParameters, {**SHORT, **heads, "data": data}), "04_stage1_mn")
     encoder = build_encoder(first.parameters, corpora := open_corpora(first.parameters))
     stages.pretrain_backbone(first, corpora, encoder.backbone)
@@ -231,17 +244,38 @@ def test_outside_teachers_teach_a_student_and_have_a_row_of_their_own(data, clap
         assert len(log) == 2 and log["loss"].notna().all()
         assert set(second.made_of()["files"]) == set(teachers[1:])
     third = runs.Run(
-        check(EstimateParameters, {"study": "t", "seed": 1, "data": data, "teachers": teachers}), "05_correspondences"
+        check(
+            EstimateParameters, {"study": "t", "seed": 1, "data": data, "teachers": teachers, "relevance": relevance}
+        ),
+        "05_correspondences",
     )
     ensemble = estimates.Ensemble(third.parameters, corpora)
     assert ensemble.labels == ["mn_tiny", "clap-tiny-clap", "embeddings-e"]
     items, truth = corpora.items("evaluation"), corpora.truth("evaluation")
-    for name, pair in ensemble.zero_shot().items():
-        third.write_table(f"zero-shot-{name}.csv", judge(*pair, items, truth)[1])
-    third.write_table("queries.csv", judge(*ensemble.as_one_model(), items, truth)[1])
+    by = beyond.open_relevances(third.parameters, corpora)
+    for name, pair in {"queries": ensemble.as_one_model(), **ensemble.zero_shot()}.items():
+        file = name if name == "queries" else f"zero-shot-{name}"
+        beyond.write_queries(third, file, pair, items, truth, by)
     third.finish(members=ensemble.names)
-    judged = results.load("t", runs.gather("t"))
+    judged = queries.load("t", runs.gather("t"))
     table = results.summarise(judged, 100)
-    rows = table[table["setting"] == results.ZERO_SHOT]
+    rows = table[table["setting"] == queries.ZERO_SHOT]
     assert set(rows["backbone"]) == {"clap-tiny-clap", "embeddings-e"} and rows["mean"].notna().all()
-    assert results.backbones_of(judged.queries) == ["mn_tiny"]
+    assert queries.backbones_of(judged.queries) == ["mn_tiny"]
+
+    counts = table.set_index(["metric", "setting", "backbone"])["queries"].sort_index()
+    assert counts["some mAP@10", "stage1"].tolist() == [4]  # of which one is no caption: 05 knows no words for it
+    assert counts["some mAP@10", "zero-shot"].tolist() == [3, 3]
+    assert counts["some mAP@10", "stage1 ensemble"].tolist() == [3]
+    assert set(counts["annotated mAP@10"]) == {items.captions}
+    assert set(counts["annotated clip-to-caption mAP@10"]) == {items.clips}
+    rows = by["some"].rows()
+    similarity = ensemble.similarities()["ensemble"]
+    wanted = torch.zeros(items.clips, 3)
+    wanted[torch.tensor([[0, 1, 2], [3, 4, 5]]), torch.arange(3)] = 1
+    found = table.set_index(["metric", "setting"])["mean"]["some mAP@10", "stage1 ensemble"].item()
+    assert found == pytest.approx(retrieval_metrics(similarity[:, rows], wanted)["mAP@10"], abs=1e-5)
+    off = by["some"].agreement({"ensemble": similarity}, similarity.softmax(0), annotated_relevance(items), 1.0)
+    known = agreement(similarity.softmax(0)[:, rows], wanted, annotated_relevance(items)[:, rows])
+    assert off.iloc[0].drop("estimate of").to_dict() == pytest.approx(known)
+    assert "By *some*, over 3 of 4 queries" in beyond.answer(by, {"some": off})

@@ -36,17 +36,20 @@ def test_agreement_ignores_annotated_pairs_and_scale():
     assert found["chance"] < found["average_precision"] < 1 and 0 < found["rank_correlation"] < 1
 
 
-def test_agreement_equals_scipy_and_a_loop():
+@pytest.mark.parametrize("known", [1.0, 0.4], ids=["all", "some that were judged"])
+def test_agreement_equals_scipy_and_a_loop(known):
     truth, annotated, rng = known_truth()
     guess = rng.random(truth.shape)
-    keep = ~annotated
+    judged = rng.random(truth.shape) < known
+    keep = ~annotated & judged
     expected, precisions = [], []
     for j in range(60):
         g, t = guess[keep[:, j], j], truth[keep[:, j], j]
         expected.append(spearmanr(g, t).statistic)
         hits = [t[i] == 1 for i in sorted(range(len(g)), key=lambda i: -g[i])]
-        precisions.append(np.mean([sum(hits[: n + 1]) / (n + 1) for n, hit in enumerate(hits) if hit]))
-    found = agreement(guess, truth, annotated)
+        if any(hits):
+            precisions.append(np.mean([sum(hits[: n + 1]) / (n + 1) for n, hit in enumerate(hits) if hit]))
+    found = agreement(guess, truth, annotated, judged=judged)
     assert found["rank_correlation"] == pytest.approx(np.mean(expected))
     assert found["average_precision"] == pytest.approx(np.mean(precisions))
 

@@ -9,7 +9,15 @@ from scipy.stats import spearmanr
 from corrlib.corpora import load_corpus
 from corrlib.correspondence import ratings
 from corrlib.correspondence.sentences import clip_embeddings, embed_sentences, without_own
-from corrlib.evaluation.relevance import Relevance, judge_relevance, load_relevance, read_ratings
+from corrlib.evaluation.relevance import (
+    Relevance,
+    by_name,
+    judge_relevance,
+    load_relevance,
+    load_relevances,
+    read_ratings,
+    summary,
+)
 from tests import layouts as make
 
 NAMES = ("a.wav", "Zürich é.wav", "c.wav", "d.wav")
@@ -114,6 +122,54 @@ def test_wrong_ratings_are_named(tmp_path, change, sentence):
 def test_missing_relevance_is_named(tmp_path, corpus):
     with pytest.raises(FileNotFoundError, match="set `relevance` to"):
         load_relevance(tmp_path / "nothing.csv", corpus)
+
+
+def test_several_relevances_by_name(tmp_path, corpus):
+    listed = make.table(tmp_path / "r.csv", ["query", "audio_filenames"], [["a dog", "a.wav;d.wav"]])
+    places = {"dcase": str(listed), "tau": str(graded(tmp_path / "g"))}
+    found = load_relevances(places, corpus)
+    assert {name: one.kind for name, one in found.items()} == {"dcase": "multi-positive", "tau": "graded"}
+    assert list(load_relevances(str(listed), corpus)) == ["multi-positive"] and load_relevances("", corpus) == {}
+    similarity = np.arange(4.0)[:, None] * [[1.0, -1.0]]
+    listed_only = judge_relevance(similarity[:, :1], found["dcase"])
+    assert summary(listed_only) == pytest.approx({"queries": 1, "mAP@10": 0.75, "mAP@16": 0.75, "R@1": 0.5, "R@5": 1,
+        "R@10": 1, "nDCG@10": (1 + 1 / np.log2(5)) / (1 + 1 / np.log2(3)), "median_rank": 1})  # fmt: skip
+    rated = judge_relevance(similarity, found["tau"])
+    assert summary(rated)["queries"] == 2 and summary(rated)["rank correlation"] == rated["rank_correlation"].mean()
+    kept = by_name("tau", rated, found["tau"].queries(corpus))
+    assert list(kept) == ["caption_id", "clip", "tau rated", "tau ndcg@10", "tau rank_correlation"]
+
+
+def test_a_query_is_the_caption_of_its_words(tmp_path):
+    """Of several clips with that caption, it is that of the most relevant one; other words go with the first match."""
+    make.clotho(tmp_path / "clotho", names=NAMES)
+    corpus = load_corpus("clotho", tmp_path / "clotho", "evaluation")
+    same = corpus.captions["text"].iloc[5]  # every clip has it, word by word
+    rows = [[same.upper() + " .", "c.wav;d.wav"], ["other words", "d.wav"]]
+    found = load_relevance(make.table(tmp_path / "r.csv", ["query", "audio_filenames"], rows), corpus)
+    queries = found.queries(corpus)
+    assert queries["caption_id"].tolist() == ["clotho/evaluation/c.wav#1", "query 2"]
+    assert queries["clip"].tolist() == [2, 3] and queries["caption"].tolist() == [10, -1]
+    hidden = Relevance("graded", [same], np.array([[np.nan], [0.0], [np.nan], [np.nan]], np.float32))
+    assert hidden.queries(corpus)["clip"].tolist() == [1]  # of the others nothing is known
+
+
+def test_clips_that_the_corpus_leaves_out_are_left_out(tmp_path, corpus, capsys):
+    gone = corpus.clips[corpus.clips["clip_id"].str.endswith("d.wav")][["clip_id", "path"]].assign(reason="empty")
+    corpus = corpus.without(gone)
+    rows = [["a dog", "a.wav;d.wav"], ["rain", "d.wav"]]
+    path = make.table(tmp_path / "r.csv", ["query", "audio_filenames"], rows)
+    found = load_relevance(path, corpus)
+    assert found.texts == ["a dog"] and found.relevance.T.tolist() == [[1, 0, 0]]
+    assert "2 pairs name clips that the corpus leaves out; 1 of 2 queries stay" in capsys.readouterr().out
+    rated = load_relevance(graded(tmp_path / "g"), corpus)
+    assert rated.texts == ["a.wav caption 0", "d.wav caption 1"] and np.isfinite(rated.relevance).sum(0).tolist() == [
+        3,
+        2,
+    ]
+    make.table(path, ["query", "audio_filenames"], rows[1:])
+    with pytest.raises(ValueError, match="holds no query with a clip of this split"):
+        load_relevance(path, corpus)
 
 
 # Text alone

@@ -124,6 +124,24 @@ def test_differences(case):
     assert groups[0] == f"{'all backbones' if len(case[0]) > 1 else style.looks(case[0])[case[0][0]][2]}, − continued"
 
 
+def test_relevances_of_a_study_have_panels_as_far_as_there_is_room():
+    named = ("dcase mAP@10", "dcase R@1", "tau nDCG@10", "tau rank correlation", "my_own.2 mAP@10")
+    metrics = (*ALL[:1], "annotated clip-to-caption mAP@10", *named)
+    table = results_table(LONG, SETTINGS[:4], metrics, 3)
+    counts = {m: 1037 if m.startswith("dcase") else 17 for m in named}
+    figure = plots.results(table.assign(queries=table["metric"].map(counts).fillna(5225).astype(int)), {})
+    assert clashes(figure) == []
+    titles = [axis.get_title().replace("\n", " ") for axis in figure.axes]
+    assert titles == ["annotated mAP@10", "dcase mAP@10", "tau nDCG@10", "my_own.2 mAP@10"]
+    told = figure.get_supxlabel().replace("\n", " ")
+    assert told.endswith("Queries that were judged: dcase 1,037, tau 17, my_own.2 17.")
+    figure = plots.differences(differences_table(LONG, SETTINGS[:4], metrics, 3))
+    assert clashes(figure) == [] and len(figure.axes) == 3
+    with_truth = plots.results(results_table(TINY, SETTINGS[:4], (*ALL, *named), 3), {})
+    titles = [axis.get_title().replace("\n", " ") for axis in with_truth.axes]
+    assert titles == [*ALL[:2], "dcase mAP@10", "tau nDCG@10"] and clashes(with_truth) == []
+
+
 def test_ceiling(case):
     table = results_table(*case).assign(ceiling=0.2)  # as results.reached gives it
     for name in ("mean", "low", "high"):

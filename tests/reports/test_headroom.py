@@ -7,12 +7,13 @@ import pytest
 from corrlib.figures.style import POOLED
 from corrlib.reports import results
 from corrlib.reports.headroom import headroom, ratio_interval
+from corrlib.reports.queries import Judged
 
 
-def judged(values: dict[tuple[str, str], dict[int, float]]) -> results.Judged:
+def judged(values: dict[tuple[str, str], dict[int, float]]) -> Judged:
     """A study whose captions all have the value of their setting and seed."""
     table = pd.DataFrame({"caption_id": ["a", "b"], "clip": [0, 1]})
-    return results.Judged(
+    return Judged(
         "some",
         {
             key: {seed: table.assign(**{"true ap@10": value}) for seed, value in by_seed.items()}

@@ -15,7 +15,7 @@ def study(folder):
     import torch
 
     from corrlib import figures, soundscapes
-    from corrlib.reports import results
+    from corrlib.reports import queries, results
     from corrlib.study import runs
     from corrlib.study.parameters import StageOneParameters, StageTwoParameters, check
 
@@ -44,7 +44,7 @@ def study(folder):
     if not runs.is_finished("tiny", two):
         _train(check(StageTwoParameters, {**COMMON, "data": data, "run": two, "student": one, "target": "self"}))
     mark("figures")
-    table = results.summarise(results.load("tiny", runs.gather("tiny")), 50)
+    table = results.summarise(queries.load("tiny", runs.gather("tiny")), 50)
     figures.save(figures.results(table, {}), folder / "figures", "results", table)
     mark("done")
 

@@ -111,6 +111,7 @@ CALLS = [  # a function, right arguments, and wrong ones in the place of some
             "truth": truths(),
             "annotated": annotations(),
             "bins": [0, -1, [0.0, float("nan")]],
+            "judged": annotations(),
         },
     ),
     (
@@ -267,6 +268,7 @@ def test_every_hostile_argument_is_refused_in_one_sentence(function, right, wron
 OTHERS = {  # which read files, or are given what the functions above were given
     "metrics.first_ranked", "metrics.summarise", "sentences.embed_sentences", "relevance.load_relevance",
     "relevance.load_multi_positive", "relevance.load_graded", "relevance.read_ratings", "relevance.read_captions",
+    "relevance.load_relevances", "relevance.summary", "relevance.by_name",
 }  # fmt: skip
 
 

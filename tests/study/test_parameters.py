@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from corrlib.study import inputs, runs
 from corrlib.study import parameters as P
-from corrlib.study import runs
 from corrlib.study.plan import needed, plan_runs, require_finished, urgency
 from corrlib.study.study_file import load_study
 from tests.finished import finish_run
@@ -37,6 +37,10 @@ STUDY = "title: t\nseeds: [1, 2]\nbackbones: [mn_tiny, atst_tiny]\n"
         ("data", {"ambiguity": 1.5}, "'ambiguity' = 1.5"),
         ("data", {"leave_out": "some"}, "leave_out"),
         ("estimate", {"split": "test"}, "'split' = 'test'"),
+        ("stage1", {"relevance": {"true": "a.csv"}}, "'true' cannot name a relevance"),
+        ("stage1", {"relevance": {"DCASE 25": "a.csv"}}, "choose lower-case letters"),
+        ("stage2", {"relevance": {"dcase": ["a.csv"]}}, "'dcase' must name a CSV or a folder"),
+        ("estimate", {"relevance": ["a.csv"]}, "or several as `{dcase: file.csv, graded: folder}`"),
     ],
 )
 def test_a_wrong_parameter_is_one_sentence(kind, values, sentence):
@@ -119,6 +123,35 @@ def test_a_study_becomes_a_graph(tmp_path):
     assert plans["continued-mn_tiny-seed1"].parameters["target"] == "annotated"
     assert plans["stage1-mn_tiny-seed1"].notebook == "notebooks/04_stage1_mn.ipynb"
     assert len({plans[f"data-seed{s}"].parameters["data"] for s in (1, 2)}) == 2  # every seed has its own corpus
+
+
+def test_a_study_is_judged_by_its_relevances_but_variants_with_other_data_are_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("CORRLIB_DATA", "there")
+    more = "relevance: {dcase: '{data}/r-{seed}.csv', tau: folder}\nvariants: {v: {data: {ambiguity: 0.1}}, w: {}}\n"
+    plans = plan_runs("mine", study(tmp_path, STUDY + more))
+    judged = {run: plan.parameters["relevance"] for run, plan in plans.items() if "relevance" in plan.parameters}
+    assert set(judged) == {run for run, plan in plans.items() if plan.kind in ("stage1", "stage2", "estimate")}
+    for run, relevance in judged.items():
+        own = {"dcase": f"there/r-{run[-1]}.csv", "tau": "folder"}
+        assert relevance == ("" if "-v-" in run else own), run
+    one = plan_runs("mine", study(tmp_path, STUDY + "relevance: verdicts.csv\nestimate: {relevance: ''}\n"))
+    assert one["stage1-mn_tiny-seed1"].parameters["relevance"] == "verdicts.csv"
+    assert one["correspondences-seed1"].parameters["relevance"] == ""
+    with pytest.raises(P.ParameterError, match="relevance.dcase '{sed}' is no path"):
+        plan_runs("mine", study(tmp_path, STUDY + "relevance: {dcase: '{sed}'}\n"))
+
+
+def test_a_relevance_is_known_by_its_content_and_its_name(tmp_path):
+    for name in ("a.csv", "copy.csv", "b.csv"):
+        (tmp_path / name).write_text("query,audio_filenames\n" + name[:1].replace("c", "a"))
+    known = {
+        name: inputs.of_parameters({"relevance": {"dcase": f"{tmp_path}/{name}.csv"}}) for name in ("a", "copy", "b")
+    }
+    assert known["a"] == known["copy"] != known["b"] and list(known["a"]["files"]) == ["relevance.dcase"]
+    assert inputs.of_parameters({"relevance": {"mine": f"{tmp_path}/a.csv"}}) != known["a"]
+    single = inputs.of_parameters({"relevance": f"{tmp_path}/a.csv"})["files"]
+    assert single == {"relevance": known["a"]["files"]["relevance.dcase"]}
+    assert inputs.of_parameters({"relevance": ""})["files"] == {}
 
 
 @pytest.mark.parametrize(
