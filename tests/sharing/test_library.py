@@ -11,8 +11,9 @@ import soundfile
 import torch
 
 import corrlib
+from corrlib import files
 from corrlib.__main__ import main
-from corrlib.sharing import library
+from corrlib.sharing import approximate, library
 from corrlib.sharing.library import SoundFolder
 from corrlib.sharing.model import RetrievalModel
 from tests.sharing.conftest import STUDENT, STUDY, TEACHERS
@@ -115,6 +116,101 @@ def test_what_is_no_sound_is_named_skipped_and_counted(model, sounds, heard):
     assert not heard and again.skipped.equals(folder.skipped)  # remembered, too
 
 
+def test_what_cannot_be_opened_stops_nobody(model, sounds, monkeypatch):
+    """A folder that cannot be listed, loops of links, a file that goes or fails as it is read, one that asks for more
+    memory than there is.
+    """
+    (sounds / "closed").mkdir()
+    (sounds / "round").symlink_to(sounds)
+    (sounds / "itself.wav").symlink_to(sounds / "itself.wav")
+    for name in ("broken.wav", "gone.wav", "greedy.wav"):
+        write(sounds / name, len(name))
+    scandir, digest_file, read = os.scandir, files.digest_file, RetrievalModel.read
+
+    def listed(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    def digested(path):
+        if str(path).endswith("broken.wav"):
+            raise OSError(5, "Input/output error", str(path))
+        if str(path).endswith("gone.wav"):
+            (sounds / "gone.wav").unlink()
+        return digest_file(path)
+
+    def heard(self, sound):
+        if sound.name == "greedy.wav":
+            raise MemoryError
+        return read(self, sound)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    for module in (files, library):
+        monkeypatch.setattr(module, "digest_file", digested)
+    monkeypatch.setattr(RetrievalModel, "read", heard)
+    folder = SoundFolder(model, sounds)
+    reasons = dict(zip(folder.skipped["file"], folder.skipped["reason"], strict=True))
+    assert len(folder.sounds) == 4 and len(reasons) == 6
+    for name, said in (
+        ("closed", "cannot be listed (Permission denied)"),
+        ("round", "a link to a folder"),
+        ("itself.wav", "a link that leads nowhere"),
+        ("broken.wav", "cannot be read (Input/output error)"),
+        ("gone.wav", "No such file"),
+        ("greedy.wav", "MemoryError"),
+    ):
+        assert said in reasons[name], reasons
+
+
+def test_many_sounds_are_searched_approximately(model, sounds, monkeypatch, tmp_path):
+    pytest.importorskip("faiss")
+    shutil.copy(sounds / "a.wav", sounds / "twin.wav")
+    exact = SoundFolder(model, sounds)
+    monkeypatch.setattr(library, "APPROXIMATE_FROM", 4)
+    folder = SoundFolder(model, sounds)
+    assert exact.approximate is None and folder.approximate.rows == 4  # different ones
+    for asked in ({"caption": CAPTION}, {"like": sounds / "b.flac"}, {"caption": CAPTION, "like": sounds / "a.wav"}):
+        found, right = folder.search(**asked), exact.search(**asked)
+        assert found["file"].tolist() == right["file"].tolist()
+        np.testing.assert_allclose(found["similarity"], right["similarity"], atol=1e-5)
+    assert "twin.wav" in folder.search(CAPTION)["file"].tolist()
+    assert "twin.wav" not in folder.search(like=sounds / "a.wav")["file"].tolist()  # it is the same sound
+    (sounds / "b.flac").unlink()
+    monkeypatch.setattr(library, "APPROXIMATE_FROM", 3)
+    assert set(SoundFolder(model, sounds).search(CAPTION)["file"]) == {"a.wav", "below/c.ogg", "d.mp3", "twin.wav"}
+    kept = [path.suffix for path in (tmp_path / "data" / "cache" / "search").rglob("*") if path.is_file()]
+    assert kept.count(".faiss") == kept.count(".safetensors") == kept.count(".json") == 1
+
+
+def test_recall_is_what_an_exact_search_finds(tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    draw = torch.Generator().manual_seed(1)
+    centres = torch.randn(30, 16, generator=draw)
+    embeddings = centres[torch.randint(30, (3000,), generator=draw)] + 0.3 * torch.randn(3000, 16, generator=draw)
+    embeddings, captions = (torch.nn.functional.normalize(x) for x in (embeddings, torch.randn(5, 16, generator=draw)))
+    monkeypatch.setattr(approximate, "FIRST_PROBES", 1)
+    index = approximate.ApproximateIndex(embeddings, captions, tmp_path, "n")
+    own = embeddings[torch.randperm(3000, generator=torch.Generator().manual_seed(0))[: approximate.SOUNDS]]
+
+    def share(queries, itself):
+        shares = []
+        for query in queries:
+            right = (embeddings @ query).argsort(descending=True)[itself : approximate.RECALL_AT + itself].tolist()
+            found = index.nearest(query[None], approximate.RECALL_AT + itself)[1][0].tolist()
+            shares.append(len(set(right) & set(found)) / len(right))
+        return np.mean(shares)
+
+    assert 1 < index.recall.probes < index.index.lists == 55  # one list is not enough, and not all are needed
+    assert index.recall.of_sounds == pytest.approx(share(own, 1)) and index.recall.of_sounds >= approximate.ENOUGH
+    assert (
+        index.recall.of_captions == pytest.approx(share(captions, 0)) and index.recall.of_captions >= approximate.ENOUGH
+    )
+    assert f"{100 * index.recall.of_captions:.0f} % by a caption" in index.said and "3,000 sounds" in index.said
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.glob("n.*[!k]"))
+    assert approximate.ApproximateIndex(embeddings, captions, tmp_path, "n").recall == index.recall
+    assert before == sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.glob("n.*[!k]"))
+
+
 def test_an_odd_name_harms_nobody(model, sounds):
     write(sounds / "a\x1b[31m.wav", 4)
     shutil.copy(sounds / "a.wav", os.fsdecode(os.fsencode(sounds) + b"/\xff.wav"))
@@ -130,8 +226,6 @@ def test_a_damaged_index_is_made_again(model, sounds, heard, tmp_path, capsys):
     content[-5] ^= 255
     path.write_bytes(content)
     heard.clear()
-    from corrlib import files
-
     files._checked.clear()  # as a new process finds it
     again = SoundFolder(model, sounds)
     assert len(heard) == 4 and "is damaged" in capsys.readouterr().out
@@ -143,7 +237,7 @@ def test_what_was_embedded_before_a_kill_is_kept(model, sounds, heard, monkeypat
     read = RetrievalModel.read
 
     def killed(self, sound):
-        if len(heard) == 3:
+        if sound.name == "c.ogg":  # of the second part
             raise KeyboardInterrupt
         return read(self, sound)
 
