@@ -16,6 +16,7 @@ from corrlib.__main__ import main
 from corrlib.sharing import approximate, library
 from corrlib.sharing.library import SoundFolder
 from corrlib.sharing.model import RetrievalModel
+from tests.browser import Watched, launched, needs_chromium, serious
 from tests.sharing.conftest import STUDENT, STUDY, TEACHERS
 
 CAPTION = "rain on a tent"
@@ -293,3 +294,43 @@ def test_search_as_a_command(finished, sounds, tmp_path, capsys):
     out, error = capsys.readouterr()
     assert "a.wav" not in out and "0 embedded now" in error
     assert main([*words[:3], "--device", "cpu"]) == 2 and "nothing to search for" in capsys.readouterr().err
+
+
+ODD = """<img src=x onerror=alert(1)> & "rain" 'x' </script>"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 380)])
+def test_a_page_of_what_was_found(model, sounds, tmp_path, scheme, width, capsys):
+    """In one file, which asks for nothing: names and captions are text, every sound is seen and heard."""
+    from playwright.sync_api import sync_playwright
+
+    name = "<b>\"odd\" & 'long' " + 60 * "x" + ".wav"
+    write(sounds / name, 5)
+    (sounds / "<i>notes.txt").touch()
+    page_file = tmp_path / "page" / "found.html"
+    words = ["search", f"runs/{STUDY}/{STUDENT}", str(sounds), ODD, "--device", "cpu", "--page", str(page_file)]
+    assert main(words) == 0
+    assert [path.name for path in page_file.parent.iterdir()] == ["found.html"]
+    assert str(sounds.parent) not in page_file.read_text()  # no place of this machine
+    with sync_playwright() as driver:
+        browser = launched(driver)
+        watched = Watched(browser, page_file.parent, width, scheme)
+        page = watched.open("found.html")
+        table = SoundFolder(model, sounds).search(ODD)
+        assert page.locator("h1").inner_text() == f"Search: “{ODD}”"
+        assert page.locator(".found h2").all_inner_texts() == table["file"].tolist() and name in table["file"].tolist()
+        assert f"similarity {table['similarity'][0]:.3f}" in page.locator(".found li").first.inner_text()
+        assert "<i>notes.txt" in page.locator("details li").first.text_content()
+        page.wait_for_function("[...document.querySelectorAll('audio')].every(a => a.duration > 0.9)")
+        assert page.evaluate("[...document.querySelectorAll('img')].every(i => i.naturalWidth > 0)")
+        page.locator(".corrlib-player .view").first.click()
+        page.wait_for_function("!document.querySelector('audio').paused")
+        assert page.locator("html").get_attribute("data-theme") == scheme
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing is wider than the page
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
+            "rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 24, 29)"
+        )
+        assert not serious(page)
+        watched.close()
+        browser.close()
