@@ -65,6 +65,12 @@ def _search(arguments: argparse.Namespace) -> int:
     print(table.to_string(index=False, formatters={"similarity": "{:.3f}".format, "seconds": "{:.1f}".format}))
     if arguments.csv:
         write_atomically(arguments.csv, csv_of(table))
+    if arguments.page:
+        from corrlib.sharing.search_page import write_page
+        from corrlib.sharing.sound_views import Asked, in_words
+
+        asked = Asked(arguments.caption, arguments.like or "", arguments.weight)
+        write_page(arguments.page, folder, table, in_words(asked))
     skipped = folder.skipped.to_dict("records")
     if arguments.json:
         found = {"found": table.to_dict("records"), "sounds": len(folder.sounds), "skipped": skipped}
@@ -73,6 +79,8 @@ def _search(arguments: argparse.Namespace) -> int:
     print(
         f"{len(folder.sounds)} sounds{heard}; {folder.embedded} embedded now, {len(skipped)} skipped", file=sys.stderr
     )
+    if folder.approximate:
+        print(folder.approximate.said, file=sys.stderr)
     for file in skipped[:SHOWN]:
         print(f"  skipped {file['file']}: {file['reason']}", file=sys.stderr)
     if len(skipped) > SHOWN:
@@ -130,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--top", type=int, default=20, help="how many sounds (20)")
     search.add_argument("--csv", metavar="FILE", help="write the table there, too")
     search.add_argument("--json", metavar="FILE", help="write the table and all that was skipped there, too")
+    search.add_argument("--page", metavar="FILE", help="write a page to hear and see what was found, in one file")
     search.add_argument("--device", help="cpu, cuda, ... (a GPU where there is one)")
     search.set_defaults(command=_search)
 

@@ -1,5 +1,8 @@
 """The nearest embeddings of many: exactly, block by block, or through faiss where there are millions."""
 
+from pathlib import Path
+from typing import Any, Self
+
 import torch
 
 from corrlib.evaluation.checks import floating, real_numbers, refuse_below_one, refuse_count, refuse_not_finite
@@ -41,17 +44,13 @@ class FaissIndex:
     """Approximate search: embeddings (N, E), float32 of unit length, grouped into `lists` by k-means, of which a query
     looks into `probes`.
 
-    More probes find more and take longer; as many as lists is exact. ImportError says how to get faiss; ValueError
-    where embeddings hold what is not finite.
+    More probes find more and take longer; as many as lists is exact. points: embeddings a list from which k-means
+    learns, at most; fewer are quicker. ImportError says how to get faiss; ValueError where embeddings hold what is not
+    finite.
     """
 
-    def __init__(self, embeddings: torch.Tensor, lists: int | None = None, probes: int = 16) -> None:
-        try:
-            import faiss
-        except ImportError:
-            raise ImportError(
-                "faiss is not installed; `pip install faiss-cpu`, or use evaluation.search.nearest"
-            ) from None
+    def __init__(self, embeddings: torch.Tensor, lists: int | None = None, probes: int = 16, points: int = 256) -> None:
+        faiss = _faiss()
         numbers = real_numbers(embeddings, "embeddings").float().numpy()
         if numbers.ndim != 2 or not numbers.size:
             raise ValueError(f"embeddings are {numbers.shape}; they must be (rows, size), none of them 0")
@@ -59,9 +58,22 @@ class FaissIndex:
         refuse_below_one(1 if lists is None else lists, "lists")
         self.lists = lists or max(1, min(rows // 39, int(4 * rows**0.5)))  # faiss wants 39 rows a list to learn from
         self.index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, self.lists, faiss.METRIC_INNER_PRODUCT)
+        self.index.cp.max_points_per_centroid = points
         self.index.train(numbers)
         self.index.add(numbers)
         self.probes = probes
+
+    def save(self, path: str | Path) -> None:
+        """Write the index, with the embeddings in it, as faiss does."""
+        _faiss().write_index(self.index, str(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """What `save` wrote; its embeddings stay on disk until a query looks into their lists."""
+        faiss, loaded = _faiss(), cls.__new__(cls)
+        loaded.index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+        loaded.lists = loaded.index.nlist
+        return loaded
 
     @property
     def probes(self) -> int:
@@ -81,6 +93,14 @@ class FaissIndex:
             raise ValueError(f"queries are {asked.shape}; they must be (queries, {self.index.d})")
         similarity, row = self.index.search(asked, k)
         return torch.from_numpy(similarity), torch.from_numpy(row)
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError:
+        raise ImportError("faiss is not installed; `pip install faiss-cpu`, or use evaluation.search.nearest") from None
+    return faiss
 
 
 def recall(found: torch.Tensor, exact: torch.Tensor) -> float:

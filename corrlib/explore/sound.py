@@ -24,6 +24,11 @@ def waveform_of(corpus: Corpus, clip: int, most_seconds: float = 30.0) -> np.nda
     return read_clip(row.path, row.start_seconds, seconds, RATE_HZ)
 
 
+def waveform_of_file(path: str | Path, duration_seconds: float, most_seconds: float = 30.0) -> np.ndarray:
+    """Mono float32 (samples,) at RATE_HZ of a sound file that lasts so long, no more than `most_seconds` of it."""
+    return read_clip(path, 0.0, most_seconds if duration_seconds > most_seconds else None, RATE_HZ)
+
+
 def wav_bytes(waveform: np.ndarray) -> bytes:
     """A WAV file (16 bit, RATE_HZ) of a waveform (samples,); what exceeds [-1, 1] is clipped."""
     buffer = io.BytesIO()
@@ -91,9 +96,12 @@ class Player(anywidget.AnyWidget):
 
     def show(self, corpus: Corpus, clip: int) -> "Player":
         """Load a clip (row number); returns the player."""
-        waveform = waveform_of(corpus, clip)
+        return self.show_waveform(waveform_of(corpus, clip), str(corpus.clips["clip_id"][clip]).split("/", 2)[-1])
+
+    def show_waveform(self, waveform: np.ndarray, label: str) -> "Player":
+        """Load a waveform (samples,) at RATE_HZ under a name; returns the player."""
         with self.hold_sync():
-            self.label = str(corpus.clips["clip_id"][clip]).split("/", 2)[-1]
+            self.label = label
             self.picture, self.wav = spectrogram_png(waveform), wav_bytes(waveform)
         return self
 

@@ -14,7 +14,7 @@ from corrlib.figures.estimate import (
     target_row,
     top_clips,
 )
-from corrlib.figures.explore import partial_matches, ranked_clips
+from corrlib.figures.explore import partial_matches, ranked_clips, ranked_sounds
 from corrlib.figures.ratings import human_ratings
 from corrlib.figures.regimes import regimes
 from corrlib.figures.style import COLOURS, colour, family, looks, save, use_style
@@ -48,6 +48,7 @@ __all__ = [
     "points",
     "probability_mass",
     "ranked_clips",
+    "ranked_sounds",
     "regimes",
     "results",
     "save",

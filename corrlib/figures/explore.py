@@ -19,19 +19,36 @@ def ranked_clips(caption: str, cards: Sequence[Card]) -> Figure:
     cards: list of (name, decibels (F, T) from 0 to 8 kHz, seconds, similarity, estimated p(clip | caption), one of the
     clip's captions).
     """
+    shown = [(*card[:3], f"similarity {card[3]:.2f}\nestimated {100 * card[4]:.1f} %", card[5]) for card in cards]
+    figure = _spectrograms(shown)
+    say(figure, f"“{caption}”: the most similar clips", "Below each clip one of its own captions.")
+    return figure
+
+
+def ranked_sounds(asked: str, cards: Sequence[tuple[str, np.ndarray, float, float]], how: str) -> Figure:
+    """Spectrograms of the sounds of a folder, best first.
+
+    asked: what was searched for, in words; cards: list of (name, decibels (F, T) from 0 to 8 kHz, seconds,
+    similarity); how: the line below.
+    """
+    figure = _spectrograms([(*card[:3], f"similarity {card[3]:.2f}", "") for card in cards])
+    say(figure, f"{asked}: the most similar sounds", how)
+    return figure
+
+
+def _spectrograms(cards: Sequence[tuple[str, np.ndarray, float, str, str]]) -> Figure:
+    """cards: list of (name, decibels, seconds, numbers, text below)."""
     use_style()
     figure, axes = plt.subplots(
         1, len(cards), figsize=(max(4.5, 2.0 * len(cards)), 3.2), layout="constrained", squeeze=False, sharey=True
     )
     for place, (axis, card) in enumerate(zip(axes[0], cards, strict=True), 1):
-        name, shown, seconds, similarity, estimated, text = card
+        name, shown, seconds, numbers, text = card
         axis.imshow(shown, origin="lower", aspect="auto", cmap="magma", vmin=-70, vmax=0, extent=(0, seconds, 0, 8))
-        numbers = f"similarity {similarity:.2f}\nestimated {100 * estimated:.1f} %"
         axis.set_title(f"{shorten(f'{place}. {name}', 1.6, 7)}\n{numbers}", fontsize=7)
-        axis.set_xlabel(f"time (s)\n{first_lines(text, 1.6, 4, 7)}", fontsize=7)
+        axis.set_xlabel(f"time (s)\n{first_lines(text, 1.6, 4, 7)}" if text else "time (s)", fontsize=7)
         axis.tick_params(labelsize=7)
     axes[0, 0].set_ylabel("frequency (kHz)")
-    say(figure, f"“{caption}”: the most similar clips", "Below each clip one of its own captions.")
     return figure
 
 

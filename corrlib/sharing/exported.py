@@ -210,7 +210,12 @@ def build(folder: str | Path, config: Config) -> DualEncoder:
 def provenance(study: str, run: str) -> dict[str, Any]:
     """Where a model comes from, as its run's manifest says, without the places of this machine."""
     content = runs.read_manifest(study, run)
-    kind = next(kind for kind in KINDS.values() if set(kind.model_fields) == set(content["parameters"]))
+    kind = next((kind for kind in KINDS.values() if set(kind.model_fields) == set(content["parameters"])), None)
+    if kind is None:
+        raise ValueError(
+            f"run {study}/{run} was made by another corrlib, whose parameters were others; export it by that one, or "
+            "run the study again"
+        )
     parameters = check(kind, content["parameters"])
     places = {
         name: name.upper()

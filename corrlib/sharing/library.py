@@ -4,9 +4,13 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import TextIO
 
+import numpy as np
 import pandas as pd
 import soundfile
 import torch
@@ -17,11 +21,14 @@ from tqdm import tqdm
 from corrlib.corpora.layouts import AUDIO_SUFFIXES
 from corrlib.evaluation.search import nearest
 from corrlib.files import derived, digest, digest_file, digest_files, locked, memory_of
+from corrlib.sharing.approximate import CAPTIONS, ApproximateIndex
 from corrlib.sharing.model import RetrievalModel
 
 LARGEST_BYTES = 2**32  # of a file that is looked into: its content has to be read whole to be known again
-AT_ONCE = 512  # sounds after which the index is written: what was done until then survives a kill
-BATCH = 16
+AT_ONCE, SHARE = 512, 64  # sounds after which the index is written, or a 64th of it: this much a kill may cost
+BATCH, READERS = 16, 4
+DIGEST_BYTES = 16  # of a content digest (corrlib.files)
+APPROXIMATE_FROM = 200_000  # different sounds: an exact search of fewer takes less than a tenth of a second
 
 
 @dataclass
@@ -37,14 +44,18 @@ class _Stored:
 class SoundFolder:
     """The sounds in a folder and below, as `model` hears them: each content is embedded once and found again.
 
-    sounds: DataFrame `file` (below the folder), `seconds`; embeddings (N, E) of its rows; skipped: DataFrame `file`,
-    `reason` of what is no sound, cannot be read or is too large; embedded: how many sounds were embedded now. Hidden
-    files and folders are left alone, and links to folders not followed. Of sounds longer than the model's
-    `clip_seconds` only the start is heard; longer: how many these are.
+    sounds: DataFrame `file` (below the folder), `seconds`; skipped: DataFrame `file`, `reason` of what is no sound,
+    cannot be read or is too large; embedded: how many sounds were embedded now. Hidden files and folders are left
+    alone, and links to folders not followed. Of sounds longer than the model's `clip_seconds` only the start is heard;
+    longer: how many these are.
 
     The index lies in `cache/search/` of the data folder (CORRLIB_DATA), under the model's name. A file that comes or
-    changes costs its own embedding only; one that goes or is renamed costs none. FileNotFoundError where there is no
-    such folder, ValueError where it holds no sound, NotWritten where the index cannot be written.
+    changes costs its own embedding only; one that goes or is renamed costs none. From APPROXIMATE_FROM different sounds
+    on the search is approximate, where faiss is installed; approximate: that index, which says how much it finds, or
+    None. progress: True shows what is done and the time left on the standard error, a file shows it there.
+
+    FileNotFoundError where there is no such folder, ValueError where it holds no sound, NotWritten where the index
+    cannot be written.
     """
 
     def __init__(
@@ -52,28 +63,33 @@ class SoundFolder:
         model: RetrievalModel,
         folder: str | Path,
         largest_bytes: int = LARGEST_BYTES,
-        progress: bool = False,
+        progress: bool | TextIO = False,
     ) -> None:
-        self.model, self.folder = model, Path(folder)
+        self.model, self.folder, self._progress = model, Path(folder), progress
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{folder} is no folder; name one that holds sounds")
-        listed = sorted(_listed(self.folder))
-        reasons = {name: _refused(self.folder / name, largest_bytes) for name in listed}
-        names = [name for name in listed if not reasons[name]]
-        digests = digest_files([self.folder / name for name in names], memory_of(self.folder))
-        stored = self._index(dict(zip(digests, names, strict=True)), progress)
+        reasons = {
+            name: reason or _refused(self.folder / name, largest_bytes) for name, reason in sorted(_listed(self.folder))
+        }
+        digests = self._digested([name for name, reason in reasons.items() if not reason], reasons)
+        stored = self._index({found: name for name, found in digests.items()})
         row_of = {found: row for row, found in enumerate(stored.digests)}
-        kept = [(name, row_of[found]) for name, found in zip(names, digests, strict=True) if found in row_of]
-        reasons |= {name: stored.skipped[f] for name, f in zip(names, digests, strict=True) if f in stored.skipped}
+        kept = {name: row_of[found] for name, found in digests.items() if found in row_of}
+        reasons |= {name: stored.skipped[found] for name, found in digests.items() if found in stored.skipped}
         self.skipped = pd.DataFrame(
-            [(_printable(name), reasons[name]) for name in listed if reasons[name]], columns=["file", "reason"]
+            [(_printable(name), reason) for name, reason in reasons.items() if reason], columns=["file", "reason"]
         )
         if not kept:
             raise ValueError(f"{folder} holds no sound that can be read ({len(self.skipped)} files were skipped)")
-        rows = [row for _, row in kept]
-        self.sounds = pd.DataFrame({"file": [n for n, _ in kept], "seconds": [stored.seconds[row] for row in rows]})
-        self.embeddings = stored.embeddings[rows]
-        self._digests = [stored.digests[row] for row in rows]
+        self._rows, self._stored_embeddings, self._row_of = list(kept.values()), stored.embeddings, row_of
+        self.sounds = pd.DataFrame({"file": list(kept), "seconds": [stored.seconds[row] for row in self._rows]})
+        self._places = pd.Series(range(len(kept))).groupby(self._rows).indices  # of a content, in `sounds`
+        self.approximate = self._approximate(stored)
+
+    @property
+    def embeddings(self) -> torch.Tensor:
+        """(N, E) of the rows of `sounds`."""
+        return self._stored_embeddings[self._rows]
 
     @property
     def longer(self) -> int:
@@ -95,37 +111,67 @@ class SoundFolder:
         if top < 1:
             raise ValueError(f"top is {top}; it must be 1 or more")
         shares = (1.0, 0.0) if like is None else (weight, 1 - weight) if caption.strip() else (0.0, 1.0)
-        query, known = torch.zeros(1, self.model.embedding_size), ""
+        query, itself = torch.zeros(1, self.model.embedding_size), None
         if caption.strip():
             query = query + shares[0] * self.model.embed_captions([caption])
         if like is not None:
-            query = query + shares[1] * self.model.embed_audio([like])
-            [known] = digest_files([like])
-        own = sum(found == known for found in self._digests)
-        similarity, rows = nearest(query, self.embeddings, min(top + own, len(self.embeddings)))
+            itself = self._row_of.get(digest_files([like])[0])
+            heard = self._stored_embeddings[[itself]] if itself is not None else self.model.embed_audio([like])
+            query = query + shares[1] * heard
+        wanted = min(top + (itself is not None), len(self._stored_embeddings))
+        if self.approximate:
+            similarity, rows = self.approximate.nearest(query, wanted)
+        else:
+            similarity, rows = nearest(query, self._stored_embeddings, wanted)
         pairs = zip(similarity[0].tolist(), rows[0].tolist(), strict=True)
-        found = [(score, row) for score, row in pairs if self._digests[row] != known]
-        table = self.sounds.iloc[[row for _, row in found]].reset_index(drop=True)
+        found = [(score, place) for score, row in pairs if row != itself for place in self._places[row]]
+        table = self.sounds.iloc[[place for _, place in found]].reset_index(drop=True)
         table.insert(0, "similarity", [score for score, _ in found])
         table.insert(0, "rank", range(1, len(table) + 1))
-        return table[["rank", "similarity", "file", "seconds"]].head(top)
+        return table.head(top)
 
-    def _index(self, wanted: dict[str, str], progress: bool) -> _Stored:
-        """What is stored of the wanted contents, {digest: name}, after those that were not known are embedded."""
+    def _bar(self, total: int, unit: str, what: str) -> tqdm:
+        """A bar with the time left, where one is wanted and there is something to do."""
+        file = None if isinstance(self._progress, bool) else self._progress
+        quiet = self._progress is False or not total
+        return tqdm(total=total, unit=unit, desc=what, file=file, disable=quiet, dynamic_ncols=file is None)
+
+    def _digested(self, names: list[str], reasons: dict[str, str]) -> dict[str, str]:
+        """{name: digest of what the file holds}; of those that cannot be read, `reasons` says why."""
+        found, memory = {}, memory_of(self.folder)
+        step = max(2048, -(-len(names) // 8))  # what is known is looked up anew for each part
+        with self._bar(len(names), "file", "looking for changes") as bar:
+            for start in range(0, len(names), step):
+                part = names[start : start + step]
+                try:
+                    found |= zip(part, digest_files([self.folder / name for name in part], memory), strict=True)
+                except OSError:  # one of them; the others are read one by one
+                    found |= {name: _digest_of(self.folder / name, name, reasons) for name in part}
+                bar.update(len(part))
+        reasons |= {name: reasons[name] or "it is gone" for name, own in found.items() if not own}
+        return {name: own for name, own in found.items() if own}
+
+    def _home(self) -> Path:
         home = Path(os.environ.get("CORRLIB_DATA", "data")) / "cache" / "search"
         name = re.sub(r"[^\w.-]+", "_", self.model.name)
-        home = home / f"{name}-{self.model.fingerprint}" / digest(os.path.abspath(self.folder))[:16]
+        return home / f"{name}-{self.model.fingerprint}" / digest(os.path.abspath(self.folder))[:16]
+
+    def _index(self, wanted: dict[str, str]) -> _Stored:
+        """What is stored of the wanted contents, {digest: name}, after those that were not known are embedded."""
+        home = self._home()
         with locked(home / "index"):
             before = [stored for path in _whole(home) if (stored := _read(path, whole=False))]
             known = {found for stored in before for found in (*stored.digests, *stored.skipped)} & set(wanted)
             new = [found for found in wanted if found not in known]
-            self.embedded, stored = 0, _Stored(torch.empty(0, self.model.embedding_size))
-            with tqdm(total=len(new), unit="sound", disable=not progress or not new) as bar:
-                for start in range(0, max(1, len(new)), AT_ONCE):
-                    part = {found: wanted[found] for found in new[start : start + AT_ONCE]}
+            self.embedded = start = 0
+            with self._bar(len(new), "sound", "embedding") as bar:
+                while True:
+                    part = {found: wanted[found] for found in new[start : start + max(AT_ONCE, len(known) // SHARE)]}
                     known |= set(part)
                     stored = self._stored(home, known, part, bar)
-        return stored
+                    start += len(part)
+                    if start >= len(new):
+                        return stored
 
     def _stored(self, home: Path, known: set[str], new: dict[str, str], bar: tqdm) -> _Stored:
         """The index file of `known` contents, of which `new` are to be embedded; those of other sets are removed."""
@@ -134,66 +180,100 @@ class SoundFolder:
         def make(part: Path) -> None:
             before = [stored for old in _whole(home) if (stored := _read(old))]
             made = _joined(before, known, self.model.embedding_size)
-            for start in range(0, len(new), BATCH):
-                self._add(made, dict(list(new.items())[start : start + BATCH]), bar)
-            said = {"digests": made.digests, "seconds": made.seconds, "skipped": made.skipped}
-            save_file({"embeddings": made.embeddings}, part, {"index": json.dumps(said)})
+            with ThreadPoolExecutor(READERS) as pool:
+                for start in range(0, len(new), BATCH):
+                    self._add(made, dict(list(new.items())[start : start + BATCH]), bar, pool)
+            _write(made, part)
 
         stored = _read(derived(path, make))
         if stored is None:
             raise ValueError(f"{path} cannot be read; remove it")
-        for old in home.glob("*.safetensors"):
-            if old != path:
-                for left in (old, Path(f"{old}.digest"), old.with_suffix(".lock")):
-                    left.unlink(missing_ok=True)
+        _remove_others(home, ".safetensors", path.stem)
         return stored
 
-    def _add(self, made: _Stored, new: dict[str, str], bar: tqdm) -> None:
+    def _add(self, made: _Stored, new: dict[str, str], bar: tqdm, pool: ThreadPoolExecutor) -> None:
         """Embed some sounds, {digest: name}, or note why they cannot be."""
         waveforms, kept = [], []
-        for found, name in new.items():
-            path = self.folder / name
-            try:
-                waveforms.append((self.model.read(path), self.model.sample_rate_hz))
-                kept.append((found, soundfile.info(str(path)).duration))
-            except (ValueError, OSError, soundfile.LibsndfileError) as error:
-                made.skipped[found] = " ".join(str(error).replace(str(path), "it").split())
+        for found, heard in zip(new, pool.map(self._heard, new.values()), strict=True):
+            if isinstance(heard, str):
+                made.skipped[found] = heard
+                continue
+            waveforms.append((heard[0], self.model.sample_rate_hz))
+            kept.append((found, heard[1]))
         made.embeddings = torch.cat([made.embeddings, self.model.embed_audio(waveforms, BATCH)])
         made.digests += [found for found, _ in kept]
         made.seconds += [seconds for _, seconds in kept]
         self.embedded += len(kept)
         bar.update(len(new))
 
+    def _heard(self, name: str) -> tuple[np.ndarray, float] | str:
+        """(waveform, seconds of the whole file), or why there is none."""
+        path = self.folder / name
+        try:
+            return self.model.read(path), soundfile.info(str(path)).duration
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:  # what a file says of itself may be anything
+            return " ".join(str(error).replace(str(path), "it").split()) or type(error).__name__
 
-def _listed(folder: Path) -> Iterator[str]:
-    """Names below the folder of all that is no folder, hidden ones left out."""
-    for place, folders, names in os.walk(folder):
+    def _approximate(self, stored: _Stored) -> ApproximateIndex | None:
+        if len(stored.digests) < APPROXIMATE_FROM:
+            return None
+        home, name = self._home(), digest(stored.digests)[:16]
+        try:
+            index = ApproximateIndex(stored.embeddings, self.model.embed_captions(CAPTIONS), home, name)
+        except ImportError:
+            return None  # an exact search finds the same, and more slowly
+        for kind in (".faiss", ".recall.json"):
+            _remove_others(home, kind, name)
+        return index
+
+
+def _listed(folder: Path) -> Iterator[tuple[str, str]]:
+    """(name below the folder, "") of all that is no folder; (name, why) of folders that are not entered. Hidden ones
+    are left out.
+    """
+    closed: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=closed.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
+        linked = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in (*names, *linked):
             if not name.startswith("."):
-                yield Path(place, name).relative_to(folder).as_posix()
+                reason = "it is a link to a folder; name that folder itself" if name in linked else ""
+                yield Path(place, name).relative_to(folder).as_posix(), reason
+    for error in closed:
+        yield Path(error.filename).relative_to(folder).as_posix(), f"its files cannot be listed ({error.strerror})"
+
+
+def _digest_of(path: Path, name: str, reasons: dict[str, str]) -> str:
+    try:
+        return digest_file(path)
+    except OSError as error:
+        reasons[name] = f"it cannot be read ({error.strerror})"
+        return ""
 
 
 def _refused(path: Path, largest_bytes: int) -> str:
     """Why a file is not even looked into; "" where it is."""
-    if not path.is_file():
-        return "it is no file, or a link that leads nowhere"
-    if not os.access(path, os.R_OK):
-        return "it may not be read"
     if _printable(str(path)) != str(path):
         return "its name cannot be written as text; rename it"
+    try:
+        if not path.is_file():
+            return "it is no file, or a link that leads nowhere"
+        size = path.stat().st_size
+    except OSError as error:
+        return f"it cannot be looked at ({error.strerror})"
+    if not os.access(path, os.R_OK):
+        return "it may not be read"
     if path.suffix.lower() not in _suffixes():
         return f"its name ends in '{path.suffix}', as no sound's does"
-    size = path.stat().st_size
     if size > largest_bytes:
         return f"it has {size} bytes, more than {largest_bytes}; cut it into clips"
     return "" if size else "it is empty"
 
 
-def _suffixes() -> set[str]:
-    return {*AUDIO_SUFFIXES, ".aifc", ".oga", *(f".{name.lower()}" for name in soundfile.available_formats())} - {
-        ".raw"
-    }
+@cache
+def _suffixes() -> frozenset[str]:
+    of_libsndfile = {f".{name.lower()}" for name in soundfile.available_formats()}
+    return frozenset({*AUDIO_SUFFIXES, ".aifc", ".oga", *of_libsndfile} - {".raw"})
 
 
 def _printable(name: str) -> str:
@@ -201,15 +281,35 @@ def _printable(name: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
+def _write(made: _Stored, path: Path) -> None:
+    """Digests and seconds as tensors: of a million sounds they would be too long for the header of the file."""
+    digests = np.frombuffer(bytes.fromhex("".join(made.digests)), np.uint8).reshape(-1, DIGEST_BYTES)
+    content = {
+        "embeddings": made.embeddings,
+        "digests": torch.from_numpy(digests.copy()),
+        "seconds": torch.tensor(made.seconds, dtype=torch.float64),
+    }
+    save_file(content, path, {"skipped": json.dumps(made.skipped)})
+
+
 def _read(path: Path, whole: bool = True) -> _Stored | None:
     """What an index file holds; None where it is damaged. whole: with its embeddings."""
     try:
         with safe_open(path, "pt") as file:
-            said = json.loads(file.metadata()["index"])
+            skipped = json.loads(file.metadata()["skipped"])
+            digests, seconds = file.get_tensor("digests").numpy(), file.get_tensor("seconds").tolist()
             embeddings = file.get_tensor("embeddings") if whole else torch.empty(0, 0)
-        return _Stored(embeddings, said["digests"], said["seconds"], said["skipped"])
+        return _Stored(embeddings, [row.tobytes().hex() for row in digests], seconds, skipped)
     except Exception:  # of many kinds, by what is damaged; it is made again
         return None
+
+
+def _remove_others(home: Path, ending: str, name: str) -> None:
+    """Remove the derived files of an ending but that of `name`."""
+    for old in home.glob(f"*{ending}"):
+        if old.name != f"{name}{ending}":
+            for left in (old, Path(f"{old}.digest"), old.with_suffix(".lock")):
+                left.unlink(missing_ok=True)
 
 
 def _whole(home: Path) -> list[Path]:

@@ -349,12 +349,24 @@ class TaskParameters(ResultsParameters):
 class ExploreParameters(ResultsParameters):
     """13: the study and model to look at first (the first finished one, if empty) and the caption that is searched.
 
+    sounds_folder: a folder of sounds that takes the place of the study's clips; `model` may then be a run of any study
+    (`study/run`), an exported folder, or a name on the hub. like: a sound there, or any file, that others should be
+    like; weight: of the caption, where `like` is given, from 0 (the sound alone) to 1.
     interactive: widgets (true), figures (false), or what fits where the notebook runs (none).
     """
 
     model: str = ""
     caption: Annotated[str, Field(min_length=1)] = "a dog barks while rain falls"
+    sounds_folder: str = ""
+    like: str = ""
+    weight: Share = 0.5
     interactive: bool | None = None
+
+    @model_validator(mode="after")
+    def _sounds_are_like_those_of_a_folder(self) -> Self:
+        if self.like and not self.sounds_folder:
+            raise ValueError("'like' names a sound that others of 'sounds_folder' should be like; give that, too")
+        return self
 
     def run_name(self) -> str:
         return self.run or "explore"

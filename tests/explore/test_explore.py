@@ -6,10 +6,12 @@ import html
 import io
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -449,71 +451,131 @@ class TestStudy:
         assert [before in column.children[0].value for column in columns] == [False, True]
 
 
-@needs_chromium
-def test_in_a_browser(study, tmp_path):
-    """Run all, search, play, accept a partial match, find it in the CSV."""
-    from playwright.sync_api import sync_playwright
-
+def opened(browser, address, folder, parameters):
+    """A page with 13_explore, these parameters in place of its own, after all its cells were run."""
     notebook = json.loads(open("notebooks/13_explore.ipynb", encoding="utf-8").read())
     cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
-    cell["source"] = [line.replace('"builtin"', '"smoke"') for line in cell["source"]]
-    (tmp_path / "13_explore.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
-    with lab(tmp_path, study[1]) as address, sync_playwright() as driver:
+    cell["source"] = [f"{name} = {value!r}\n" for name, value in (NAMES | parameters).items()]
+    name = f"explore-{len(list(folder.glob('*.ipynb')))}.ipynb"  # a kernel each
+    (folder / name).write_text(json.dumps(notebook), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.set_default_timeout(120_000)
+    page.goto(f"{address}/lab/tree/{name}?token=test&reset")
+    page.locator("h1:has-text('Seeing and hearing')").first.wait_for()
+    # JupyterLab loses a run that is asked for while the kernel connects
+    page.wait_for_function("window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    return page
+
+
+def closed(page):
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.close()
+
+
+NAMES = {name: field.default for name, field in ExploreParameters.model_fields.items()}
+
+
+@pytest.fixture(scope="module")
+def explored(study, tmp_path_factory):
+    """A function that opens the notebook with parameters; one server and one browser for all tests."""
+    from playwright.sync_api import sync_playwright
+
+    folder = tmp_path_factory.mktemp("lab")
+    with lab(folder, study[1]) as address, sync_playwright() as driver:
         browser = launched(driver)
-        page = browser.new_page(viewport={"width": 1500, "height": 1100})
-        page.set_default_timeout(120_000)
-        page.goto(address)
-        page.locator("h1:has-text('Seeing and hearing')").first.wait_for()
-        # JupyterLab loses a run that is asked for while the kernel connects
-        page.wait_for_function(
-            "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-        )
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        page.get_by_label("Pair").wait_for()
-
-        box = page.get_by_placeholder("what should be heard")
-        box.fill("a <b>bird</b> sings")
-        box.press("Enter")
-        page.get_by_text("5 of 24 clips for “a <b>bird</b> sings”").wait_for()
-        player = page.locator(".corrlib-player").first
-        audio = player.locator("audio")
-        audio.evaluate("player => player.play()")
-        page.wait_for_function("document.querySelector('.corrlib-player audio').currentTime > 0.3")
-        assert float(player.locator(".head").evaluate("line => parseFloat(line.style.left)")) > 5
-        assert audio.get_attribute("aria-label").startswith("play scene_")
-
-        cells = page.locator(".js-plotly-plot .nsewdrag").first  # a click on the matrix plays
-        cells.scroll_into_view_if_needed()
-        cells.click()
-        page.wait_for_function("""[...document.querySelectorAll('.jp-OutputArea')].some(area =>
-            area.querySelector('.js-plotly-plot') && [...area.querySelectorAll('.corrlib-player audio')].some(
-                audio => !audio.paused && audio.currentTime > 0.2))""")
-
-        first = page.get_by_label("Pair").locator("option").first.inner_text().replace("\xa0", " ")
-        page.get_by_role("button", name="Accept").focus()
-        page.keyboard.press("Enter")  # by keyboard alone
-        page.get_by_text("1 captions judged").wait_for()
-        cells = "document.querySelectorAll('.jp-Notebook .jp-Cell').length"
-        count, listed = page.evaluate(cells), page.get_by_label("Pair")
-        listed.focus()
-        for key in ("ArrowDown", "b", "a"):  # a second pair is accepted; none is a command of the notebook
-            page.keyboard.press(key)
-        page.get_by_text("2 captions judged").wait_for()
-        page.keyboard.press("u")
-        page.get_by_text("1 captions judged").wait_for()
-        assert page.evaluate(cells) == count and listed.evaluate("list => list === document.activeElement")
-        heat_map = page.locator(".js-plotly-plot").first
-        inside = (
-            "plot => plot.getBoundingClientRect().right <= plot.closest('.jp-OutputArea').getBoundingClientRect().right"
-        )
-        assert heat_map.evaluate(inside)
+        yield lambda **parameters: opened(browser, address, folder, parameters)
         browser.close()
+
+
+@needs_chromium
+def test_in_a_browser(study, explored):
+    """Run all, search, play, accept a partial match, find it in the CSV."""
+    page = explored(study="smoke")
+    page.get_by_label("Pair").wait_for()
+
+    box = page.get_by_placeholder("what should be heard")
+    box.fill("a <b>bird</b> sings")
+    box.press("Enter")
+    page.get_by_text("5 of 24 clips for “a <b>bird</b> sings”").wait_for()
+    player = page.locator(".corrlib-player").first
+    audio = player.locator("audio")
+    audio.evaluate("player => player.play()")
+    page.wait_for_function("document.querySelector('.corrlib-player audio').currentTime > 0.3")
+    assert float(player.locator(".head").evaluate("line => parseFloat(line.style.left)")) > 5
+    assert audio.get_attribute("aria-label").startswith("play scene_")
+
+    cells = page.locator(".js-plotly-plot .nsewdrag").first  # a click on the matrix plays
+    cells.scroll_into_view_if_needed()
+    cells.click()
+    page.wait_for_function("""[...document.querySelectorAll('.jp-OutputArea')].some(area =>
+        area.querySelector('.js-plotly-plot') && [...area.querySelectorAll('.corrlib-player audio')].some(
+            audio => !audio.paused && audio.currentTime > 0.2))""")
+
+    first = page.get_by_label("Pair").locator("option").first.inner_text().replace("\xa0", " ")
+    page.get_by_role("button", name="Accept").focus()
+    page.keyboard.press("Enter")  # by keyboard alone
+    page.get_by_text("1 captions judged").wait_for()
+    cells = "document.querySelectorAll('.jp-Notebook .jp-Cell').length"
+    count, listed = page.evaluate(cells), page.get_by_label("Pair")
+    listed.focus()
+    for key in ("ArrowDown", "b", "a"):  # a second pair is accepted; none is a command of the notebook
+        page.keyboard.press(key)
+    page.get_by_text("2 captions judged").wait_for()
+    page.keyboard.press("u")
+    page.get_by_text("1 captions judged").wait_for()
+    assert page.evaluate(cells) == count and listed.evaluate("list => list === document.activeElement")
+    heat_map = page.locator(".js-plotly-plot").first
+    inside = (
+        "plot => plot.getBoundingClientRect().right <= plot.closest('.jp-OutputArea').getBoundingClientRect().right"
+    )
+    assert heat_map.evaluate(inside)
+    closed(page)
     saved = pd.read_csv(study[0] / "explore" / "verdicts.csv")
     (study[0] / "explore" / "verdicts.csv").unlink()
     assert len(saved) == 1 and saved["query"][0] in first
     own, accepted = saved["audio_filenames"][0].split(";")
     assert accepted in first and own != accepted
+
+
+@needs_chromium
+def test_a_folder_of_sounds_in_a_browser(study, explored, tmp_path, monkeypatch):
+    """Indexed, searched by a caption, by one of its sounds, by both and by an upload; what comes or goes is found."""
+    monkeypatch.setenv("CORRLIB_RUNS", study[1]["CORRLIB_RUNS"])
+    paths = Session("smoke", "ensemble-mn_tiny-seed1").corpus.clips["path"][:7].tolist()
+    sounds = tmp_path / "my sounds"
+    sounds.mkdir()
+    for number, path in enumerate(paths[:5]):
+        shutil.copy(path, sounds / f"{number}.wav")
+    (sounds / "notes.txt").touch()
+    page = explored(sounds_folder=str(sounds), model="smoke/ensemble-mn_tiny-seed1", caption="rain")
+    told = lambda text: page.get_by_text(text).first.wait_for()  # noqa: E731
+    told("5 embedded now, 1 files skipped")
+    told("5 of 5 sounds for “rain”")
+    box = page.get_by_placeholder("what should be heard")
+    box.fill("a <b>bird</b> sings")
+    box.press("Enter")
+    told("5 of 5 sounds for “a <b>bird</b> sings”")
+    audio = page.locator(".corrlib-player audio").first
+    audio.evaluate("player => player.play()")
+    page.wait_for_function("document.querySelector('.corrlib-player audio').currentTime > 0.2")
+    name = audio.get_attribute("aria-label").removeprefix("play ")
+    page.get_by_role("button", name="More like this").first.click()
+    told(f"4 of 5 sounds for “a <b>bird</b> sings” (0.5) and the sound {name}")
+    page.get_by_role("slider").last.press("Home")
+    told(f"4 of 5 sounds for the sound {name}")
+    page.locator("input[type=file]").set_input_files(paths[5])
+    told(f"5 of 5 sounds for the sound {Path(paths[5]).name}")
+    (sounds / "0.wav").unlink()
+    shutil.copy(paths[5], sounds / "new.wav")
+    shutil.copy(paths[6], sounds / "1.wav")
+    page.get_by_role("button", name="Open").click()
+    told("5 sounds (0.0 hours)")
+    told("2 embedded now, 1 files skipped")
+    told("4 of 5 sounds for the sound")  # what was uploaded is in the folder now
+    assert page.get_by_text("the sounds of a folder have no captions").count() == 3
+    closed(page)
 
 
 class lab:
@@ -551,7 +613,7 @@ class lab:
         for _ in range(300):
             with socket.socket() as door:
                 if door.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return f"http://127.0.0.1:{self.port}/lab/tree/13_explore.ipynb?token=test"
+                    return f"http://127.0.0.1:{self.port}"
             time.sleep(0.2)
         raise RuntimeError("JupyterLab did not start")
 

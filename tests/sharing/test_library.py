@@ -11,10 +11,12 @@ import soundfile
 import torch
 
 import corrlib
+from corrlib import files
 from corrlib.__main__ import main
-from corrlib.sharing import library
+from corrlib.sharing import approximate, library
 from corrlib.sharing.library import SoundFolder
 from corrlib.sharing.model import RetrievalModel
+from tests.browser import Watched, launched, needs_chromium, serious
 from tests.sharing.conftest import STUDENT, STUDY, TEACHERS
 
 CAPTION = "rain on a tent"
@@ -115,6 +117,101 @@ def test_what_is_no_sound_is_named_skipped_and_counted(model, sounds, heard):
     assert not heard and again.skipped.equals(folder.skipped)  # remembered, too
 
 
+def test_what_cannot_be_opened_stops_nobody(model, sounds, monkeypatch):
+    """A folder that cannot be listed, loops of links, a file that goes or fails as it is read, one that asks for more
+    memory than there is.
+    """
+    (sounds / "closed").mkdir()
+    (sounds / "round").symlink_to(sounds)
+    (sounds / "itself.wav").symlink_to(sounds / "itself.wav")
+    for name in ("broken.wav", "gone.wav", "greedy.wav"):
+        write(sounds / name, len(name))
+    scandir, digest_file, read = os.scandir, files.digest_file, RetrievalModel.read
+
+    def listed(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    def digested(path):
+        if str(path).endswith("broken.wav"):
+            raise OSError(5, "Input/output error", str(path))
+        if str(path).endswith("gone.wav"):
+            (sounds / "gone.wav").unlink()
+        return digest_file(path)
+
+    def heard(self, sound):
+        if sound.name == "greedy.wav":
+            raise MemoryError
+        return read(self, sound)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    for module in (files, library):
+        monkeypatch.setattr(module, "digest_file", digested)
+    monkeypatch.setattr(RetrievalModel, "read", heard)
+    folder = SoundFolder(model, sounds)
+    reasons = dict(zip(folder.skipped["file"], folder.skipped["reason"], strict=True))
+    assert len(folder.sounds) == 4 and len(reasons) == 6
+    for name, said in (
+        ("closed", "cannot be listed (Permission denied)"),
+        ("round", "a link to a folder"),
+        ("itself.wav", "a link that leads nowhere"),
+        ("broken.wav", "cannot be read (Input/output error)"),
+        ("gone.wav", "No such file"),
+        ("greedy.wav", "MemoryError"),
+    ):
+        assert said in reasons[name], reasons
+
+
+def test_many_sounds_are_searched_approximately(model, sounds, monkeypatch, tmp_path):
+    pytest.importorskip("faiss")
+    shutil.copy(sounds / "a.wav", sounds / "twin.wav")
+    exact = SoundFolder(model, sounds)
+    monkeypatch.setattr(library, "APPROXIMATE_FROM", 4)
+    folder = SoundFolder(model, sounds)
+    assert exact.approximate is None and folder.approximate.rows == 4  # different ones
+    for asked in ({"caption": CAPTION}, {"like": sounds / "b.flac"}, {"caption": CAPTION, "like": sounds / "a.wav"}):
+        found, right = folder.search(**asked), exact.search(**asked)
+        assert found["file"].tolist() == right["file"].tolist()
+        np.testing.assert_allclose(found["similarity"], right["similarity"], atol=1e-5)
+    assert "twin.wav" in folder.search(CAPTION)["file"].tolist()
+    assert "twin.wav" not in folder.search(like=sounds / "a.wav")["file"].tolist()  # it is the same sound
+    (sounds / "b.flac").unlink()
+    monkeypatch.setattr(library, "APPROXIMATE_FROM", 3)
+    assert set(SoundFolder(model, sounds).search(CAPTION)["file"]) == {"a.wav", "below/c.ogg", "d.mp3", "twin.wav"}
+    kept = [path.suffix for path in (tmp_path / "data" / "cache" / "search").rglob("*") if path.is_file()]
+    assert kept.count(".faiss") == kept.count(".safetensors") == kept.count(".json") == 1
+
+
+def test_recall_is_what_an_exact_search_finds(tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    draw = torch.Generator().manual_seed(1)
+    centres = torch.randn(30, 16, generator=draw)
+    embeddings = centres[torch.randint(30, (3000,), generator=draw)] + 0.3 * torch.randn(3000, 16, generator=draw)
+    embeddings, captions = (torch.nn.functional.normalize(x) for x in (embeddings, torch.randn(5, 16, generator=draw)))
+    monkeypatch.setattr(approximate, "FIRST_PROBES", 1)
+    index = approximate.ApproximateIndex(embeddings, captions, tmp_path, "n")
+    own = embeddings[torch.randperm(3000, generator=torch.Generator().manual_seed(0))[: approximate.SOUNDS]]
+
+    def share(queries, itself):
+        shares = []
+        for query in queries:
+            right = (embeddings @ query).argsort(descending=True)[itself : approximate.RECALL_AT + itself].tolist()
+            found = index.nearest(query[None], approximate.RECALL_AT + itself)[1][0].tolist()
+            shares.append(len(set(right) & set(found)) / len(right))
+        return np.mean(shares)
+
+    assert 1 < index.recall.probes < index.index.lists == 55  # one list is not enough, and not all are needed
+    assert index.recall.of_sounds == pytest.approx(share(own, 1)) and index.recall.of_sounds >= approximate.ENOUGH
+    assert (
+        index.recall.of_captions == pytest.approx(share(captions, 0)) and index.recall.of_captions >= approximate.ENOUGH
+    )
+    assert f"{100 * index.recall.of_captions:.0f} % by a caption" in index.said and "3,000 sounds" in index.said
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.glob("n.*[!k]"))
+    assert approximate.ApproximateIndex(embeddings, captions, tmp_path, "n").recall == index.recall
+    assert before == sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.glob("n.*[!k]"))
+
+
 def test_an_odd_name_harms_nobody(model, sounds):
     write(sounds / "a\x1b[31m.wav", 4)
     shutil.copy(sounds / "a.wav", os.fsdecode(os.fsencode(sounds) + b"/\xff.wav"))
@@ -130,8 +227,6 @@ def test_a_damaged_index_is_made_again(model, sounds, heard, tmp_path, capsys):
     content[-5] ^= 255
     path.write_bytes(content)
     heard.clear()
-    from corrlib import files
-
     files._checked.clear()  # as a new process finds it
     again = SoundFolder(model, sounds)
     assert len(heard) == 4 and "is damaged" in capsys.readouterr().out
@@ -143,7 +238,7 @@ def test_what_was_embedded_before_a_kill_is_kept(model, sounds, heard, monkeypat
     read = RetrievalModel.read
 
     def killed(self, sound):
-        if len(heard) == 3:
+        if sound.name == "c.ogg":  # of the second part
             raise KeyboardInterrupt
         return read(self, sound)
 
@@ -199,3 +294,43 @@ def test_search_as_a_command(finished, sounds, tmp_path, capsys):
     out, error = capsys.readouterr()
     assert "a.wav" not in out and "0 embedded now" in error
     assert main([*words[:3], "--device", "cpu"]) == 2 and "nothing to search for" in capsys.readouterr().err
+
+
+ODD = """<img src=x onerror=alert(1)> & "rain" 'x' </script>"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 380)])
+def test_a_page_of_what_was_found(model, sounds, tmp_path, scheme, width, capsys):
+    """In one file, which asks for nothing: names and captions are text, every sound is seen and heard."""
+    from playwright.sync_api import sync_playwright
+
+    name = "<b>\"odd\" & 'long' " + 60 * "x" + ".wav"
+    write(sounds / name, 5)
+    (sounds / "<i>notes.txt").touch()
+    page_file = tmp_path / "page" / "found.html"
+    words = ["search", f"runs/{STUDY}/{STUDENT}", str(sounds), ODD, "--device", "cpu", "--page", str(page_file)]
+    assert main(words) == 0
+    assert [path.name for path in page_file.parent.iterdir()] == ["found.html"]
+    assert str(sounds.parent) not in page_file.read_text()  # no place of this machine
+    with sync_playwright() as driver:
+        browser = launched(driver)
+        watched = Watched(browser, page_file.parent, width, scheme)
+        page = watched.open("found.html")
+        table = SoundFolder(model, sounds).search(ODD)
+        assert page.locator("h1").inner_text() == f"Search: “{ODD}”"
+        assert page.locator(".found h2").all_inner_texts() == table["file"].tolist() and name in table["file"].tolist()
+        assert f"similarity {table['similarity'][0]:.3f}" in page.locator(".found li").first.inner_text()
+        assert "<i>notes.txt" in page.locator("details li").first.text_content()
+        page.wait_for_function("[...document.querySelectorAll('audio')].every(a => a.duration > 0.9)")
+        assert page.evaluate("[...document.querySelectorAll('img')].every(i => i.naturalWidth > 0)")
+        page.locator(".corrlib-player .view").first.click()
+        page.wait_for_function("!document.querySelector('audio').paused")
+        assert page.locator("html").get_attribute("data-theme") == scheme
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing is wider than the page
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
+            "rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 24, 29)"
+        )
+        assert not serious(page)
+        watched.close()
+        browser.close()
