@@ -2,6 +2,7 @@
 
 export            a finished run's model as a folder that needs nothing else, for you or for the hub
 correspondences   an ensemble's estimate of which captions describe which clips, as parquet
+submission        what a retrieval challenge is sent: for a list of captions the best of a folder of clips
 search            a folder of your own sounds, by a description, by a recording, or by both
 site              a finished study as web pages: its executed notebooks, its tables, and its partial matches to hear
 accept            what a person accepted of likely missing annotations, as `relevance` of a run
@@ -49,6 +50,24 @@ def _correspondences(arguments: argparse.Namespace) -> int:
         f"{len(ensemble.corpus.captions)} captions and {len(ensemble.corpus.clips)} clips, estimated by "
         f"{', '.join(ensemble.members)} at temperature {ensemble.temperature}, are in {folder}"
     )
+    return 0
+
+
+def _submission(arguments: argparse.Namespace) -> int:
+    from corrlib import load_model
+    from corrlib.sharing.submission import Submission, read_queries, write_submission
+
+    queries = read_queries(arguments.queries)
+    models = [load_model(name, arguments.device) for name in (arguments.model, *arguments.together)]
+    submission = Submission(models, queries, arguments.clips, progress=sys.stderr.isatty())
+    table = submission.similarities() if arguments.similarities else submission.best(arguments.top)
+    write_submission(table, arguments.to)
+    print(
+        f"{len(queries)} captions, answered from {len(submission.files)} sounds by "
+        f"{', '.join(model.name for model in models)}, are in {arguments.to}"
+    )
+    for file in submission.skipped.to_dict("records"):
+        print(f"  skipped {file['file']}: {file['reason']}", file=sys.stderr)
     return 0
 
 
@@ -128,6 +147,19 @@ def _parser() -> argparse.ArgumentParser:
     estimates.add_argument("--temperature", type=float, help="instead of the students'")
     estimates.add_argument("--licence", default="other", help="short name on the data card")
     estimates.set_defaults(command=_correspondences)
+
+    submission = commands.add_parser("submission", help="what a retrieval challenge is sent")
+    submission.add_argument("model", help="study/run, an exported folder, or a name on the hub")
+    submission.add_argument("to", help="the CSV to write: caption, file_name_1, ..., file_name_10")
+    submission.add_argument("--queries", required=True, help="a CSV with a column caption, or a text, one a line")
+    submission.add_argument("--clips", required=True, metavar="FOLDER", help="of sounds; embedded once, as by search")
+    submission.add_argument(
+        "--with", dest="together", action="append", default=[], metavar="MODEL", help="one more, averaged; repeatable"
+    )
+    submission.add_argument("--top", type=int, default=10, help="how many clips a caption (10)")
+    submission.add_argument("--similarities", action="store_true", help="with every clip instead, as DCASE 2025 asks")
+    submission.add_argument("--device", help="cpu, cuda, ... (a GPU where there is one)")
+    submission.set_defaults(command=_submission)
 
     search = commands.add_parser("search", help="search a folder of sounds")
     search.add_argument("model", help="study/run, an exported folder, or a name on the hub")

@@ -10,6 +10,7 @@ from corrlib.study.backbones import HUB
 
 # parameters that say where something lies; what lies there is compared instead
 PLACES = ("data", "sounds", "weights", "text_weights", "relevance", "graded", "figures", "study", "run")
+ASIDE = ("track",)  # and what is written beside a run, from which nothing is computed
 FILES = ("sounds", "weights", "text_weights", "graded")
 
 
@@ -37,8 +38,8 @@ def places(parameters: dict[str, Any]) -> tuple[tuple[str, str, bool] | None, di
 
 
 def other_parameters(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two runs' parameters, in words; places are left out."""
-    names = [name for name in dict.fromkeys((*before, *now)) if name not in PLACES]
+    """What differs between two runs' parameters, in words; places are left out, and what changes nothing."""
+    names = [name for name in dict.fromkeys((*before, *now)) if name not in (*PLACES, *ASIDE)]
     return [
         f"{name} was {before.get(name, 'not there')!r}, is {now.get(name, 'not there')!r}"
         for name in names

@@ -10,6 +10,9 @@ from corrlib.files import digest
 
 # what a run writes beside its result: its log and pictures, which nobody computes with, and which hold times
 BESIDE = ("notebook.ipynb", "progress.log", "log.csv", "begun.json", "manifest.json")
+EVENTS = (
+    "events.out.tfevents.*"  # of a run that is tracked: no artefacts either, as they hold times and a machine's name
+)
 USERS = ("verdicts.csv",)  # what a person wrote into a run's folder: never removed, and no artefact
 PICTURES = (".png", ".svg", ".pdf")
 

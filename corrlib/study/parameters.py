@@ -6,6 +6,7 @@ parameter would otherwise be ignored. Every field's default is what the notebook
 
 import difflib
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -46,7 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "random_teacher": {"target": "random", "w_sup": 0.7, "w_dist": 0.3},
 }
 FIRST_BACKBONES = ("passt_tiny", "atst_tiny", "mn_tiny")  # of 02, 03 and 04, unless they are told another
-# what changes time and memory, not what is computed; all else is the recipe
+# what changes time, memory and what is written beside, not what is computed; all else is the recipe
 MACHINE = (
     "cache_log_mel",
     "cache_audio",
@@ -56,6 +57,7 @@ MACHINE = (
     "part_clips",
     "checkpoint_activations",
     "compile_backbone",
+    "track",
 )
 
 
@@ -128,6 +130,7 @@ class TrainingParameters(CorpusParameters):
     clips of the training split are embedded after each epoch, to see what becomes of their pairs that truly match
     (built-in corpus; 0: none). relevance: by which the run is judged beside annotation (see
     corrlib.evaluation.relevance): a CSV or a folder, or several, {name: CSV or folder}.
+    track: whether the epochs go into files of TensorBoard, too, in the run's folder.
     """
 
     development_share: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -153,6 +156,7 @@ class TrainingParameters(CorpusParameters):
     accumulate_batches: Count = 1
     checkpoint_activations: bool = False
     compile_backbone: bool = False
+    track: Literal["", "tensorboard"] = ""
     select_by: Literal["annotated mAP@10", "true mAP@10", "last epoch"] = "annotated mAP@10"
     watched_clips: Natural = 0
     evaluate_on: Literal["evaluation", "validation"] = "evaluation"
@@ -437,4 +441,14 @@ def from_notebook(model: type[P], names: dict[str, Any]) -> P:
     first = names.setdefault("_names_at_start", frozenset(ours))
     fields = list(model.model_fields)
     meant = {name for name in ours if name in first or difflib.get_close_matches(name, fields, 1, ALIKE)}
-    return check(model, {name: value for name, value in ours.items() if name in meant})
+    checked = check(model, {name: value for name, value in ours.items() if name in meant})
+    need_packages(checked)
+    return checked
+
+
+def need_packages(parameters: BaseModel) -> None:
+    """ParameterError where a run that is to be made asks for a package that is not installed."""
+    if getattr(parameters, "track", "") and find_spec("tensorboard") is None:
+        raise ParameterError(
+            "parameter 'track' = 'tensorboard': it is not installed; `pip install tensorboard`, or leave `track` empty"
+        )

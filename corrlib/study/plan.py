@@ -11,7 +11,7 @@ from typing import Any
 from corrlib.study import relevances, runs
 from corrlib.study.backbones import family
 from corrlib.study.outside import is_outside
-from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, SETTINGS, ParameterError, check, nearest
+from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, SETTINGS, ParameterError, check, nearest, need_packages
 from corrlib.study.study_file import StudyFile, load_study, studies_folder
 
 NOTEBOOKS = {
@@ -119,6 +119,7 @@ class _Planner:
                 if name in parameters:
                     raise ParameterError(f"'{name}' is given by the plan; remove it")
             checked = check(KINDS[kind], {"study": self.name, "run": run, **parameters})
+            need_packages(checked)
             if getattr(checked, "target", "") == "true" and getattr(checked, "corpus", "") != "soundscapes":
                 raise ParameterError("target 'true' needs a corpus whose truth is known; choose corpus 'soundscapes'")
         except ParameterError as error:

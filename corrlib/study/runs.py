@@ -348,13 +348,15 @@ def left_behind(folder: Path) -> list[Path]:
 
 
 def artefacts(folder: Path) -> dict[str, str]:
-    """{name: digest} of every file in a run's folder but hidden ones, checkpoints, the manifest and the notebook."""
+    """{name: digest} of every file in a run's folder but hidden ones, checkpoints, tracked epochs, the manifest and
+    the notebook.
+    """
     names = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
-    kept = {name: path for name, path in names.items() if not path.match(CHECKPOINT)}
+    kept = {name: path for name, path in names.items() if not (path.match(CHECKPOINT) or path.match(manifest.EVENTS))}
     for name in ("manifest.json", "notebook.ipynb", "progress.log", BEGUN, *manifest.USERS):
         kept.pop(name, None)
     return {name: digest_file(path) for name, path in kept.items()}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from corrlib.files import digest_file, replace_with
-from corrlib.study.inputs import PLACES
+from corrlib.study.inputs import ASIDE, PLACES
 from corrlib.study.runs import RunFolder
 
 KEPT = 2
@@ -53,7 +53,7 @@ def _made_of(run: RunFolder) -> str:
     """What decides a run, as text: parameters but for places, code, data, and the runs that it has read by now."""
     parameters = run.parameters.model_dump()
     made_of = {name: value for name, value in run.made_of().items() if name != "parents_data"}  # which `data` tells
-    return json.dumps({"parameters": {k: v for k, v in parameters.items() if k not in PLACES}, **made_of})
+    return json.dumps({"parameters": {k: v for k, v in parameters.items() if k not in (*PLACES, *ASIDE)}, **made_of})
 
 
 def _differences(before: str | None, now: str) -> str:

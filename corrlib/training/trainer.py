@@ -36,6 +36,7 @@ from corrlib.study.runs import RunFolder, kept_epoch
 from corrlib.training import checkpoints
 from corrlib.training.losses import stage_loss
 from corrlib.training.outcome import Outcome
+from corrlib.training.track import Track
 
 SPEAK_SECONDS = 60  # in an epoch that takes longer
 COLLAPSED = 0.01  # standard deviation of cosines that are all alike
@@ -109,12 +110,15 @@ class Trainer:
         Returns the log, one row an epoch. DivergenceError where the loss or a gradient is no longer finite.
         """
         self._resume()
-        while self.epoch < self.parameters.epochs:
-            started = time.time()
-            loss = self._train_epoch()
-            scores = self._validate()
-            self.epoch += 1
-            self._record(loss, scores, time.time() - started)
+        first = distributed.process_index() == 0
+        with Track(self.run if first else None, self.parameters.track, self.log) as track:
+            while self.epoch < self.parameters.epochs:
+                started = time.time()
+                loss = self._train_epoch()
+                scores = self._validate()
+                self.epoch += 1
+                self._record(loss, scores, time.time() - started)
+                track.add(self.log[-1])
         assert self.best_state is not None  # there is at least one epoch
         if kept_epoch(pd.DataFrame(self.log), self.parameters.select_by) < self.epoch:
             self.last_state = self._state()

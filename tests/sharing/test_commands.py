@@ -77,5 +77,5 @@ def test_the_five_lines_of_the_page(finished, sounds, monkeypatch, capsys):
 
 def test_help_names_every_command():
     text = subprocess.run([sys.executable, "-m", "corrlib", "--help"], capture_output=True, text=True).stdout
-    for command in ("export", "correspondences", "search", "accept"):
+    for command in ("export", "correspondences", "submission", "search", "accept"):
         assert f"\n{command} " in text

@@ -88,7 +88,7 @@ def test_what_it_says_of_itself(folder, finished, corpus, data):
 
 
 def test_datasets_reads_it(folder, tmp_path):
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip("datasets", reason="datasets of Hugging Face is not installed")
     table = datasets.load_dataset(str(folder), "clips_of_captions", cache_dir=str(tmp_path))["train"]
     assert table.column_names == COLUMNS
 

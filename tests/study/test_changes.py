@@ -270,6 +270,7 @@ def test_places_are_not_parameters():
     before = {"data": "a", "figures": "x", "seed": 1, "epochs": 2}
     assert inputs.other_parameters(before, {"data": "b", "figures": "y", "seed": 1, "epochs": 2}) == []
     assert inputs.other_parameters(before, {**before, "epochs": 3}) == ["epochs was 2, is 3"]
+    assert inputs.other_parameters(before, {**before, "track": "tensorboard"}) == []  # nor what only looks on
 
 
 def test_manifests_name_what_made_them(finished):

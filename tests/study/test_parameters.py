@@ -99,6 +99,17 @@ def test_an_ensemble_of_one_is_refused_when_the_study_is_planned(tmp_path):
         plan_runs("mine", study(tmp_path, text))
 
 
+def test_tracking_is_refused_when_it_is_planned_where_tensorboard_is_missing(tmp_path, monkeypatch):
+    folder = study(tmp_path, STUDY + "stage1: {track: tensorboard}\n")
+    assert plan_runs("mine", folder)["stage1-mn_tiny-seed1"].parameters["track"] == "tensorboard"
+    monkeypatch.setattr(P, "find_spec", lambda name: None)
+    with pytest.raises(P.ParameterError, match="stage1.*'track' = 'tensorboard': it is not installed; `pip install"):
+        plan_runs("mine", folder)
+    with pytest.raises(P.ParameterError, match="it is not installed"):
+        P.from_notebook(P.StageTwoParameters, {"track": "tensorboard"})
+    assert P.check(P.StageTwoParameters, {"track": "tensorboard"})  # as a finished run says, wherever it is read
+
+
 def study(tmp_path, text):
     (tmp_path / "mine.yaml").write_text(text)
     return tmp_path
