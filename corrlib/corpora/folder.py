@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from corrlib.corpora.corpus import COPY, Corpus, build
-from corrlib.corpora.tables import need, read_csv, refuse, refuse_empty_captions, shown, tell
+from corrlib.corpora.tables import PUT, need, read_csv, refuse, refuse_empty_captions, shown, tell
 from corrlib.files import digest_files, memory_of
 
 SPLITS = ("development", "validation", "evaluation")
@@ -24,7 +24,7 @@ def list_folder(folder: Path, split: str, audio: bool = True) -> Corpus:
     A clip that another split's table names as well is an error. One whose sound is, byte for byte, that of a clip by
     which models are chosen or judged is left out here, as `excluded`: the audit holds it against the tolerance.
     """
-    need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
+    need(folder, "corpus folder", PUT)
     clips = {name: table for name in SPLITS if (table := _clips(folder, name, needed=name == split)) is not None}
     own = clips[split]
     files = own.drop_duplicates("key")

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from corrlib.corpora.tables import need, shown
+from corrlib.corpora.tables import PUT, need, shown
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".opus", ".m4a", ".mp4", ".aac", ".webm")
 FORBIDDEN = re.compile(r'[:*?"<>|]')  # what some file systems cannot hold, and archives write otherwise
@@ -52,7 +52,7 @@ class Tree:
     """All folders below one, with the names of their files. Hidden folders and `cache` are not looked into."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
+        self.folder = need(folder, "corpus folder", PUT)
         self.files: dict[str, list[str]] = {}  # folder below: its files, but for audio
         self.sounds: list[str] = []  # folders that hold audio
         self._scan("", set())

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+PUT = "put the corpus there, or give its folder by DATA= (`data` in a notebook)"
+
 
 def need(path: str | Path, what: str, mend: str) -> Path:
     """The path, or FileNotFoundError that says what is missing and the mend."""
@@ -23,7 +25,7 @@ def read_csv(path: str | Path, columns: Collection[str]) -> pd.DataFrame:
     Read as people write them: UTF-8 (else UTF-16, as spreadsheets save, or Latin-1), commas, semicolons or tabs between
     fields, blanks after them. What was recognised beside plain CSV is printed, once.
     """
-    need(path, "table", "put the corpus there or set `data` to its folder")
+    need(path, "table", PUT)
     if not Path(path).stat().st_size:
         raise ValueError(f"{path} is empty; restore the published file")
     text, encoding = _text(Path(path).read_bytes())

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from corrlib.corpora.load import check_name
+from corrlib.files import NUMBER
 from corrlib.study.backbones import BACKBONES, HUB, slug
 
 ALIKE = 0.85  # of two names: from here on, one is held for a misspelling of the other
@@ -58,7 +59,11 @@ MACHINE = (
 
 
 class ParameterError(ValueError):
-    """A parameter has an unknown name, a wrong type or an impossible value."""
+    """A parameter has an unknown name, a wrong type or an impossible value. culprit: its name, where it is one's."""
+
+    def __init__(self, sentence: str, culprit: str = "") -> None:
+        super().__init__(sentence)
+        self.culprit = culprit
 
 
 class Parameters(BaseModel):
@@ -397,13 +402,32 @@ def check(model: type[P], values: dict[str, Any]) -> P:
     """`model(**values)`, or a ParameterError of one sentence that names the culprit and the mend."""
     for name in values:
         if name not in model.model_fields:
-            raise ParameterError(f"unknown parameter '{name}'{nearest(name, model.model_fields)}")
+            raise ParameterError(f"unknown parameter '{name}'{nearest(name, model.model_fields)}", str(name))
     try:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        where, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        raise ParameterError(f"parameter '{where}' = {first['input']!r}: {message}" if where else message) from None
+    where, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        raise ParameterError(f"'{where}' is missing; add it", where)
+    sentence = f"parameter '{where}' = {first['input']!r}: {message}{_mend(first)}" if where else message
+    raise ParameterError(sentence, str(first["loc"][0]) if where else "")
+
+
+def _mend(error: Any) -> str:
+    """What to write instead of a value of the wrong type, where it can be told, as `; write [1]`."""
+    kind, value = error["type"], error["input"]
+    if value is None:
+        return "; give it a value, or remove the line"
+    if kind == "list_type" and isinstance(value, str | int | float):
+        return f"; write [{value}]"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f'; write "{str(value).lower()}", in quotes'
+    if kind in ("int_type", "float_type") and isinstance(value, str) and NUMBER.fullmatch(value):
+        return f"; write {value} without quotes"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    return ""
 
 
 def from_notebook(model: type[P], names: dict[str, Any]) -> P:
