@@ -10,6 +10,7 @@ from corrlib.study.backbones import HUB
 
 # parameters that say where something lies; what lies there is compared instead
 PLACES = ("data", "sounds", "weights", "text_weights", "relevance", "graded", "figures", "study", "run")
+CACHE = "cache_log_mel"
 FILES = ("sounds", "weights", "text_weights", "relevance", "graded")
 
 
@@ -38,6 +39,8 @@ def places(parameters: dict[str, Any]) -> tuple[tuple[str, str, bool] | None, di
 def other_parameters(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two runs' parameters, in words; places are left out."""
     names = [name for name in dict.fromkeys((*before, *now)) if name not in PLACES]
+    if before.get(CACHE) is True and now.get(CACHE) == "auto":  # what has kept its log-mels could, and `auto` does
+        names.remove(CACHE)
     return [
         f"{name} was {before.get(name, 'not there')!r}, is {now.get(name, 'not there')!r}"
         for name in names

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from corrlib.corpora.load import check_name
 from corrlib.files import NUMBER
-from corrlib.study.backbones import BACKBONES, HUB, slug
+from corrlib.study.backbones import BACKBONES, HUB, published_weights, slug
 
 ALIKE = 0.85  # of two names: from here on, one is held for a misspelling of the other
 
@@ -129,7 +129,8 @@ class TrainingParameters(CorpusParameters):
     step of the optimiser, each with its own loss; workers: threads that read audio ahead; processes: that share a
     batch. select_by: which epoch is kept, the best on validation by this measure, or the last. watched_clips: so many
     clips of the training split are embedded after each epoch, to see what becomes of their pairs that truly match
-    (built-in corpus; 0: none).
+    (built-in corpus; 0: none). cache_log_mel: whether log-mels are computed once and kept; `auto`: where clips are of
+    one length and heard whole.
     """
 
     development_share: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -146,7 +147,7 @@ class TrainingParameters(CorpusParameters):
     clip_seconds: Annotated[float, Field(ge=0.1)] = 30.0  # less is no sound to learn from, or no sample at all
     like_lengths: bool = True
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    cache_log_mel: bool = True
+    cache_log_mel: Literal[True, False, "auto"] = "auto"
     cache_audio: bool = False
     threads: Count = 1
     workers: Natural = 0
@@ -222,6 +223,16 @@ class StageOneParameters(TrainingParameters):
 
     def draw_seed(self) -> int:
         return self.seed + 100_000 * self.initialisation
+
+    @model_validator(mode="after")
+    def _published_weights_are_used(self) -> Self:
+        bare = published_weights(self.backbone) and not self.weights
+        if bare and self.pretraining_epochs and self.corpus != "soundscapes":
+            raise ValueError(
+                f"backbone '{self.backbone}' has no weights; name its published ones by weights ('published' in a "
+                "study's stage1), or set pretraining_epochs to 0 to train it from nothing"
+            )
+        return self
 
     @field_validator("backbone")
     @classmethod

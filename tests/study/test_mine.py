@@ -8,6 +8,7 @@ import pytest
 
 from corrlib.corpora import tables
 from corrlib.reports.results import reached
+from corrlib.study import inputs
 from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import plan_runs
 from corrlib.study.reproduce import reproduce
@@ -215,3 +216,10 @@ def test_no_ceiling_is_known_of_a_corpus_without_truth():
     row = {"backbone": "a", "setting": "self", "metric": "mAP@10", "mean": 0.5, "low": 0.4, "high": 0.6, "seeds": 1}
     table = reached(pd.DataFrame([row]), {})
     assert table.empty and "share mean" in table
+
+
+def test_what_has_kept_its_log_mels_is_what_auto_wants():
+    """Runs of before `auto` stay what they are; what was told not to keep them, or could not, is another."""
+    assert inputs.other_parameters({"cache_log_mel": True}, {"cache_log_mel": "auto"}) == []
+    for before, now in ((False, "auto"), ("auto", False), (True, False)):
+        assert inputs.other_parameters({"cache_log_mel": before}, {"cache_log_mel": now})
