@@ -225,7 +225,7 @@ class Audio:
         self.tiers = (own, others)
 
     def find(self, name: str) -> str:
-        """Path of the file that a table calls `name`, or "".
+        """Path of the file that a table calls `name`, if need be in another format, or "".
 
         ValueError where the name leaves the folder, or several files may be meant.
         """
@@ -234,7 +234,9 @@ class Audio:
                 f"the tables name '{shown(name)}', which lies outside {self.tiers[0].tree.folder}; a clip's name must "
                 "be a plain file name"
             )
-        return next((path for tier in self.tiers if (path := tier.find(name))), "")
+        found = next((path for tier in self.tiers if (path := tier.find(name))), "")
+        stem, dot, suffix = name.rpartition(".")
+        return found or (self.find_stem(stem) if f"{dot}{suffix.lower()}" in AUDIO_SUFFIXES else "")
 
     def find_stem(self, *stems: str) -> str:
         """Path of the file whose name without suffix is one of `stems`, or "". Errors are those of `find`."""
