@@ -79,7 +79,8 @@ def audiocaps(folder, audio="audio/{split}", name="Y{id}.flac", missing=()):
         table(folder / f"{split}.csv", ["audiocap_id", "youtube_id", "start_time", "caption"], rows)
         for i in range(4):
             if (split, i) not in missing:
-                sound(folder / audio.format(split=split) / name.format(id=f"-id_{split}{i}", start=30 * i))
+                facts = {"start": 30 * i, "stop": 30 * i + 10, "number": f"{i}0", "start_ms": 30_000 * i}
+                sound(folder / audio.format(split=split) / name.format(id=f"-id_{split}{i}", **facts))
     return folder
 
 

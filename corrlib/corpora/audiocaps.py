@@ -3,7 +3,8 @@
 Tables: audiocap_id, youtube_id, start_time, caption; one caption a clip in train, five in val and test. Published
 sizes: 49,838 / 495 / 975 clips; many are no longer on YouTube. Both may lie anywhere below the corpus folder; audio is
 sought first in folders named `train`, `val` (`validation`) and `test`. Names are the YouTube id, with or without a `Y`
-before it and the start second behind it, in any audio format.
+before it and its start, or start and end, behind it (in seconds or milliseconds), or the `audiocap_id`; in any audio
+format.
 """
 
 from pathlib import Path
@@ -17,6 +18,7 @@ from corrlib.corpora.tables import read_csv, refuse_empty_captions, shown, tell
 
 FILES = {"development": ("train",), "validation": ("val", "validation"), "evaluation": ("test",)}
 SPLITS = tuple(FILES)
+SECONDS = 10  # of a clip
 EXPECTED = {"development": 49838, "validation": 495, "evaluation": 975}
 
 
@@ -41,14 +43,28 @@ def list_audiocaps(folder: Path, split: str, audio: bool = True) -> Corpus:
     others = {word for other, words in FILES.items() if other != split for word in (*words, other)}
     what = f"audio folder {folder / 'audio' / FILES[split][0]}"
     audio_files = tree.audio(what, own, others) if audio else NoAudio()
-    clips = pd.DataFrame({"key": keys, "id": caption_table["youtube_id"]}).drop_duplicates("key")
+    numbers = caption_table["audiocap_id"] if "audiocap_id" in caption_table else ""
+    clips = pd.DataFrame(
+        {"key": keys, "id": caption_table["youtube_id"], "start": starts.astype(int), "number": numbers}
+    )
+    clips = clips.drop_duplicates("key")
     paths = [
-        audio_files.find_stem("Y" + youtube_id, youtube_id, "Y" + key, key, f"{youtube_id}.wav")
-        for youtube_id, key in zip(clips["id"], clips["key"], strict=True)
+        audio_files.find_stem(*_stems(*row))
+        for row in zip(clips["id"], clips["start"].tolist(), clips["number"], strict=True)
     ]
-    files = clips.assign(path=paths, start_seconds=0.0, duration_seconds=np.nan)
+    files = clips[["key"]].assign(path=paths, start_seconds=0.0, duration_seconds=np.nan)
     if audio:
         tell(report("audiocaps", split, folder, csv, files["path"]))
     metadata = pd.DataFrame({"key": clips["key"], "youtube_id": clips["id"]})
     captions = pd.DataFrame({"key": keys, "text": caption_table["caption"]})
     return build("audiocaps", split, files, captions, metadata)
+
+
+def _stems(youtube_id: str, start: int, number: str) -> list[str]:
+    """The names that a clip's file may have, without suffix, as the programs that fetch AudioCaps give them."""
+    stop = start + SECONDS
+    times = [f"{start}", f"{start}_{stop}", f"{1000 * start}", f"{1000 * start}_{1000 * stop}"]
+    times += [f"{start}.000_{stop}.000"]
+    stems = [youtube_id, *(f"{youtube_id}_{time}" for time in times)]
+    stems = [name for stem in stems for name in (f"Y{stem}", stem)]
+    return [*stems, f"{youtube_id}.wav", *([number] if number else [])]

@@ -6,13 +6,14 @@ was sought.
 """
 
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from corrlib.corpora.corpus import COPY, Corpus, build
-from corrlib.corpora.tables import need, read_csv, refuse, refuse_empty_captions, shown, tell
+from corrlib.corpora.tables import PUT, need, read_csv, refuse, refuse_empty_captions, shown, tell
 from corrlib.files import digest_files, memory_of
 
 SPLITS = ("development", "validation", "evaluation")
@@ -24,7 +25,7 @@ def list_folder(folder: Path, split: str, audio: bool = True) -> Corpus:
     A clip that another split's table names as well is an error. One whose sound is, byte for byte, that of a clip by
     which models are chosen or judged is left out here, as `excluded`: the audit holds it against the tolerance.
     """
-    need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
+    need(folder, "corpus folder", PUT)
     clips = {name: table for name in SPLITS if (table := _clips(folder, name, needed=name == split)) is not None}
     own = clips[split]
     files = own.drop_duplicates("key")
@@ -51,6 +52,7 @@ def _clips(folder: Path, split: str, needed: bool) -> pd.DataFrame | None:
             folder / "captions.csv", "captions table", f"write it, or {split}.csv, with columns file and caption"
         )
         caption_table = read_csv(csv, ["file", "caption", "split"])
+        caption_table["split"] = caption_table["split"].str.strip().str.lower()
         unknown = caption_table["split"][~caption_table["split"].isin(SPLITS)]
         refuse(csv, unknown, f"has a split '{{}}', which is none of {', '.join(SPLITS)}")
         caption_table = caption_table[caption_table["split"] == split]
@@ -76,17 +78,26 @@ def _clips(folder: Path, split: str, needed: bool) -> pd.DataFrame | None:
 
 
 def _inside(csv: Path, folder: Path, file: str) -> str:
-    """A file as the table names it (`a\\b.wav`, `./a/b.wav`, or from the root on) as a path below the folder."""
+    """A file as the table names it (`a\\b.wav`, `./a/../b.wav`, or from the root on) as a path below the folder."""
     if "\\" in file and not (folder / file).is_file():
         tell(f"{csv}: backslashes in paths are read as slashes")
         file = file.replace("\\", "/")
-    path = folder / file
-    inside = path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts
-    if not inside or not path.resolve().is_relative_to(folder.resolve()):
-        if ".." in path.parts or not path.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{csv} names '{shown(file)}', which lies outside its folder; put the file inside")
-        return path.resolve().relative_to(folder.resolve()).as_posix()
-    return path.relative_to(folder).as_posix()
+    path = Path(os.path.normpath(folder / _on_disk(folder, file)))
+    root = Path(os.path.normpath(folder))
+    if path != root and path.is_relative_to(root) and path.resolve().is_relative_to(folder.resolve()):
+        return path.relative_to(root).as_posix()
+    inside = path.resolve()
+    if inside == folder.resolve():
+        raise ValueError(f"{csv} has a row that names no file; fill it or remove it")
+    if not inside.is_relative_to(folder.resolve()):
+        raise ValueError(f"{csv} names '{shown(file)}', which lies outside its folder; put the file inside")
+    return inside.relative_to(folder.resolve()).as_posix()
+
+
+def _on_disk(folder: Path, file: str) -> str:
+    """A file's name as the disk has it: systems compose letters differently, and cells have blanks around them."""
+    spellings = [file, file.strip(), *(unicodedata.normalize(form, file.strip()) for form in ("NFC", "NFD"))]
+    return next((name for name in dict.fromkeys(spellings) if (folder / name).is_file()), file)
 
 
 def _heard_elsewhere(corpus: Corpus, folder: Path, split: str, clips: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -123,7 +134,7 @@ def _seconds(csv: Path, caption_table: pd.DataFrame, column: str, default: float
     if column not in caption_table:
         return pd.Series(default, index=caption_table.index)
     given = caption_table[column].replace("", str(default))
-    values = pd.to_numeric(given, errors="coerce")
+    values = pd.to_numeric(given.str.replace(",", ".", regex=False), errors="coerce")
     wrong = (values.isna() & (given != "nan")) | (values < 0) | np.isinf(values)
     if wrong.any():
         raise ValueError(

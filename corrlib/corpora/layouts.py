@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from corrlib.corpora.tables import need, shown
+from corrlib.corpora.tables import PUT, need, shown
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".opus", ".m4a", ".mp4", ".aac", ".webm")
 FORBIDDEN = re.compile(r'[:*?"<>|]')  # what some file systems cannot hold, and archives write otherwise
@@ -52,7 +52,7 @@ class Tree:
     """All folders below one, with the names of their files. Hidden folders and `cache` are not looked into."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = need(folder, "corpus folder", "put the corpus there or set `data` to its folder")
+        self.folder = need(folder, "corpus folder", PUT)
         self.files: dict[str, list[str]] = {}  # folder below: its files, but for audio
         self.sounds: list[str] = []  # folders that hold audio
         self._scan("", set())
@@ -225,7 +225,7 @@ class Audio:
         self.tiers = (own, others)
 
     def find(self, name: str) -> str:
-        """Path of the file that a table calls `name`, or "".
+        """Path of the file that a table calls `name`, if need be in another format, or "".
 
         ValueError where the name leaves the folder, or several files may be meant.
         """
@@ -234,7 +234,9 @@ class Audio:
                 f"the tables name '{shown(name)}', which lies outside {self.tiers[0].tree.folder}; a clip's name must "
                 "be a plain file name"
             )
-        return next((path for tier in self.tiers if (path := tier.find(name))), "")
+        found = next((path for tier in self.tiers if (path := tier.find(name))), "")
+        stem, dot, suffix = name.rpartition(".")
+        return found or (self.find_stem(stem) if f"{dot}{suffix.lower()}" in AUDIO_SUFFIXES else "")
 
     def find_stem(self, *stems: str) -> str:
         """Path of the file whose name without suffix is one of `stems`, or "". Errors are those of `find`."""

@@ -1,10 +1,12 @@
 """The splits of a run's corpus, each opened once: tables, items, audio, and the truth where it is known."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from corrlib import soundscapes
@@ -13,9 +15,15 @@ from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.decoded import DecodedAudio
 from corrlib.corpora.load import load_corpus
 from corrlib.corpora.parts import swap_captions, take
+from corrlib.corpora.tables import tell
 from corrlib.files import locked
 
 Rows = np.ndarray | list[int] | slice
+
+ALIKE_SECONDS = 1e-9  # of two durations: less than a sample at any rate, and than what sums of seconds are wrong by
+KEPT_HOURS = 50.0  # of audio whose log-mels `auto` keeps: about 5 GB
+TAGGED_SEED = 101
+TAGGED_SIZES = {"pretraining": 2048, "development": 1, "validation": 1, "evaluation": 1}  # as the default study has
 
 
 def open_corpora(parameters: Any) -> "Corpora":
@@ -29,6 +37,21 @@ def open_corpora(parameters: Any) -> "Corpora":
     if parameters.corpus == "soundscapes":
         _compose_default(parameters.data)
     return Corpora(parameters)
+
+
+def open_tagged(corpora: "Corpora") -> "Corpora":
+    """The Corpora whose split `pretraining` has tags: the built-in corpus itself; of another, one composed beside it.
+
+    That lies in `pretraining/` of the data folder (CORRLIB_DATA), once for all corpora and seeds.
+    """
+    if corpora.name == "soundscapes":
+        return corpora
+    folder = Path(os.environ.get("CORRLIB_DATA", "data")) / "pretraining"
+    if not (folder / "corpus.json").is_file():
+        print(f"composing clips to pretrain on in {folder} (about half a minute, once)", flush=True)
+    soundscapes.write_corpus(folder, TAGGED_SEED, TAGGED_SIZES)
+    here = {"corpus": "soundscapes", "data": str(folder), "tolerance": 0.0}
+    return Corpora(corpora.parameters.model_copy(update=here))
 
 
 class Part(NamedTuple):
@@ -55,6 +78,7 @@ class Corpora:
         self._parts: dict[str, Part] = {}
         self._items: dict[str, Items] = {}
         self._truths: dict[str, np.ndarray | None] = {}
+        self._kept: dict[str, bool] = {}
 
     def whole(self, split: str) -> Corpus:
         """The Corpus of a split as it lies on disk."""
@@ -96,11 +120,41 @@ class Corpora:
     def audio(self, split: str, backbone: LogMelBackbone) -> AudioSource:
         """What gives a batch its audio: cached log-mels or decoded waveforms, as the parameters say."""
         cache = Path(self.folder) / "cache"
-        if self.parameters.cache_log_mel:
+        if self.keeps_log_mels(split, backbone):
             return LogMelAudio(self.whole(split), backbone, cache, clip_rows=self._part(split).clip_rows)
         rate_hz = backbone.sample_rate_hz
         store = DecodedAudio(self.corpus(split), rate_hz, cache) if self.parameters.cache_audio else None
         return WaveformAudio(self.corpus(split), rate_hz, self.parameters.clip_seconds, store)
+
+    def keeps_log_mels(self, split: str, backbone: LogMelBackbone) -> bool:
+        """Whether the log-mels of a split are computed once and kept, as `cache_log_mel` says.
+
+        `auto`: where all clips are of one length and heard whole, no longer than `clip_seconds` or a segment, and not
+        too many to be kept. What is found is printed, once. ValueError where kept ones are to be cropped.
+        """
+        wanted, heard = self.parameters.cache_log_mel, self.parameters.clip_seconds
+        if not wanted:
+            return False
+        if split not in self._kept:
+            seconds = self.whole(split).clips["duration_seconds"]
+            if wanted is True and seconds.max() > heard:
+                raise ValueError(
+                    f"cache_log_mel keeps whole clips, and clip_seconds ({heard:g}) crops those of {seconds.max():.3g} "
+                    "s; set cache_log_mel to auto or false, or raise clip_seconds"
+                )
+            self._kept[split] = wanted is True or self._can_keep(split, seconds, min(heard, backbone.segment_seconds))
+        return self._kept[split]
+
+    def _can_keep(self, split: str, seconds: pd.Series, most: float) -> bool:
+        """Whether clips of these lengths, of which `most` seconds are heard, let `auto` keep their log-mels."""
+        shortest, longest, hours = seconds.min(), seconds.max(), seconds.sum() / 3600
+        alike = longest - shortest < ALIKE_SECONDS
+        kept = bool(alike and longest <= most and hours <= KEPT_HOURS)
+        if kept not in self._kept.values():
+            lengths = f"of {longest:.3g} s" if alike else f"of {shortest:.3g} to {longest:.3g} s"
+            lengths += f", {hours:.0f} hours" if hours > KEPT_HOURS else ""
+            tell(f"log-mels are {'kept' if kept else 'computed anew in every batch'}: {split} clips are {lengths}")
+        return kept
 
     def _part(self, split: str) -> Part:
         if split not in self._parts:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+PUT = "put the corpus there, or give its folder by DATA= (`data` in a notebook)"
+
 
 def need(path: str | Path, what: str, mend: str) -> Path:
     """The path, or FileNotFoundError that says what is missing and the mend."""
@@ -20,16 +22,23 @@ def need(path: str | Path, what: str, mend: str) -> Path:
 def read_csv(path: str | Path, columns: Collection[str]) -> pd.DataFrame:
     """A table as text with at least `columns`; ValueError names file, line or column.
 
-    Read as people write them: UTF-8 (else UTF-16, as spreadsheets save, or Latin-1), commas, semicolons or tabs between
-    fields, blanks after them. What was recognised beside plain CSV is printed, once.
+    Read as people write them: UTF-8 (else UTF-16, as spreadsheets save, or Windows' Latin letters), commas, semicolons
+    or tabs between fields, blanks after them, columns in capitals, rows without anything. What was recognised beside
+    plain CSV is printed, once.
     """
-    need(path, "table", "put the corpus there or set `data` to its folder")
+    need(path, "table", PUT)
     if not Path(path).stat().st_size:
         raise ValueError(f"{path} is empty; restore the published file")
-    text, encoding = _text(Path(path).read_bytes())
+    content = Path(path).read_bytes()
+    if content.startswith(ARCHIVE):
+        raise ValueError(f"{path} is no CSV but an archive, such as a spreadsheet's .xlsx; save it as CSV")
+    text, encoding = _text(content)
     separator, blanks = _dialect(text, columns)
     header, *rows = _rows(path, text, separator, blanks)
     names = [name.strip() for name in header]
+    small = {column.casefold(): column for column in columns if column not in names}
+    capitals = [name for name in names if name.casefold() in small]
+    names = [small.get(name.casefold(), name) for name in names]
     twice = {name for name in names if name and names.count(name) > 1}
     if twice:
         raise ValueError(f"{path} has two columns '{shown(min(twice))}'; remove one or rename it")
@@ -46,18 +55,20 @@ def read_csv(path: str | Path, columns: Collection[str]) -> pd.DataFrame:
     kind = [encoding] if encoding else []
     kind += [f"{SEPARATORS[separator]} between fields"] if separator != "," else []
     kind += ["blanks after them"] if blanks else []
+    kind += [f"columns {', '.join(capitals)} as in small letters"] if capitals else []
     if kind:
         tell(f"{path}: read with {', '.join(kind)}")
     return table
 
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+ARCHIVE = b"PK\x03\x04"  # with which a zip begins
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def _text(content: bytes) -> tuple[str, str]:
     """(what a table says, its encoding in words where it is none that is expected)."""
-    wide = content[:200]
+    wide = content[:8]  # of the header, whose names are in Latin letters
     if content.startswith(MARKS):
         return content.decode("utf-16", errors="replace"), "UTF-16"
     if len(wide) > 3 and not wide[1::2].strip(b"\0"):  # without a mark: every other byte of Latin letters is empty
@@ -67,6 +78,10 @@ def _text(content: bytes) -> tuple[str, str]:
     try:
         return content.decode("utf-8-sig"), ""
     except UnicodeDecodeError:
+        pass
+    try:
+        return content.decode("cp1252"), ""  # Latin-1, and the quotes and dashes that Windows puts where it has nothing
+    except UnicodeDecodeError:
         return content.decode("latin-1"), ""
 
 
@@ -75,7 +90,7 @@ def _dialect(text: str, columns: Collection[str]) -> tuple[str, bool]:
     line = next((line for line in text.splitlines() if line.strip()), "")
     fields = {mark: [field.strip().strip('"') for field in line.split(mark)] for mark in SEPARATORS}
     separator = max(SEPARATORS, key=lambda mark: sum(column in fields[mark] for column in columns))
-    return separator, re.search(rf"{separator} +[^ ]", line) is not None
+    return separator, re.search(rf"{separator} +[^ ]", line) is not None or f'{separator} "' in text
 
 
 def _rows(path: str | Path, text: str, separator: str, blanks: bool) -> list[list[str]]:
@@ -84,7 +99,7 @@ def _rows(path: str | Path, text: str, separator: str, blanks: bool) -> list[lis
     def parse(strict: bool) -> Iterator[tuple[int, list[str]]]:
         lines = io.StringIO(text, newline="")
         reader = csv.reader(lines, delimiter=separator, skipinitialspace=blanks, strict=strict)
-        return ((reader.line_num, row) for row in reader if row and (len(row) > 1 or row[0].strip()))
+        return ((reader.line_num, row) for row in reader if any(field.strip() for field in row))
 
     try:
         try:
@@ -100,7 +115,7 @@ def _rows(path: str | Path, text: str, separator: str, blanks: bool) -> list[lis
             if any(row[width:]):
                 raise ValueError(
                     f"line {number} has {len(row)} fields, its header {width}: a text that holds "
-                    f"{SEPARATORS[separator]} must stand in quotes"
+                    f"{SEPARATORS[separator]} must stand in double quotes"
                 )
             rows.append(row[:width] + [""] * (width - len(row)))
     except (csv.Error, ValueError) as error:
@@ -133,4 +148,4 @@ def refuse(path: str | Path, culprits: pd.Series, sentence: str) -> None:
 
 def refuse_empty_captions(path: str | Path, keys: pd.Series, texts: pd.Series) -> None:
     """ValueError about the first clip (by `keys`) that has a caption of nothing but blanks and punctuation."""
-    refuse(path, keys[~texts.str.contains(r"\w", regex=True)], "has an empty caption of '{}'")
+    refuse(path, keys[~texts.str.contains(r"[^\W_]", regex=True)], "has an empty caption of '{}'")

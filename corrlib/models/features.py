@@ -34,7 +34,8 @@ def audio_of(encoder: DualEncoder, corpora: Corpora, split: str) -> AudioSource:
         return corpora.audio(split, encoder.backbone)
     p = corpora.parameters
     layers = range(len(encoder.backbone.layers) + 1)
-    heard = [encoder.whole_segments, p.cache_log_mel, p.clip_seconds, p.precision, corpora.fingerprint(split)]
+    kept = corpora.keeps_log_mels(split, encoder.backbone)
+    heard = [encoder.whole_segments, kept, p.clip_seconds, p.precision, corpora.fingerprint(split)]
     path = _path(corpora, "audio", [digest_of(encoder.backbone), encoder.backbone.front_end.settings(), heard])
 
     def compute(part: Path) -> None:

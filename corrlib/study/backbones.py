@@ -58,6 +58,12 @@ def slug(backbone: str) -> str:
     return "hf-" + re.sub(r"[^a-z0-9.]+", "-", backbone.rstrip("/").rpartition("/")[2].lower()).strip("-.")
 
 
+def published_weights(backbone: str) -> str:
+    """Where `make data` puts the published weights of a backbone; "" where there are none, as for the tiny ones."""
+    file = BACKBONES[backbone].published_file if backbone in BACKBONES else ""
+    return f"weights/{file}" if file else ""
+
+
 def family(backbone: str) -> Family:
     """The family of a backbone; ValueError names the known backbone that is most like an unknown one."""
     if backbone.startswith(HUB):

@@ -11,6 +11,7 @@ from corrlib.study.backbones import HUB
 # parameters that say where something lies; what lies there is compared instead
 PLACES = ("data", "sounds", "weights", "text_weights", "relevance", "graded", "figures", "study", "run")
 ASIDE = ("track",)  # and what is written beside a run, from which nothing is computed
+CACHE = "cache_log_mel"
 FILES = ("sounds", "weights", "text_weights", "graded")
 
 
@@ -40,6 +41,8 @@ def places(parameters: dict[str, Any]) -> tuple[tuple[str, str, bool] | None, di
 def other_parameters(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two runs' parameters, in words; places are left out, and what changes nothing."""
     names = [name for name in dict.fromkeys((*before, *now)) if name not in (*PLACES, *ASIDE)]
+    if before.get(CACHE) is True and now.get(CACHE) == "auto":  # what has kept its log-mels could, and `auto` does
+        names.remove(CACHE)
     return [
         f"{name} was {before.get(name, 'not there')!r}, is {now.get(name, 'not there')!r}"
         for name in names

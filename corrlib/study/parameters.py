@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from corrlib.corpora.load import check_name
+from corrlib.files import NUMBER
 from corrlib.study import relevances
-from corrlib.study.backbones import BACKBONES, HUB, slug
+from corrlib.study.backbones import BACKBONES, HUB, published_weights, slug
 
 ALIKE = 0.85  # of two names: from here on, one is held for a misspelling of the other
 
@@ -62,7 +63,11 @@ MACHINE = (
 
 
 class ParameterError(ValueError):
-    """A parameter has an unknown name, a wrong type or an impossible value."""
+    """A parameter has an unknown name, a wrong type or an impossible value. culprit: its name, where it is one's."""
+
+    def __init__(self, sentence: str, culprit: str = "") -> None:
+        super().__init__(sentence)
+        self.culprit = culprit
 
 
 class Parameters(BaseModel):
@@ -129,8 +134,9 @@ class TrainingParameters(CorpusParameters):
     batch. select_by: which epoch is kept, the best on validation by this measure, or the last. watched_clips: so many
     clips of the training split are embedded after each epoch, to see what becomes of their pairs that truly match
     (built-in corpus; 0: none). relevance: by which the run is judged beside annotation (see
-    corrlib.evaluation.relevance): a CSV or a folder, or several, {name: CSV or folder}.
-    track: whether the epochs go into files of TensorBoard, too, in the run's folder.
+    corrlib.evaluation.relevance): a CSV or a folder, or several, {name: CSV or folder}. cache_log_mel: whether log-mels
+    are computed once and kept; `auto`: where clips are of one length and heard whole. track: whether the epochs go into
+    files of TensorBoard, too, in the run's folder.
     """
 
     development_share: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -147,7 +153,7 @@ class TrainingParameters(CorpusParameters):
     clip_seconds: Annotated[float, Field(ge=0.1)] = 30.0  # less is no sound to learn from, or no sample at all
     like_lengths: bool = True
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    cache_log_mel: bool = True
+    cache_log_mel: Literal[True, False, "auto"] = "auto"
     cache_audio: bool = False
     threads: Count = 1
     workers: Natural = 0
@@ -224,6 +230,16 @@ class StageOneParameters(TrainingParameters):
 
     def draw_seed(self) -> int:
         return self.seed + 100_000 * self.initialisation
+
+    @model_validator(mode="after")
+    def _published_weights_are_used(self) -> Self:
+        bare = published_weights(self.backbone) and not self.weights
+        if bare and self.pretraining_epochs and self.corpus != "soundscapes":
+            raise ValueError(
+                f"backbone '{self.backbone}' has no weights; name its published ones by weights ('published' in a "
+                "study's stage1), or set pretraining_epochs to 0 to train it from nothing"
+            )
+        return self
 
     @field_validator("backbone")
     @classmethod
@@ -417,13 +433,32 @@ def check(model: type[P], values: dict[str, Any]) -> P:
     """`model(**values)`, or a ParameterError of one sentence that names the culprit and the mend."""
     for name in values:
         if name not in model.model_fields:
-            raise ParameterError(f"unknown parameter '{name}'{nearest(name, model.model_fields)}")
+            raise ParameterError(f"unknown parameter '{name}'{nearest(name, model.model_fields)}", str(name))
     try:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        where, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        raise ParameterError(f"parameter '{where}' = {first['input']!r}: {message}" if where else message) from None
+    where, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        raise ParameterError(f"'{where}' is missing; add it", where)
+    sentence = f"parameter '{where}' = {first['input']!r}: {message}{_mend(first)}" if where else message
+    raise ParameterError(sentence, str(first["loc"][0]) if where else "")
+
+
+def _mend(error: Any) -> str:
+    """What to write instead of a value of the wrong type, where it can be told, as `; write [1]`."""
+    kind, value = error["type"], error["input"]
+    if value is None:
+        return "; give it a value, or remove the line"
+    if kind == "list_type" and isinstance(value, str | int | float):
+        return f"; write [{value}]"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f'; write "{str(value).lower()}", in quotes'
+    if kind in ("int_type", "float_type") and isinstance(value, str) and NUMBER.fullmatch(value):
+        return f"; write {value} without quotes"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    return ""
 
 
 def from_notebook(model: type[P], names: dict[str, Any]) -> P:

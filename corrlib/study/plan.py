@@ -12,7 +12,8 @@ from corrlib.study import relevances, runs
 from corrlib.study.backbones import family
 from corrlib.study.outside import is_outside
 from corrlib.study.parameters import ENSEMBLE_TARGETS, KINDS, SETTINGS, ParameterError, check, nearest, need_packages
-from corrlib.study.study_file import StudyFile, load_study, studies_folder
+from corrlib.study.sections import where_given
+from corrlib.study.study_file import StudyFile, load_study, studies_folder, where_is
 
 NOTEBOOKS = {
     "data": "01_data",
@@ -98,6 +99,12 @@ def notebook_of(run: str) -> str:
     return name
 
 
+def place_of(study: str, folder: str | Path, kind: str, run: str, name: str) -> str:
+    """Where a study gives a run of a kind a parameter: `studies/mine.yaml, line 4 (stage1.epochs)`; "" if nowhere."""
+    line, keys = where_is(study, Path(folder), lambda keys: keys[-1] == name and where_given(kind, run, keys))
+    return f"{line} ({keys})" if line else ""
+
+
 def control_of(point: str) -> str:
     """The point of equal training on annotated pairs: `continued`, or that of a point's own rate or epochs.
 
@@ -115,17 +122,30 @@ class _Planner:
 
     def add(self, kind: str, run: str, notebook: str, needs: Iterable[str], parameters: dict[str, Any]) -> None:
         try:
-            for name in ("study", "run"):
-                if name in parameters:
-                    raise ParameterError(f"'{name}' is given by the plan; remove it")
             checked = check(KINDS[kind], {"study": self.name, "run": run, **parameters})
             need_packages(checked)
             if getattr(checked, "target", "") == "true" and getattr(checked, "corpus", "") != "soundscapes":
-                raise ParameterError("target 'true' needs a corpus whose truth is known; choose corpus 'soundscapes'")
+                raise ParameterError(
+                    "target 'true' needs a corpus whose truth is known; choose corpus 'soundscapes'", "target"
+                )
         except ParameterError as error:
-            raise ParameterError(f"{self.path}, section {kind}, run '{run}': {error}") from None
+            raise ParameterError(f"{self.where(kind, run, error)}, run '{run}': {error}", error.culprit) from None
         of_runs = tuple(dict.fromkeys(name for name in needs if not is_outside(name)))
         self.plans[run] = Plan(run, kind, f"notebooks/{notebook}.ipynb", checked.model_dump(), of_runs)
+
+    def where(self, kind: str, run: str, error: ParameterError) -> str:
+        """Where the study gives the parameter that an error is about, or the first one that its sentence names."""
+        named = [error.culprit] if error.culprit else re.findall(r"\w+", str(error))
+        for name in named:
+            if name in KINDS[kind].model_fields:
+                place = place_of(self.name, self.path.parent, kind, run, name)
+                if place:
+                    return place
+        for name, key in (("teachers", "backbones"), ("target", "settings")):  # that a study gives by other keys
+            line, _ = where_is(self.name, self.path.parent, lambda keys, key=key: keys == (key,))
+            if line and name in named:
+                return f"{line} ({key})"
+        return f"{self.path}, section {kind}"
 
     def seed(self, seed: int) -> None:
         """The runs of one seed: data -> stage 1 per backbone -> estimate, stage 2 per backbone and setting."""

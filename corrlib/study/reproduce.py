@@ -20,7 +20,8 @@ from corrlib.study.pages import write_page
 from corrlib.study.parameters import ParameterError, nearest
 from corrlib.study.plan import Plan, needed, plan_runs
 from corrlib.study.publish import beside_published
-from corrlib.study.study_file import load_study, studies_folder
+from corrlib.study.ready import refuse_unready
+from corrlib.study.study_file import load_study, studies_folder, variables
 
 if TYPE_CHECKING:
     from corrlib.study.kernels import ForkedKernel
@@ -208,10 +209,12 @@ def reproduce(study: str, cores: int, dry_run: bool = False, only: Iterable[str]
     only: runs to which this is restricted, with what they need; all, if none is named. profile: of studies/profiles, or
     a folder: the cluster to which runs are sent.
     """
+    given = [name for name in ("DATA", "SOUNDS") if os.environ.get(name)]
     if "DATA" not in os.environ and Path(default_folder()).is_dir():
         os.environ["DATA"] = default_folder()  # where `make data` puts what it fetches
     try:
         plans = plan_runs(study)
+        _say_unused(study, given)
     except ParameterError:
         if "DATA" not in os.environ and (studies_folder() / f"{study}.yaml").is_file() and (lacking := advice(study)):
             raise ParameterError(lacking) from None
@@ -241,6 +244,7 @@ def _reproduce(study: str, plans: dict[str, Plan], where: list[str], dry_run: bo
     status = 0
     if len(todo) == len(plans) and (lacking := advice(study)):  # nothing is finished: it is begun
         raise ParameterError(lacking)
+    refuse_unready(study, {name: plans[name] for name in todo})
     if dry_run and parallel:
         for name in todo:
             print(f"  {name} would be {'made' if name in stale else 'looked at, once the runs that it needs are made'}")
@@ -271,6 +275,15 @@ def _reproduce(study: str, plans: dict[str, Plan], where: list[str], dry_run: bo
     if "results" in plans:
         print("".join(f"{line}\n" for line in beside_published(study)), end="", flush=True)
     return status
+
+
+def _say_unused(study: str, given: list[str]) -> None:
+    """Name the folders that are given to a study which asks for none of that name."""
+    for name in given:
+        if name not in variables(study):
+            key = "data_folder: $DATA" if name == "DATA" else "data: {sounds: $SOUNDS}"
+            path = studies_folder() / f"{study}.yaml"
+            print(f"{name}={os.environ[name]} is not used: {path} does not ask for it, as by `{key}`", flush=True)
 
 
 def _say_why(study: str, stale: dict[str, list[str]]) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +11,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from corrlib.study import relevances
-from corrlib.study.backbones import BACKBONES, HUB
+from corrlib.study.backbones import BACKBONES, HUB, published_weights
 from corrlib.study.outside import is_outside
 from corrlib.study.parameters import SETTINGS, ParameterError, Relevance, check, nearest
+from corrlib.study.sections import check_sections, unknown
 
 LARGEST = 1_000_000  # bytes of a study file
+COMPOSED = "soundscapes"  # the corpus that a study makes itself
+PUBLISHED = "published"  # of `weights`: those that are published for a backbone
+VARIABLE = re.compile(r"\$(?:([A-Z][A-Z0-9_]*)|\{([A-Z][A-Z0-9_]*)\})")
+
+Keys = tuple[str, ...]  # of a value in a study file, from the top level on
 
 
 class Variant(BaseModel):
@@ -38,6 +44,8 @@ class Variant(BaseModel):
 class StudyFile(BaseModel):
     """What a study's YAML may hold. The sections are parameters of the notebooks of that kind.
 
+    training: parameters of both stages; what `stage1` or `stage2` says itself wins. `weights: published` of stage 1
+    names, for each backbone, the file of its published weights in `weights/`; a tiny preset has none.
     extends: another study, whose keys hold where this one does not say otherwise; sections are merged key by key, lists
     replaced. base: another study, of which finished runs with the very same parameters are taken over.
     members: further stage-1 models, {name: {backbone, and parameters such as initialisation}}; one that `backbones`
@@ -64,6 +72,7 @@ class StudyFile(BaseModel):
     figures: str = "figures/{study}"
     data: dict = {}
     relevance: Relevance = ""
+    training: dict = {}
     stage1: dict = {}
     stage2: dict = {}
     estimate: dict = {}
@@ -94,29 +103,121 @@ def load_study(name: str, folder: str | Path | None = None) -> StudyFile:
 
     folder: `studies_folder()`, if not given.
     """
-    folder = studies_folder() if folder is None else folder
-    path, content = Path(folder) / f"{name}.yaml", _extended(name, Path(folder))
+    folder = studies_folder() if folder is None else Path(folder)
+    path, content = folder / f"{name}.yaml", _extended(name, folder)
     try:
+        for key in content:
+            if key not in StudyFile.model_fields:
+                raise ParameterError(unknown(key, StudyFile, "the top level"), str(key))
         study = check(StudyFile, content)
+        check_sections(study)
         of_variants = (s for v in study.variants.values() for s in v.settings)
         for setting in (*study.settings, *study.variant_settings, *of_variants):
             if setting not in SETTINGS:
-                raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}")
+                raise ParameterError(f"unknown setting '{setting}'{nearest(setting, SETTINGS)}", "settings")
         for backbone in study.backbones:
             if backbone.startswith(HUB):
-                raise ParameterError(f"backbones names '{backbone}'; give it a name of its own under `members`")
+                raise ParameterError(
+                    f"backbones names '{backbone}'; give it a name of its own under `members`", "backbones"
+                )
             _check_known("backbones", backbone, [*BACKBONES, *study.members])
         for backbone in {**study.backbone_stage1, **study.backbone_stage2}:
             if backbone not in study.backbones:
-                raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`")
+                raise ParameterError(f"'{backbone}' has its own parameters but is not one of `backbones`", backbone)
+        if "data_folder" not in content and str(study.data.get("corpus", COMPOSED)) != COMPOSED:
+            raise ParameterError(
+                f"corpus '{study.data['corpus']}' is not composed, so the study must say where it lies; add "
+                "`data_folder: $DATA` at the top level, and give DATA=folder",
+                "corpus",
+            )
         _check_template("data_folder", study.data_folder, ("data", "study", "seed"))
         _check_template("figures", study.figures, ("study",))
         for name, place in relevances.files(study.relevance).items():
             _check_template(name, place, ("data", "study", "seed"))
         _check_points(study)
     except ParameterError as error:
-        raise ParameterError(f"{path}: {error}") from None
+        raise ParameterError(f"{_where_in_words(name, folder, error) or path}: {error}", error.culprit) from None
+    study.data_folder = os.path.expanduser(study.data_folder)
+    _name_published(study)
     return study
+
+
+def where_is(name: str, folder: Path, wanted: Callable[[Keys], bool]) -> tuple[str, str]:
+    """Where a key of a study stands, in its file or those that it extends.
+
+    Such as ("studies/mine.yaml, line 4", "stage1.epochs").
+    wanted: of the keys that lead to it, whether it is meant. Two empty texts where none is.
+    """
+    for path in _chain(name, folder):
+        for keys, line in _lines(path):
+            if wanted(keys):
+                return f"{path}, line {line}", ".".join(keys)
+    return "", ""
+
+
+def _where_in_words(name: str, folder: Path, error: ParameterError) -> str:
+    """Where the culprit of an error stands, or the first key that the error's sentence names; "" where none is found.
+
+    The culprit is a dotted name, or the last part of one.
+    """
+    if error.culprit:
+        for wanted in (lambda keys: ".".join(keys) == error.culprit, lambda keys: keys[-1] == error.culprit):
+            where, _ = where_is(name, folder, wanted)
+            if where:
+                return where
+    named = [word for word in re.findall(r"\w+", str(error)) if word in StudyFile.model_fields]
+    return next(filter(None, (where_is(name, folder, lambda keys, k=key: keys == (k,))[0] for key in named)), "")
+
+
+def variables(name: str, folder: str | Path | None = None) -> set[str]:
+    """The environment variables that a study and those that it extends take values from: {"DATA"} of `$DATA`."""
+    files = _chain(name, studies_folder() if folder is None else Path(folder))
+    texts = ("".join(f" {token.value}" for token in _scalars(path)) for path in files)
+    return {a or b for text in texts for a, b in VARIABLE.findall(text)}
+
+
+def _chain(name: str, folder: Path) -> Iterator[Path]:
+    """The file of a study that can be read, then those that it extends."""
+    while name:
+        path = folder / f"{name}.yaml"
+        yield path
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader
+        name = content.get("extends", "")
+
+
+def _lines(path: Path) -> Iterator[tuple[Keys, int]]:
+    """The keys of a study file that can be read, each with those above it and its line."""
+
+    def below(node: yaml.Node, above: Keys) -> Iterator[tuple[Keys, int]]:
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            keys = (*above, str(key.value))
+            yield keys, key.start_mark.line + 1
+            yield from below(value, keys)
+
+    root = yaml.compose(path.read_text(encoding="utf-8"), _Loader)
+    if root is not None:
+        yield from below(root, ())
+
+
+def _scalars(path: Path) -> list[yaml.ScalarToken]:
+    return [token for token in yaml.scan(path.read_text(encoding="utf-8")) if isinstance(token, yaml.ScalarToken)]
+
+
+def _name_published(study: StudyFile) -> None:
+    """Put the path of each backbone's published weights where stage 1 says `weights: published`."""
+    everywhere = study.stage1.get("weights") == PUBLISHED
+    if everywhere:
+        del study.stage1["weights"]
+        for backbone in study.backbones:
+            if backbone not in study.members:
+                study.backbone_stage1[backbone] = {"weights": PUBLISHED, **study.backbone_stage1.get(backbone, {})}
+        for given in study.members.values():
+            given.setdefault("weights", PUBLISHED)
+    named = [(backbone, given) for backbone, given in study.backbone_stage1.items() if backbone in BACKBONES]
+    named += [(given.get("backbone"), given) for given in study.members.values()]
+    for backbone, given in named:
+        if given.get("weights") == PUBLISHED:
+            given["weights"] = published_weights(str(backbone))
 
 
 def _extended(name: str, folder: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -128,12 +229,22 @@ def _extended(name: str, folder: Path, above: tuple[str, ...] = ()) -> dict[str,
     content = _read(path)
     if not isinstance(content, dict):
         raise ParameterError(f"{path} must hold `key: value` lines, as studies/smoke.yaml does")
+    content = _spread(content)
     below = content.get("extends")
     if not below:
         return content
     if not isinstance(below, str) or below in (*above, name):
         raise ParameterError(f"{path}: extends must name another study that does not extend this one, not {below!r}")
     return _merged(_extended(below, folder, (*above, name)), content)
+
+
+def _spread(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of one file, in which each stage has what `training` gives both, below what it gives itself."""
+    shared = content.get("training", {})
+    stages = {stage: content.get(stage, {}) for stage in ("stage1", "stage2")}
+    if not shared or not _are_sections(shared, *stages.values()):
+        return content
+    return content | {stage: {**shared, **own} for stage, own in stages.items()}
 
 
 def _merged(below: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +324,9 @@ def _check_known(where: str, name: Any, known: Iterable[str]) -> None:
         raise ParameterError(f"{where} names '{name}'{nearest(name, known)}")
 
 
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
 class _Loader(yaml.SafeLoader):
     """YAML as a study needs it: no key twice, no aliases (a few lines can stand for billions), 1e-3 a number."""
 
@@ -227,6 +341,9 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.MarkedYAMLError(problem="a key must be a name", problem_mark=key.start_mark)
+            if key.tag in NUMBERS:
+                problem = f"a key must be a name, not {key.value} (decimals are written with a point: 0.001)"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             if key.value in keys:
                 raise yaml.MarkedYAMLError(problem=f"key '{key.value}' stands there twice", problem_mark=key.start_mark)
             keys.add(key.value)
@@ -249,6 +366,8 @@ def _read(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ParameterError(f"{path} is not valid YAML{line}: {error.problem}; mend that line") from None
+    except UnicodeDecodeError as error:
+        raise ParameterError(f"{path} is no UTF-8 text (byte {error.start + 1}); save it as UTF-8") from None
     except (yaml.YAMLError, ValueError) as error:  # such as a date that there is not, or a number of 5,000 digits
         raise ParameterError(f"{path} is not valid YAML: {str(error).splitlines()[0]}; mend that line") from None
     except RecursionError:
@@ -257,9 +376,9 @@ def _read(path: Path) -> Any:
 
 
 def _expand(content: Any, path: Path) -> Any:
-    """`$NAME` in a study file's values is an environment variable (DATA, SOUNDS ...): no machine's path is written.
+    """`$NAME`, or `${NAME}`, in a study file's values is an environment variable (DATA, SOUNDS ...).
 
-    What it holds is data: it is never read as YAML.
+    So no machine's path is written. What it holds is data: it is never read as YAML.
     """
     if isinstance(content, dict):
         return {key: _expand(value, path) for key, value in content.items()}
@@ -269,9 +388,9 @@ def _expand(content: Any, path: Path) -> Any:
         return content
 
     def value(match: re.Match[str]) -> str:
-        name = match.group(1)
+        name = match[1] or match[2]
         if name not in os.environ:
             raise ParameterError(f"{path} needs ${name}: run `make reproduce STUDY={path.stem} {name}=...`")
         return os.environ[name]
 
-    return re.sub(r"\$([A-Z][A-Z0-9_]*)", value, content)
+    return VARIABLE.sub(value, content)

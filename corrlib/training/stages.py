@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from corrlib import soundscapes
-from corrlib.corpora.splits import Corpora
+from corrlib.corpora.splits import Corpora, open_tagged
 from corrlib.correspondence.targets import annotated, build_target
 from corrlib.correspondence.teachers import held_out_embeddings, target_quality, teacher_embeddings
 from corrlib.evaluation.embeddings import Embeddings, save_embeddings
@@ -36,11 +36,13 @@ LAST_EPOCH = "last_epoch.safetensors"  # until the run is reported
 def pretrain_backbone(run: runs.RunFolder, corpora: Corpora, backbone: Backbone) -> list[float]:
     """Tagging of the pretraining split; returns the losses, or [] where published weights make it needless.
 
-    What was pretrained once on the same clips is kept and found again (as a published checkpoint would be).
+    For a corpus without one, clips are composed (see `open_tagged`). What was pretrained once on the same clips is kept
+    and found again (as a published checkpoint would be).
     """
     p = run.parameters
     if p.weights or not p.pretraining_epochs or p.backbone.startswith(HUB):
         return []
+    corpora = open_tagged(corpora)
     _, _, tags = soundscapes.load_tags(corpora.folder, "pretraining", attributes=True)
     recipe = {
         name: getattr(p, name)
@@ -50,9 +52,8 @@ def pretrain_backbone(run: runs.RunFolder, corpora: Corpora, backbone: Backbone)
             "pretraining_epochs",
             "pretraining_learning_rate",
             "pretraining_batch_clips",
-            "cache_log_mel",
         )
-    }
+    } | {"cache_log_mel": corpora.keeps_log_mels("pretraining", backbone)}
     heard = corpora.fingerprint("pretraining")
     path = pretrained_path(backbone, recipe, heard, tags)
 

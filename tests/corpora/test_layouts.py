@@ -1,6 +1,7 @@
 """Layouts in which corpora lie on people's disks: found, and two of what must be one named."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,10 @@ AUDIOCAPS = {
     "mp3 of the mirror": ("AUDIOCAPS_32000Hz/audio/{split}", "Y{id}.mp3", "AudioCaps/"),
     "all in one": ("everything", "{id}_{start}.wav", ""),
     "Ogg": ("{split}/audio", "{id}.ogg", ""),
+    "start and end": ("{split}", "{id}_{start}_{stop}.wav", ""),
+    "in points of time": ("{split}", "Y{id}_{start}.000_{stop}.000.wav", ""),
+    "milliseconds": ("{split}", "{id}_{start_ms}.flac", ""),
+    "numbers": ("{split}", "{number}.wav", ""),
 }
 
 
@@ -63,6 +68,18 @@ def test_audiocaps_is_found(tmp_path, audio, name, home):
     for split, captions in (("development", 4), ("validation", 20), ("evaluation", 20)):
         corpus = load_corpus("audiocaps", tmp_path, split)
         assert (len(corpus.clips), len(corpus.captions)) == (4, captions)
+
+
+def test_clotho_in_another_format_is_found_which_is_said(tmp_path, capsys):
+    make.clotho(tmp_path)
+    for path in list(tmp_path.rglob("*.wav")):
+        path.rename(path.with_suffix(".flac"))
+    paths = list_corpus("clotho", tmp_path, "development").clips["path"]
+    assert len(paths) == 3 and all(path.endswith(".flac") for path in paths)
+    assert "3 of 3 clips found in development/*.flac (3)" in capsys.readouterr().out
+    make.sound(tmp_path / "development" / f"{Path(paths[0]).stem}.mp3")
+    with pytest.raises(ValueError, match="2 files for '.*keep one of them"):
+        list_corpus("clotho", tmp_path, "development")
 
 
 def test_audiocaps_in_m4a_is_found(tmp_path):

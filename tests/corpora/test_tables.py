@@ -1,6 +1,7 @@
 """Tables as people write them for their own data: what is understood, and what is refused with its line."""
 
 import shutil
+import unicodedata
 
 import pytest
 
@@ -49,6 +50,11 @@ def own(folder, content):
         (written().replace(b'"sounds/', b'"./sounds//'), ""),
         (written(header=("file", "caption,,")), ""),
         (b"\n" + written().replace(b"\n", b"\n\n"), ""),
+        (written().replace(b"\n", b"\n,\n") + b" , \n", ""),
+        (written(header=("File", "Caption")), "columns File, Caption as in small letters"),
+        (written(header=("file", "caption")).replace(b'","', b'", "'), "blanks after them"),
+        (written().replace(b'"sounds/a', b'"sounds/../sounds/a'), ""),
+        (written().replace(b'"sounds/a.wav"', b"sounds/a.wav "), ""),
     ],
 )
 def test_a_dialect_is_understood_and_said(tmp_path, capsys, content, said):
@@ -84,8 +90,11 @@ def test_an_absolute_path_inside_gives_the_same_id(tmp_path, monkeypatch):
         ('file,caption\nsounds/a.wav,"..."\n', "has an empty caption of 'sounds/a.wav'"),
         ("file,caption\nsounds/a.wav, - !\n", "has an empty caption"),
         ("file,caption\nsounds/a.wav\n", "has an empty caption"),
-        ("file;caption\nsounds/a.wav;x;y\n", "semicolons must stand in quotes"),
+        ("file;caption\nsounds/a.wav;x;y\n", "semicolons must stand in double quotes"),
         ("\n\n", "holds anything"),
+        ("PK\x03\x04xl/workbook.xml", "is no CSV but an archive, such as a spreadsheet's .xlsx"),
+        ("file,caption\n,Rain\n", "has a row that names no file"),
+        ("file,caption\nsounds/a.wav,_\n", "has an empty caption"),
         ("file,caption\nsounds/v.wav,Rain\n", "'sounds/v.wav' is in two splits of .*, development and validation"),
         ("file,caption\nsounds\\e.wav,Rain\n", "'sounds/e.wav' is in two splits of .*, development and evaluation"),
         ("file,caption\nsounds/gone.wav,Rain\n", "1 missing; first: .*/sounds/gone.wav"),
@@ -98,10 +107,28 @@ def test_what_cannot_be_meant_is_named(tmp_path, content, sentence):
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
+def test_windows_quotes_other_scripts_and_composed_letters(tmp_path):
+    own(tmp_path, "file,caption\nsounds/a.wav,\u201cRain\u201d \u2013 soft\n".encode("cp1252"))
+    assert load_corpus("folder", tmp_path, "development").captions["text"].tolist() == ["\u201cRain\u201d \u2013 soft"]
+    name = unicodedata.normalize("NFD", "sounds/b\u00e9 c.wav")
+    (tmp_path / "development.csv").write_bytes(f"file,caption\n{name},\u96e8\n".encode("utf-16-be"))
+    corpus = load_corpus("folder", tmp_path, "development")
+    assert corpus.clips["clip_id"].tolist() == ["folder/development/sounds/b\u00e9 c.wav"]
+    assert corpus.captions["text"].tolist() == ["\u96e8"]
+
+
+def test_seconds_with_a_decimal_comma(tmp_path):
+    own(tmp_path, b"file;caption;start_seconds;duration_seconds\nsounds/a.wav;Rain;0,1;0,15\n")
+    clip = load_corpus("folder", tmp_path, "development").clips.iloc[0]
+    assert (clip["start_seconds"], clip["duration_seconds"]) == (0.1, 0.15)
+
+
 def test_splits_of_one_table_are_known_ones(tmp_path):
     make.table(tmp_path / "captions.csv", ["file", "caption", "split"], [["a.wav", "x", "train"]])
     with pytest.raises(ValueError, match="has a split 'train', which is none of development, validation, evaluation"):
         list_corpus("folder", tmp_path, "development")
+    make.table(tmp_path / "captions.csv", ["file", "caption", "split"], [["a.wav", "x", " Development"]])
+    assert len(list_corpus("folder", tmp_path, "development").clips) == 1
 
 
 def test_a_language_is_no_sixth_caption(tmp_path):

@@ -12,6 +12,7 @@ import torch
 
 import corrlib
 from corrlib import soundscapes
+from corrlib.corpora import splits
 from corrlib.corpora.splits import open_corpora
 from corrlib.correspondence.targets import annotated, build_target, estimated
 from corrlib.correspondence.teachers import teacher_embeddings
@@ -19,9 +20,10 @@ from corrlib.evaluation.evaluate import embed, judge
 from corrlib.evaluation.watched import KINDS
 from corrlib.models.build import build_encoder, load_weights, rebuild_encoder
 from corrlib.study import runs
-from corrlib.study.parameters import StageOneParameters, StageTwoParameters, check
+from corrlib.study.parameters import ParameterError, StageOneParameters, StageTwoParameters, check
 from corrlib.training import checkpoints, stages
 from corrlib.training.trainer import DivergenceError, Trainer, learning_rate_at
+from tests import layouts
 from tests.conftest import SIZES
 from tests.hostile import Booby, flip_a_bit
 from tests.training.begun import SHORT, stage_one
@@ -47,6 +49,30 @@ def test_pretraining_hears_waveforms_where_no_log_mels_are_cached(data, tmp_path
         losses.append(stages.pretrain_backbone(run, corpora, build_encoder(parameters, corpora).backbone))
         run.let_go()
     assert len(losses[0]) == 1 and losses[1] == pytest.approx(losses[0], rel=1e-3)  # kept in 16 bits, or not at all
+
+
+def test_a_corpus_without_tags_is_trained_on_after_pretraining_on_composed_clips(tmp_path, monkeypatch):
+    """Of one corpus for all: composed once, heard once, whatever one's own clips are."""
+    monkeypatch.setattr(splits, "TAGGED_SIZES", {**dict.fromkeys(SIZES, 1), "pretraining": 16})
+    for place, split in enumerate(("development", "validation", "evaluation")):
+        layouts.sound(tmp_path / "own" / f"{split}.wav", 0.3 + 0.01 * place)
+        layouts.table(tmp_path / "own" / f"{split}.csv", ["file", "caption"], [[f"{split}.wav", "a tone"]])
+    here = {"study": "t", "corpus": "folder", "data": str(tmp_path / "own"), **SHORT, "pretraining_epochs": 2}
+    losses, weights = [], []
+    for _ in range(2):
+        parameters = check(StageOneParameters, {**here, "backbone": "mn_tiny"})
+        run, corpora = runs.Run(parameters, "04_stage1_mn"), open_corpora(parameters)
+        backbone = build_encoder(parameters, corpora).backbone
+        before = next(backbone.parameters()).detach().clone()
+        losses.append(stages.pretrain_backbone(run, corpora, backbone))
+        weights.append(next(backbone.parameters()).detach())
+        assert not torch.equal(before, weights[-1])
+        run.let_go()
+    assert len(losses[0]) == 2 and losses[0] == losses[1] and torch.equal(*weights)
+    assert (tmp_path / "data" / "pretraining" / "corpus.json").is_file()
+    assert sorted(p.name for p in (tmp_path / "own").iterdir() if p.is_dir()) == []
+    with pytest.raises(ParameterError, match="'passt_s16' has no weights; name its published ones by weights"):
+        check(StageOneParameters, {**here, "backbone": "passt_s16"})
 
 
 def test_schedule_warms_up_then_follows_a_cosine():
