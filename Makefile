@@ -33,6 +33,10 @@ data: ## fetch the corpora and weights that a study names [STUDY= or CORPUS=, DA
 	@sh .ci/setup.sh
 	$(PYTHON) -m corrlib.study.fetch $${CORPUS:+--corpus "$$CORPUS"} $${DATA:+--data "$$DATA"} -- "$$STUDY"
 
+check: ## before days are spent: what a study lacks, needs and takes [STUDY= DATA= SOUNDS= CORES=]
+	@sh .ci/setup.sh
+	$(PYTHON) -m corrlib.benchmarks.check --cores "$$CORES" -- "$$STUDY"
+
 publish: ## copy a finished study's tables and figures into figures/ and render the pages [STUDY= REPLACE=1]
 	@sh .ci/setup.sh
 	$(PYTHON) -m corrlib.study.publish $${REPLACE:+--replace} -- "$$STUDY"
@@ -93,4 +97,4 @@ gpu-carry: ## into a folder, what the same needs where nothing can be fetched, b
 	@sh .ci/carry.sh "$${TO:-}"
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce data publish pages verify export correspondences site lab test test-full fuzz benchmark gpu gpu-carry
+.PHONY: help reproduce data check publish pages verify export correspondences site lab test test-full fuzz benchmark gpu gpu-carry

@@ -109,7 +109,7 @@ def freesound_seconds(quantiles: int = 2000) -> np.ndarray:
     return np.exp([mu + sigma * normal.inv_cdf((i + 0.5) / quantiles) for i in range(quantiles)])
 
 
-def _lengths(corpus: str, long_seconds: float | None = None) -> np.ndarray:
+def lengths_of(corpus: str, long_seconds: float | None = None) -> np.ndarray:
     """Seconds of a corpus's clips, each standing for equally many; long_seconds: of FreeSound's clips beyond ten."""
     if corpus.endswith("FreeSound"):
         lengths = freesound_seconds()
@@ -147,8 +147,8 @@ def merged_epoch(name: str = "passt_s16", crop_seconds: int = 30) -> pd.DataFram
             {
                 "corpus": corpus,
                 "padded": clips * captions * usual * math.ceil(crop_seconds / 10),
-                **{kind: clips * ours(_lengths(corpus, long)) for kind, long in shares.items()},
-                "whole_seconds": clips * ours(_lengths(corpus), whole_segments=False),
+                **{kind: clips * ours(lengths_of(corpus, long)) for kind, long in shares.items()},
+                "whole_seconds": clips * ours(lengths_of(corpus), whole_segments=False),
             }
         )
     table = pd.DataFrame(rows)

@@ -7,7 +7,7 @@ import stat
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -247,15 +247,19 @@ def unpack(source: Source, archive: Path) -> Path:
     for which the disk has no room. Then nothing that was unpacked is left.
     """
     assert source.unpacks
-    target = archive.parent / source.unpacks[0]
+    return unpack_into(archive.parent / source.unpacks[0], lambda part: extract(archive, part, source.audio_only))
+
+
+def unpack_into(target: Path, extract_to: Callable[[Path], object]) -> Path:
+    """Let `extract_to` fill a folder beside `target`, and rename it, or the one of that name in it, into place."""
     if target.is_dir() and any(target.iterdir()):
         raise FetchError(f"{target} is there already and holds no audio; move it away and run the same command again")
-    part = archive.parent / f".{target.name}.part"
+    part = target.parent / f".{target.name}.part"
     shutil.rmtree(part, ignore_errors=True)
     try:
-        with writing(archive.parent):
+        with writing(target.parent):
             part.mkdir()
-            _extract(source, archive, part)
+            extract_to(part)
             inner = part / target.name
             if target.is_dir():
                 target.rmdir()
@@ -265,8 +269,9 @@ def unpack(source: Source, archive: Path) -> Path:
     return target
 
 
-def _extract(source: Source, archive: Path, part: Path) -> None:
-    with _damage_named(archive):
+def extract(archive: Path, part: Path, audio_only: bool) -> None:
+    """The members of a zip or 7z archive into the folder `part`; of a zip the audio alone, where that is asked for."""
+    with damage_named(archive):
         if archive.suffix == ".7z":
             import py7zr
 
@@ -279,9 +284,7 @@ def _extract(source: Source, archive: Path, part: Path) -> None:
                 opened.extractall(part)
             return
         with zipfile.ZipFile(archive) as opened:
-            members = [
-                m for m in opened.infolist() if not source.audio_only or m.filename.lower().endswith(AUDIO_SUFFIXES)
-            ]
+            members = [m for m in opened.infolist() if not audio_only or m.filename.lower().endswith(AUDIO_SUFFIXES)]
             for member in opened.infolist():
                 _refuse_outside(archive, member.filename, stat.S_ISLNK(member.external_attr >> 16))
             need_room(part, sum(member.file_size for member in members), f"unpacking {archive.name}")
@@ -289,7 +292,7 @@ def _extract(source: Source, archive: Path, part: Path) -> None:
 
 
 @contextmanager
-def _damage_named(archive: Path) -> Iterator[None]:
+def damage_named(archive: Path) -> Iterator[None]:
     """Damaged in place of what the libraries raise for an archive that cannot be read."""
     try:
         yield

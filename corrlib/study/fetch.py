@@ -12,9 +12,10 @@ from pathlib import Path
 from corrlib.corpora import check_name
 from corrlib.corpora.layouts import Tree, corpus_folder
 from corrlib.files import NotWritten
+from corrlib.study.archives import unpack_wavcaps
 from corrlib.study.download import Damaged, FetchError, check, download, need_room, record, unpack
 from corrlib.study.parameters import ParameterError, nearest
-from corrlib.study.sources import BY_HAND, CORPORA, GB, GONE, TEXT_ENCODERS, WEIGHTS, Source
+from corrlib.study.sources import BY_HAND, CORPORA, GB, GONE, LISTS, LISTS_BY_HAND, TEXT_ENCODERS, WEIGHTS, Source
 from corrlib.study.study_file import StudyFile, load_study
 
 
@@ -53,6 +54,9 @@ def missing_of_study(study: StudyFile) -> list[Item]:
     for path in _values(study, "weights"):
         if path.name in WEIGHTS and not path.is_file():
             items.append(Item(WEIGHTS[path.name], "weights", path.parent))
+    for path in (*_values(study, "relevance"), *_values(study, "exclude")):
+        if path.name in LISTS and not path.is_file():
+            items.append(Item(LISTS[path.name], "lists", path.parent))
     for folder in _values(study, "text_weights"):
         sources = TEXT_ENCODERS.get(folder.name, ())
         items += [Item(s, folder.name, folder) for s in sources if not (folder / s.file).is_file()]
@@ -84,7 +88,7 @@ def fetch(items: list[Item]) -> None:
         there = next(path for path in (item.folder, *item.folder.absolute().parents) if path.is_dir())
         by_disk.setdefault(there.stat().st_dev, []).append(item)
     for group in by_disk.values():
-        need_room(group[0].folder, sum(map(_space, group)), f"what is to be fetched ({len(group)} files)")
+        need_room(group[0].folder, sum(map(space, group)), f"what is to be fetched ({len(group)} files)")
     for number, item in enumerate(items, 1):
         source, path = item.source, item.path
         by_hand = path.is_file()
@@ -106,7 +110,7 @@ def fetch(items: list[Item]) -> None:
             path.unlink()
 
 
-def _space(item: Item) -> int:
+def space(item: Item) -> int:
     """Bytes that an item takes while it is fetched."""
     came = sum(p.stat().st_size for p in (item.path, item.path.with_name(f".{item.path.name}.part")) if p.is_file())
     return max(item.source.expected - came, 0) + (item.source.unpacks[1] if item.source.unpacks else 0)
@@ -169,21 +173,29 @@ def main(arguments: list[str] | None = None) -> int:
             if unknown := [name for name in names if name not in CORPORA]:
                 raise ParameterError(f"corpus '{unknown[0]}' is not published anywhere{nearest(unknown[0], CORPORA)}")
             items = [item for name in names for item in missing_of_corpus(name, given.data, len(names) > 1)]
+            lists = []
         else:
             os.environ["DATA"] = given.data
             study = load_study(given.study)
             names = [one for name in _corpora(study) for one in check_name(name)]
             items = missing_of_study(study)
+            lists = _values(study, "relevance")
         what = f"corpus {given.corpus}" if given.corpus else f"study '{given.study}'"
         if items:
             print(f"{what}: {len(items)} files to fetch, {_gigabytes(items)}", flush=True)
             fetch(items)
         print(f"{what}: all that is published of it, and can be fetched, is there", flush=True)
         for name in dict.fromkeys(names):
-            if name in BY_HAND and not Tree(_home(name, Path(given.data), len(names) > 1)).has_audio():
-                print(BY_HAND[name].format(_home(name, Path(given.data), len(names) > 1)))
+            home = _home(name, Path(given.data), len(names) > 1)
+            if name == "wavcaps":
+                unpack_wavcaps(home)
+            if name in BY_HAND and not Tree(home).has_audio():
+                print(BY_HAND[name].format(home))
             if name in GONE:
                 print(GONE[name])
+        for path in lists:
+            if not path.exists():
+                print(LISTS_BY_HAND.format(path))
     except (FetchError, NotWritten, ParameterError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

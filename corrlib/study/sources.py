@@ -86,14 +86,30 @@ CORPORA = {"clotho": CLOTHO, "audiocaps": AUDIOCAPS, "wavcaps": WAVCAPS}
 # audio that one command does not bring, and what to do instead
 BY_HAND = {
     "wavcaps": (
-        "the audio of WavCaps (941 GB of split archives, Zip_files of huggingface.co/datasets/cvssp/WavCaps) is "
-        "not fetched: download it, join each archive by `zip -FF X.zip --out X_merged.zip`, and unpack it below {}"
+        "the audio of WavCaps, 941 GB of split archives, is not fetched: `hf download cvssp/WavCaps --repo-type "
+        "dataset --revision 85a0c21e26fa7696a5a74ce54fada99a9b43c6de --include 'Zip_files/*' --local-dir {0}` "
+        "brings it, or a part of it, and the same command then joins and unpacks what lies in {0}"
     )
 }
 # what of a corpus cannot be had any more
 GONE = {
     "audiocaps": "about a tenth of AudioCaps' clips are no longer on YouTube and in no mirror; `tolerance` lets them go"
 }
+
+# lists that a study names as `relevance` or `exclude`, by file name
+_DCASE = "https://raw.githubusercontent.com/CPJKU/dcase2025_task6_baseline/main/resources"
+LISTS = {
+    source.file: source
+    for source in (
+        Source(f"{_DCASE}/metadata_eval.csv", size=160_363),
+        Source(f"{_DCASE}/dcase2025_task6_excluded_freesound_ids.csv", about=30_000),
+    )
+}
+LISTS_BY_HAND = (
+    "{} is not there, and not fetched: the list of DCASE 2025 is `metadata_eval.csv`, which is; the TAU graded "
+    "relevances of 2023 are the folder `data` of github.com/xieh97/retrieval-relevance-crowdsourcing, to be put there "
+    "by hand"
+)
 
 _RELEASES = "https://github.com/{}/releases/download/{}/{}"
 WEIGHTS = {

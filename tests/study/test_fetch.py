@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 import py7zr
 import pytest
 
-from corrlib.corpora import load_corpus
+from corrlib.corpora import list_corpus, load_corpus
 from corrlib.study import download, fetch, sources
 from corrlib.study.download import FetchError
 from tests import layouts as make
@@ -346,7 +347,7 @@ def test_a_damaged_or_hostile_archive_leaves_nothing(publisher, monkeypatch, tmp
     arguments = ["--corpus", "audiocaps", "--data", str(tmp_path / "x")]
     assert fetch.main(arguments) == 2
     error = capsys.readouterr().err
-    assert __import__("re").search(sentence, error) and error.count("\n") == 1
+    assert re.search(sentence, error) and error.count("\n") == 1
     assert not left_over(tmp_path / "x") and not list(tmp_path.rglob("*.wav"))
     assert [path.name for path in (tmp_path / "x" / "audiocaps").iterdir() if path.suffix != ".zip"] == ["train.csv"]
     (tmp_path / "x" / "audiocaps" / "AUDIOCAPS.zip").unlink(missing_ok=True)
@@ -371,6 +372,103 @@ def test_a_7z_archive_that_leaves_its_folder_or_holds_links_is_refused(tmp_path)
     with pytest.raises(FetchError, match="holds a link, 'evaluation/link.wav'"):
         download.unpack(source, tmp_path / source.file)
     assert not (tmp_path / "evaluation").exists() and not left_over(tmp_path)
+
+
+SOUNDS = {
+    f"mnt/waveforms/FreeSound_flac/{clip}.flac": random.Random(clip).randbytes(40_000) for clip in range(101, 107)
+}
+
+
+def split_archive(folder):
+    """WavCaps as it lies there after a download: its tables, and FreeSound's clips in an archive of four parts."""
+    make.wavcaps(folder)
+    shutil.rmtree(folder / "FreeSound_flac")
+    for name, sound in SOUNDS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(sound)
+    archive = folder / "Zip_files" / "FreeSound" / "FreeSound.zip"
+    archive.parent.mkdir(parents=True)
+    if not shutil.which("zip"):
+        pytest.skip("no zip here that could make an archive of several parts")
+    subprocess.run(["zip", "-q", "-r", "-s", "64k", archive, "mnt"], cwd=folder, check=True)
+    shutil.rmtree(folder / "mnt")
+    return archive
+
+
+STAND_IN = """#!{python}
+import os, sys, zipfile
+target, archive = sys.argv[-2].removeprefix("-o"), sys.argv[-1]
+assert sys.argv[1] == "x" and archive.endswith("FreeSound.zip") and os.path.isfile(archive[:-3] + "z01")
+zipfile.ZipFile(os.environ["WHOLE"]).extractall(target)
+"""
+
+
+@pytest.mark.parametrize("tool", ["zip", "7z"])
+def test_archives_in_parts_are_joined_and_unpacked(publisher, monkeypatch, tmp_path, capsys, tool):
+    folder = tmp_path / "x" / "wavcaps"
+    archive = split_archive(folder)
+    if tool == "7z":
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "7z").write_text(STAND_IN.format(python=sys.executable))
+        (tmp_path / "bin" / "7z").chmod(0o755)
+        (tmp_path / "whole.zip").write_bytes(zipped(SOUNDS))
+        monkeypatch.setenv("WHOLE", str(tmp_path / "whole.zip"))
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    parts = sorted(path.name for path in archive.parent.iterdir())
+    assert parts == ["FreeSound.z01", "FreeSound.z02", "FreeSound.z03", "FreeSound.zip"]
+    arguments = ["--corpus", "wavcaps", "--data", str(tmp_path / "x")]
+    assert fetch.main(arguments) == 0
+    assert "FreeSound.zip and its 3 parts" in capsys.readouterr().out and publisher.asked == []
+    corpus = list_corpus("wavcaps", folder, "development")
+    paths = dict(zip(corpus.clips["clip_id"], corpus.clips["path"], strict=True))
+    for clip in (101, 102):
+        sound = SOUNDS[f"mnt/waveforms/FreeSound_flac/{clip}.flac"]
+        assert Path(paths[f"wavcaps/development/FreeSound/{clip}"]).read_bytes() == sound
+    assert not left_over(tmp_path / "x")
+    assert sorted(path.name for path in archive.parent.iterdir() if path.is_file()) == parts
+    assert fetch.main(arguments) == 0 and "unpacking" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "spoil, sentence",
+    [
+        (
+            lambda folder, _: (folder / "FreeSound.z02").unlink(),
+            "is the last of 4 parts, and FreeSound.z02 is not beside",
+        ),
+        (lambda _, patch: patch.setenv("PATH", "/nowhere"), "only `zip` or `7z` joins, and neither is installed"),
+        (lambda folder, _: (folder / "FreeSound.zip").write_bytes(b"PK"), "is no zip archive, or cut short"),
+        (
+            lambda folder, _: (folder / "FreeSound.z02").write_bytes(bytes(65536)),
+            "could not be joined by zip|or one of its 3 parts",
+        ),
+    ],
+)
+def test_archives_in_parts_that_cannot_be_joined_are_one_sentence(
+    publisher, monkeypatch, tmp_path, capsys, spoil, sentence
+):
+    archive = split_archive(tmp_path / "x" / "wavcaps")
+    spoil(archive.parent, monkeypatch)
+    assert fetch.main(["--corpus", "wavcaps", "--data", str(tmp_path / "x")]) == 2
+    error = capsys.readouterr().err
+    assert re.search(sentence, error) and error.count("\n") == 1
+    assert not left_over(tmp_path / "x") and not [path for path in archive.parent.iterdir() if path.is_dir()]
+
+
+def test_lists_that_a_study_names_are_fetched(publisher, monkeypatch, tmp_path, capsys):
+    (tmp_path / "studies").mkdir()
+    monkeypatch.setenv("CORRLIB_STUDIES", str(tmp_path / "studies"))
+    listed = tmp_path / "lists" / "metadata_eval.csv"
+    (tmp_path / "studies" / "x.yaml").write_text(
+        "title: x\nseeds: [1]\nbackbones: [mn_tiny]\n"
+        f"stage1: {{relevance: '{listed}'}}\nstage2: {{relevance: '{tmp_path}/graded'}}\n"
+    )
+    content = b"query,audio_filenames\n"
+    monkeypatch.setattr(fetch, "LISTS", {listed.name: replace(sources.LISTS[listed.name], size=len(content))})
+    publisher.files["/lists/metadata_eval.csv"] = content
+    assert fetch.main(["x"]) == 0 and listed.read_bytes() == content
+    printed = capsys.readouterr().out
+    assert f"{tmp_path}/graded is not there, and not fetched" in printed and "retrieval-relevance-crowd" in printed
 
 
 Usage = namedtuple("Usage", "total used free")
@@ -419,7 +517,12 @@ def test_reproduce_says_which_command_gets_the_data(study, monkeypatch, capsys):
 def test_the_tables_say_how_much_is_to_come():
     clotho = sum(source.expected for source in sources.CLOTHO)
     assert 6.4e9 < clotho < 6.6e9  # as the publishers say
-    for group in (*sources.CORPORA.values(), sources.WEIGHTS.values(), *sources.TEXT_ENCODERS.values()):
+    for group in (
+        *sources.CORPORA.values(),
+        sources.WEIGHTS.values(),
+        sources.LISTS.values(),
+        *sources.TEXT_ENCODERS.values(),
+    ):
         for source in group:
             assert source.expected > 0 and source.url.startswith("https://") and "/" not in source.file
             assert not source.checksum or source.checksum.partition(":")[0] in ("md5", "sha256")

@@ -33,10 +33,10 @@ def text_encoder(large: bool, dropout: float = 0.0) -> TextEncoder:
     return TextEncoder(random_roberta(len(tokenizer), dropout, **TINY), tokenizer)
 
 
-def pairs(clips: int) -> Items:
-    """The Items of so many clips of unknown sound, with a caption each."""
+def pairs(clips: int, texts: list[str] | None = None) -> Items:
+    """The Items of so many clips of unknown sound, with a caption each: `texts`, or `captions_of` as many."""
     ids = [f"clip {number}" for number in range(clips)]
-    captions = pd.DataFrame({"caption_id": ids, "clip_id": ids, "text": captions_of(clips)})
+    captions = pd.DataFrame({"caption_id": ids, "clip_id": ids, "text": texts or captions_of(clips)})
     corpus: Any = SimpleNamespace(clips=pd.DataFrame({"clip_id": ids, "duration_seconds": 10.0}), captions=captions)
     return Items(corpus)
 
