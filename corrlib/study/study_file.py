@@ -132,8 +132,8 @@ def load_study(name: str, folder: str | Path | None = None) -> StudyFile:
             )
         _check_template("data_folder", study.data_folder, ("data", "study", "seed"))
         _check_template("figures", study.figures, ("study",))
-        for name, place in relevances.files(study.relevance).items():
-            _check_template(name, place, ("data", "study", "seed"))
+        for key, place in relevances.files(study.relevance).items():
+            _check_template(key, place, ("data", "study", "seed"))
         _check_points(study)
     except ParameterError as error:
         raise ParameterError(f"{_where_in_words(name, folder, error) or path}: {error}", error.culprit) from None
