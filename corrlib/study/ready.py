@@ -14,7 +14,7 @@ from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import Plan, place_of
 from corrlib.study.study_file import COMPOSED, studies_folder, where_is
 
-ON_DISK = ("/", "./", "../", "~", "weights/")  # how a text encoder's name begins that is none of a hub
+ON_DISK = ("/", "./", "../", "~", "weights/")  # how the name of a model begins that is none of a hub
 
 
 def refuse_unready(study: str, plans: Mapping[str, Plan]) -> None:
@@ -53,7 +53,7 @@ def _refuse_missing_files(study: str, plan: Plan) -> None:
 def _outside_files(teachers: Iterable[Any]) -> Iterable[tuple[str, str]]:
     for name in teachers:
         kind, path = outside.parts(name) if outside.is_outside(name) else ("", "")
-        if kind == "embeddings":
+        if kind == "embeddings" or kind == "clap" and path.startswith(ON_DISK):
             yield name, path
 
 

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "target": "`settings` and `points`, at the top level, say what is learnt from",
     "teachers": "they are the stage-1 runs of `backbones`; `points` may name others",
 }
+OF_ALL = ("relevance",)  # that the top level gives to every run that takes it
 OF_POINTS = {"student", "target", "teachers", "teachers_of"}
 
 
@@ -58,6 +59,8 @@ def check_sections(study: "StudyFile") -> None:
 
 def where_given(kind: str, run: str, keys: tuple[str, ...]) -> bool:
     """Whether a study's `keys` lead to a parameter that it gives a run of a kind, such as stage2.epochs."""
+    if keys[0] in OF_ALL:
+        return kind in ("stage1", "stage2", "estimate")
     section, *named, _ = keys if len(keys) > 1 else ("", "")
     if section == "variants" and len(named) == 2:
         section, named = named[1], named[:1]
@@ -72,6 +75,8 @@ def where_given(kind: str, run: str, keys: tuple[str, ...]) -> bool:
 def unknown(name: Any, model: type[BaseModel], place: str) -> str:
     """What to say of a name that is no parameter of `place`, whose are `model`'s: where it belongs, if known."""
     sections = [section for section, kind in SECTIONS.items() if name in kind.model_fields and name not in ELSEWHERE]
+    if name in OF_ALL:
+        return f"'{name}' is no parameter of {place}; it belongs at the top level, for all runs of the study"
     if not sections:
         return f"{place} has an unknown parameter '{name}'{nearest(name, model.model_fields)}"
     if "training" in sections:

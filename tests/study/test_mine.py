@@ -78,15 +78,10 @@ MISTAKES = {
     "a seed of a stage": (OWN + "training: {seed: 3}\n", 6, "training cannot give 'seed': `seeds`, at the top level"),
     "a backbone of a stage": (OWN + "stage1: {backbone: mn_tiny}\n", 6, "stage1 cannot give 'backbone': `backbones`"),
     "a target of stage 2": (OWN + "stage2: {target: self}\n", 6, "stage2 cannot give 'target': `settings` and"),
-    "relevance at the top": (
-        OWN + "\nrelevance: r.csv\n",
-        7,
-        "'relevance' is no parameter of the top level; it belongs",
-    ),
     "relevance of the data": (
         OWN.replace("folder}", "folder, relevance: r.csv}"),
         5,
-        "no parameter of data; it belongs below `training` (both stages), `stage1` or `stage2`",
+        "'relevance' is no parameter of data; it belongs at the top level, for all runs of the study",
     ),
     "stage 1 in stage 2": (OWN + "stage2: {text_encoder: tiny}\n", 6, "'text_encoder' is no parameter of stage2; it"),
     "stage 1 in both": (
@@ -134,6 +129,8 @@ LACKS = {
         "stage2: {relevance: none.csv}\n",
         "line 6 (stage2.relevance), run 'continued-passt_tiny-seed1': relevance",
     ),
+    "relevance of all": ("relevance: none.csv\n", "line 6 (relevance), run 'stage1-passt_tiny-seed1': relevance"),
+    "a folder of CLAP": ("teachers: ['clap:/no/folder']\n", "teachers names /no/folder, which does not exist"),
     "a teacher": (
         "teachers: ['embeddings:none.safetensors']\n",
         "teachers names none.safetensors, which does not exist",
