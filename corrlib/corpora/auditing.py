@@ -11,6 +11,7 @@ import soundfile
 
 from corrlib.corpora import audiocaps, clotho, wavcaps
 from corrlib.corpora.corpus import COPY, Corpus
+from corrlib.corpora.exclusions import EXCLUDED
 from corrlib.files import NotWritten, digest_file, replacing, write_atomically
 
 PROBLEMS = ("missing", "unreadable", "zero-length", "duplicated")
@@ -34,7 +35,8 @@ def audit(corpus: Corpus, tolerance: float = 0.0, cache: str | Path | None = Non
 
     tolerance: the share of a corpus's clips that may be unusable before AuditError is raised. cache: folder for what
     was found of many files (by name, size and time of change), so that the next run need not open them.
-    Table: corpus, split, published, listed, found, missing, unreadable, zero-length, duplicated, leaks, hours, rates.
+    Table: corpus, split, published, listed, found, missing, unreadable, zero-length, duplicated, leaks, excluded,
+    hours, rates.
     """
     clips = corpus.clips.copy()
     probed = _probe(clips["path"], cache)
@@ -52,7 +54,9 @@ def audit(corpus: Corpus, tolerance: float = 0.0, cache: str | Path | None = Non
 def _summary(corpus: Corpus, clips: pd.DataFrame, problem: pd.Series, probed: pd.DataFrame) -> pd.DataFrame:
     """The table of `audit`. problem: what is wrong with each clip, "" where nothing is; probed: see `_probe`."""
     rows = []
-    leaks = corpus.excluded["clip_id"].str.split("/").str[0].value_counts() if len(corpus.excluded) else {}
+    before = corpus.excluded.astype(str)
+    named, ruled_out = before["clip_id"].str.split("/").str[0], before["reason"].str.startswith(EXCLUDED)
+    leaks, excluded = named[~ruled_out].value_counts(), named[ruled_out].value_counts()
     for (name, split), part in clips.groupby(["corpus", "split"], sort=False):
         kinds, usable = problem[part.index].value_counts(), part[problem[part.index] == ""]
         rates = sorted(set(probed["rate_hz"][usable.index].astype(int)))
@@ -65,6 +69,7 @@ def _summary(corpus: Corpus, clips: pd.DataFrame, problem: pd.Series, probed: pd
                 "found": len(usable),
                 **{kind: int(kinds.get(kind, 0)) for kind in PROBLEMS},
                 "leaks": int(leaks.get(name, 0)),
+                "excluded": int(excluded.get(name, 0)),
                 "hours": usable["duration_seconds"].sum() / 3600,
                 "rates": ", ".join(map(str, rates)),
             }

@@ -59,7 +59,8 @@ class Corpora:
     def whole(self, split: str) -> Corpus:
         """The Corpus of a split as it lies on disk."""
         if split not in self._whole:
-            self._whole[split] = load_corpus(self.name, self.folder, split, self.parameters.tolerance)
+            p = self.parameters
+            self._whole[split] = load_corpus(self.name, self.folder, split, p.tolerance, p.exclude)
         return self._whole[split]
 
     def corpus(self, split: str) -> Corpus:

@@ -9,8 +9,8 @@ from corrlib.study import outside
 from corrlib.study.backbones import HUB
 
 # parameters that say where something lies; what lies there is compared instead
-PLACES = ("data", "sounds", "weights", "text_weights", "relevance", "graded", "figures", "study", "run")
-FILES = ("sounds", "weights", "text_weights", "relevance", "graded")
+PLACES = ("data", "sounds", "weights", "text_weights", "relevance", "graded", "exclude", "figures", "study", "run")
+FILES = ("sounds", "weights", "text_weights", "relevance", "graded", "exclude")
 
 
 def of_parameters(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class _Planner:
         here = {"seed": seed, "data": folder}
         run = f"data-{variant}-seed{seed}" if variant else f"data-seed{seed}"
         self.add("data", run, NOTEBOOKS["data"], [], {**here, **given})
-        return {**here, **{key: given[key] for key in ("corpus", "tolerance") if key in given}}
+        return {**here, **{key: given[key] for key in ("corpus", "tolerance", "exclude") if key in given}}
 
     def _data_run(self, common: dict[str, Any]) -> str:
         return next(
