@@ -1,7 +1,6 @@
 """What a corpus contains, as tables: splits, ambiguity of captions, examples."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 from corrlib import soundscapes
 from corrlib.corpora import audit, list_corpus, splits_of
 from corrlib.corpora.audio import read_clip
+from corrlib.corpora.auditing import lengths_of
 from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.exclusions import leave_out, matches
 from corrlib.evaluation.metrics import oracle_ceiling
@@ -27,7 +27,7 @@ def open_splits(parameters: DataParameters) -> tuple[dict[str, Corpus], pd.DataF
         return listed, pd.DataFrame(), pd.concat([c.excluded for c in listed.values()], ignore_index=True)
     splits, tables = {}, []
     for split in splits_of(parameters.corpus):
-        splits[split], table = audit(_listed(parameters, split), parameters.tolerance, Path(parameters.data) / "cache")
+        splits[split], table = audit(_listed(parameters, split), parameters.tolerance, lengths_of(parameters.data))
         tables.append(table)
     _tell_excluded(parameters, splits)
     excluded = pd.concat([corpus.excluded for corpus in splits.values()], ignore_index=True)

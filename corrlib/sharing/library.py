@@ -14,7 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from corrlib.corpora.layouts import AUDIO_SUFFIXES
+from corrlib.audiofiles.decode import AUDIO_SUFFIXES
+from corrlib.audiofiles.probe import seconds_of
 from corrlib.evaluation.search import nearest
 from corrlib.files import derived, digest, digest_file, digest_files, locked, memory_of
 from corrlib.sharing.model import RetrievalModel
@@ -155,8 +156,8 @@ class SoundFolder:
             path = self.folder / name
             try:
                 waveforms.append((self.model.read(path), self.model.sample_rate_hz))
-                kept.append((found, soundfile.info(str(path)).duration))
-            except (ValueError, OSError, soundfile.LibsndfileError) as error:
+                kept.append((found, seconds_of(path)))
+            except (ValueError, OSError) as error:
                 made.skipped[found] = " ".join(str(error).replace(str(path), "it").split())
         made.embeddings = torch.cat([made.embeddings, self.model.embed_audio(waveforms, BATCH)])
         made.digests += [found for found, _ in kept]

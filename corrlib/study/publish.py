@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from corrlib.files import digest, write_atomically
+from corrlib.processes import end_with
 from corrlib.study import identity, runs
 from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import plan_runs
@@ -278,4 +279,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)
