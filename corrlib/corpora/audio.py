@@ -38,7 +38,7 @@ def read_clip(
 
 def read_start(path: str | Path, longest_seconds: float, rate_hz: int) -> np.ndarray:
     """As `read_clip`, the start of a file: so much of it, or all that there is."""
-    samples, file_hz = _read(path, 0.0, longest_seconds)
+    samples, file_hz = _read(path, 0.0, None if np.isinf(longest_seconds) else longest_seconds)
     if not len(samples):
         raise ClipError(f"{path} holds no audio; replace or exclude this file", path)
     return _mono(path, samples, file_hz, rate_hz)

@@ -240,6 +240,13 @@ def record(path, hz, seconds=1.0, rate=22050):
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * hz * t) + 0.01 * rng.standard_normal(len(t)), rate)
 
 
+def test_a_finished_corpus_is_not_written_to(corpus, monkeypatch):
+    """Its folder may be read-only."""
+    monkeypatch.delattr(write, "locked")
+    monkeypatch.delattr(write, "writing")
+    assert soundscapes.write_corpus(corpus, seed=3, sizes=SIZES)["sizes"] == SIZES
+
+
 @pytest.fixture
 def recordings(tmp_path):
     """Four sources each of two labels for events and one for backgrounds, listed in a metadata.csv."""
