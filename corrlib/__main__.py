@@ -12,6 +12,8 @@ import argparse
 import os
 import sys
 
+from corrlib.processes import end_with
+
 SHOWN = 10  # skipped files that are named on the screen
 
 
@@ -20,6 +22,8 @@ def main(words: list[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     try:
         return arguments.command(arguments)
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -189,4 +193,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -269,10 +269,23 @@ def digest_files(paths: Iterable[str | Path], memory: str | Path | None = None) 
     return [found[name] for name in names]
 
 
-def memory_of(folder: str | Path) -> Path:
-    """Where digests of the files below `folder` are kept: in `cache/digests/` of the data folder (CORRLIB_DATA)."""
-    home = Path(os.environ.get("CORRLIB_DATA", "data")) / "cache" / "digests"
+def memory_of(folder: str | Path, what: str = "digests") -> Path:
+    """Where digests of the files below `folder` are kept, or `what` else is known of them: in `cache/digests/` of the
+    data folder (CORRLIB_DATA).
+    """
+    home = Path(os.environ.get("CORRLIB_DATA", "data")) / "cache" / what
     return home / f"{digest(os.path.abspath(folder))[:16]}.csv"
+
+
+def cache_of(folder: str | Path) -> Path:
+    """Where is kept what is derived from a corpus in `folder`: its `cache/`, or where it may not be written to, a
+    folder in `cache/of/` of the data folder (CORRLIB_DATA).
+    """
+    own = Path(folder) / "cache"
+    if not Path(folder).exists() or os.access(own if own.exists() else folder, os.W_OK):
+        return own
+    home = Path(os.environ.get("CORRLIB_DATA", "data")) / "cache" / "of"
+    return home / digest(os.path.abspath(folder))[:16]
 
 
 def digest_folder(folder: str | Path) -> str:

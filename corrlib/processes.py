@@ -7,10 +7,12 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from typing import NoReturn
 
 LEASH = "CORRLIB_LEASH"  # in the environment: standard input stays open as long as the process that started this one
 
@@ -20,6 +22,19 @@ def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         _end_after(lambda: wait([parent.sentinel]))
+
+
+def end_with(main: Callable[[], int]) -> NoReturn:
+    """End this process with the exit status that `main` returns; without a word where nobody reads on (`| head`)."""
+    try:
+        try:
+            status = main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written at the end
+        status = 128 + signal.SIGPIPE
+    sys.exit(status)
 
 
 def end_with_input() -> None:

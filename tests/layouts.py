@@ -14,9 +14,41 @@ def sound(path, seconds=0.5, hz=440.0, rate=RATE, channels=1):
     path.parent.mkdir(parents=True, exist_ok=True)
     t = np.arange(int(seconds * rate)) / rate
     wave = 0.4 * np.sin(2 * np.pi * hz * t)
-    kinds = {".wav": "WAV", ".flac": "FLAC", ".mp3": "MP3", ".ogg": "OGG"}
+    if path.suffix.lower() in CODECS:
+        return coded(path, CODECS[path.suffix.lower()], seconds, hz, rate, channels)
+    kinds = {".wav": "WAV", ".flac": "FLAC", ".mp3": "MP3", ".ogg": "OGG", ".aiff": "AIFF"}
     soundfile.write(path, np.stack([wave] * channels, 1), rate, format=kinds[path.suffix.lower()])
     return path
+
+
+CODECS = {".m4a": "aac", ".mp4": "aac", ".aac": "aac", ".webm": "libopus"}
+
+
+def coded(path, codec, seconds=0.5, hz=440.0, rate=44100, channels=1):
+    """A short tone in the container of the path's suffix, encoded by PyAV."""
+    import av
+
+    if codec == "libopus":
+        rate = 48000
+    t, layout = np.arange(int(seconds * rate)) / rate, "stereo" if channels == 2 else "mono"
+    wave = np.stack([0.4 * np.sin(2 * np.pi * hz * t)] * channels).astype(np.float32)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=rate)
+        stream.layout = layout
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
+        frame.sample_rate = rate
+        parts = av.AudioResampler(stream.format, layout, rate).resample(frame)
+        for packet in (p for part in (*parts, None) for p in stream.encode(part)):
+            out.mux(packet)
+    return path
+
+
+def noise_in_the_middle(path):
+    """Some bytes in the middle of a file become others."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 600] = np.random.default_rng(0).bytes(600)
+    path.write_bytes(content)
 
 
 def table(path, header, rows, encoding="utf-8"):

@@ -17,6 +17,7 @@ import torch
 from corrlib import files
 from corrlib.files import (
     NotWritten,
+    cache_of,
     csv_of,
     digest_file,
     digest_files,
@@ -227,3 +228,33 @@ def test_a_file_that_was_just_changed_is_read_again(tmp_path, monkeypatch):
     digest_files([path], memory)
     path.write_text("now")
     assert digest_files([path], memory) != [digest_file(path)]
+
+
+def test_what_is_derived_of_a_folder_that_is_read_only_lies_in_the_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("CORRLIB_DATA", str(tmp_path / "data"))
+    corpus, other = tmp_path / "corpus", tmp_path / "other"
+    for folder in (corpus, other):
+        folder.mkdir()
+        assert cache_of(folder) == folder / "cache"
+    monkeypatch.setattr(os, "access", lambda path, mode: tmp_path / "corpus" not in (path, *path.parents))
+    assert cache_of(corpus).parent == tmp_path / "data" / "cache" / "of" and cache_of(other) == other / "cache"
+    (corpus / "cache").mkdir()
+    assert cache_of(corpus).parent == tmp_path / "data" / "cache" / "of"
+    monkeypatch.setattr(os, "access", lambda path, mode: path != corpus)
+    assert cache_of(corpus) == corpus / "cache"  # somebody made it writable
+
+
+@pytest.mark.parametrize(
+    "command, shown",
+    [
+        (
+            "-c 'from corrlib.processes import end_with; end_with(lambda: any(map(print, range(99999))))' | head -1",
+            "0\n",
+        ),
+        ("-m corrlib.study.why --help | true", ""),
+    ],
+)
+def test_who_stops_reading_ends_a_command_without_a_word(command, shown):
+    program = f"'{sys.executable}' {command}; exit ${{PIPESTATUS[0]}}"
+    found = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=120)
+    assert (found.stdout, found.stderr) == (shown, "") and found.returncode in (0, 128 + 13)

@@ -12,22 +12,23 @@ HOME = ROOT / "corrlib"
 FLOORS = {
     "files": 0,
     "processes": 0,
-    "soundscapes": 1,
+    "audiofiles": 1,
+    "soundscapes": 2,
     "figures": 1,
-    "corpora": 2,
-    "study": 3,
-    "models": 4,
-    "evaluation": 5,
-    "correspondence": 6,
-    "training": 7,
-    "reports": 7,
-    "explore": 8,
-    "sharing": 9,
-    "benchmarks": 9,
+    "corpora": 3,
+    "study": 4,
+    "models": 5,
+    "evaluation": 6,
+    "correspondence": 7,
+    "training": 8,
+    "reports": 8,
+    "explore": 9,
+    "sharing": 10,
+    "benchmarks": 10,
 }
 ENTRANCES = {"__init__", "__main__"}
 # what plans a study, reads its runs or draws needs no network, and starts within a second
-WITHOUT_TORCH = {"files", "processes", "soundscapes", "figures", "study"}
+WITHOUT_TORCH = {"files", "processes", "audiofiles", "soundscapes", "figures", "study"}
 
 
 def modules():

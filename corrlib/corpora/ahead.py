@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from corrlib.corpora.audio import ClipError
 from corrlib.corpora.batches import AudioSource
 
 AHEAD = 2  # batches
@@ -13,22 +14,23 @@ Loaded = list[Any]  # each an AudioBatch of the source's kind
 
 
 def load_ahead(
-    audio: AudioSource, requests: Iterable[tuple[Key, Iterable[Iterable[Any]]]], workers: int
+    audio: AudioSource, requests: Iterable[tuple[Key, Iterable[Iterable[Any]]]], workers: int, lenient: bool = False
 ) -> Iterator[tuple[Key, Loaded]]:
     """Yield (key, loaded parts) for every request (key, parts), in order; what is yielded does not depend on `workers`.
 
     A part is a list of the audio's `places`; loaded, it is what its `collate` gives. workers: threads (decoding and
     resampling release Python's lock); 0: read when asked. An error of a thread is raised where its batch is due.
+    lenient: a clip that cannot be read is none; `collate` is given its ClipError.
     """
     if not workers:
         for key, parts in requests:
-            yield key, [audio.collate([audio.read(place) for place in part]) for part in parts]
+            yield key, [audio.collate([_read(audio, place, lenient) for place in part]) for part in parts]
         return
     pool = ThreadPoolExecutor(workers, "read")
     waiting: deque[tuple[Key, list[Future]]] = deque()
     try:
         for key, parts in requests:
-            waiting.append((key, [_submit(pool, audio, part) for part in parts]))
+            waiting.append((key, [_submit(pool, audio, part, lenient) for part in parts]))
             if len(waiting) > AHEAD:
                 yield _due(*waiting.popleft())
         while waiting:
@@ -37,9 +39,18 @@ def load_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _submit(pool: ThreadPoolExecutor, audio: AudioSource, part: Iterable[Any]) -> Future:
+def _read(audio: AudioSource, place: Any, lenient: bool) -> Any:
+    try:
+        return audio.read(place)
+    except ClipError as error:
+        if not lenient:
+            raise
+        return error
+
+
+def _submit(pool: ThreadPoolExecutor, audio: AudioSource, part: Iterable[Any], lenient: bool) -> Future:
     """A part that threads read, and one of them collates: by then all its pieces are read or being read."""
-    pieces = [pool.submit(audio.read, place) for place in part]
+    pieces = [pool.submit(_read, audio, place, lenient) for place in part]
     return pool.submit(lambda: audio.collate([piece.result() for piece in pieces]))
 
 

@@ -3,12 +3,18 @@
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 import torchaudio.functional as AF
 
-RATES_HZ = (1000, 768000)
-MOST_SAMPLES = 2**29  # of all channels, read at once: 2 GiB; a header may promise far more than there is
+from corrlib.audiofiles import decode
+
+
+class ClipError(ValueError):
+    """A clip cannot be read. path: its file; row: its number in the corpus, where it was read as one of a corpus."""
+
+    def __init__(self, sentence: str, path: str | Path, row: int = -1) -> None:
+        super().__init__(sentence)
+        self.path, self.row = str(path), row
 
 
 def read_clip(
@@ -16,43 +22,39 @@ def read_clip(
 ) -> np.ndarray:
     """Mono float32 waveform (samples,) of part of a file; `duration_seconds` None reads to its end.
 
-    ValueError or FileNotFoundError names a file that is missing, empty, cut short, too large, or not audio.
+    ClipError (a ValueError) or FileNotFoundError names a file that is missing, empty, cut short, too large, or not
+    audio.
     """
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            if file.frames <= 0 or file.channels <= 0:
-                raise ValueError(f"{path} holds no audio; replace or exclude this file")
-            if not RATES_HZ[0] <= file.samplerate <= RATES_HZ[1]:
-                raise ValueError(f"{path} claims {file.samplerate} samples a second; replace or exclude this file")
-            first = min(int(round(start_seconds * file.samplerate)), file.frames)
-            wanted = -1 if duration_seconds is None else int(round(duration_seconds * file.samplerate))
-            if min(file.frames - first, wanted if wanted >= 0 else file.frames) * file.channels > MOST_SAMPLES:
-                raise ValueError(
-                    f"{path} claims {file.frames / file.samplerate / 3600:.0f} hours of {file.channels} "
-                    "channels, more than is read at once; cut it into clips, or exclude this file"
-                )
-            file.seek(first)
-            samples, file_hz = file.read(wanted, dtype="float32", always_2d=True), file.samplerate
-    except soundfile.LibsndfileError as error:
-        if not _exists(path):
-            raise FileNotFoundError(f"audio file {path} is missing; restore it or exclude its clip") from None
-        raise ValueError(f"{path} cannot be decoded ({error.error_string}); replace or exclude this file") from None
-    if not len(samples) or (wanted > 0 and len(samples) < 0.9 * wanted):
-        raise ValueError(
+    samples, file_hz = _read(path, start_seconds, duration_seconds)
+    wanted = 0 if duration_seconds is None else int(round(duration_seconds * file_hz))
+    if not len(samples) or len(samples) < 0.9 * wanted:
+        raise ClipError(
             f"{path} ends after {len(samples) / file_hz:.2f} s where {duration_seconds or 0:.2f} s from "
-            f"{start_seconds:.2f} s were expected; it is truncated: replace or exclude this file"
+            f"{start_seconds:.2f} s were expected; it is truncated: replace or exclude this file",
+            path,
         )
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{path} holds samples that are not finite numbers; replace or exclude this file")
-    return resample(samples.mean(axis=1), file_hz, rate_hz)
+    return _mono(path, samples, file_hz, rate_hz)
 
 
-def _exists(path: str | Path) -> bool:
+def read_start(path: str | Path, longest_seconds: float, rate_hz: int) -> np.ndarray:
+    """As `read_clip`, the start of a file: so much of it, or all that there is."""
+    samples, file_hz = _read(path, 0.0, None if np.isinf(longest_seconds) else longest_seconds)
+    if not len(samples):
+        raise ClipError(f"{path} holds no audio; replace or exclude this file", path)
+    return _mono(path, samples, file_hz, rate_hz)
+
+
+def _read(path: str | Path, start_seconds: float, duration_seconds: float | None) -> tuple[np.ndarray, int]:
     try:
-        open(path, "rb").close()
-    except OSError:
-        return False
-    return True
+        return decode.read(path, start_seconds, duration_seconds)
+    except ValueError as error:
+        raise ClipError(str(error), path) from None
+
+
+def _mono(path: str | Path, samples: np.ndarray, file_hz: int, rate_hz: int) -> np.ndarray:
+    if not np.isfinite(samples).all():
+        raise ClipError(f"{path} holds samples that are not finite numbers; replace or exclude this file", path)
+    return resample(samples.mean(axis=1), file_hz, rate_hz)
 
 
 def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:

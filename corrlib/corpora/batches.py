@@ -1,7 +1,7 @@
 """Training items in seeded order, and the audio of a batch: decoded waveforms or cached log-mels."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from corrlib import SOURCES
-from corrlib.corpora.audio import crop_seconds, read_clip
+from corrlib.corpora.audio import ClipError, crop_seconds, read_clip
 from corrlib.corpora.corpus import ClipFile, Corpus
 from corrlib.corpora.seeds import derive_seed
 from corrlib.files import derived, digest, reserve
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from corrlib.corpora.decoded import DecodedAudio
 
 # the code that log-mels are made by, beside the backbone's own file
-MADE_BY = ("models/frontends.py", "models/backbone.py", "corpora/audio.py", "corpora/batches.py")
+MADE_BY = (
+    "models/frontends.py",
+    "models/backbone.py",
+    "audiofiles/decode.py",
+    "corpora/audio.py",
+    "corpora/batches.py",
+)
+
+SILENCE = 48000  # samples, in place of a clip where no other one of its part of the batch was read
 
 
 @dataclass
@@ -33,10 +41,15 @@ class Batch:
 
 @dataclass
 class Waveforms:
-    """The audio of a batch: waveform (B, samples) float32, padded at the end; lengths (B,) in samples."""
+    """The audio of a batch: waveform (B, samples) float32, padded at the end; lengths (B,) in samples.
+
+    unread: {place in the batch: what is wrong} of clips that could not be read, where that is allowed (see
+    `corrlib.corpora.ahead.load_ahead`); in their places stands another clip's audio, or silence.
+    """
 
     waveform: torch.Tensor
     lengths: torch.Tensor
+    unread: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -172,19 +185,26 @@ class WaveformAudio:
         ]
 
     def read(self, place: Place) -> np.ndarray:
-        """float32 waveform (samples,) at one of `places`."""
+        """float32 waveform (samples,) at one of `places`; ClipError where it cannot be read, or is missing."""
         clip_row, offset_seconds, duration_seconds = place
         if self.store is not None:
             return self.store.read(clip_row, offset_seconds, duration_seconds)
         file = self.files[clip_row]
-        return read_clip(file.path, file.start_seconds + offset_seconds, duration_seconds, self.rate_hz)
+        try:
+            return read_clip(file.path, file.start_seconds + offset_seconds, duration_seconds, self.rate_hz)
+        except (ClipError, OSError) as error:
+            raise ClipError(str(error), file.path) from None
 
     @staticmethod
-    def collate(pieces: Sequence[np.ndarray | torch.Tensor]) -> Waveforms:
-        """Waveforms (samples,) -> Waveforms of a batch."""
-        waveforms = [torch.as_tensor(piece) for piece in pieces]
+    def collate(pieces: Sequence[np.ndarray | torch.Tensor | ClipError]) -> Waveforms:
+        """Waveforms (samples,), or errors in their places, -> Waveforms of a batch."""
+        unread = {place: str(piece) for place, piece in enumerate(pieces) if isinstance(piece, ClipError)}
+        there = [torch.as_tensor(piece) for piece in pieces if not isinstance(piece, ClipError)]
+        other = iter(there)
+        instead = there[0] if there else torch.zeros(SILENCE)
+        waveforms = [instead if place in unread else next(other) for place in range(len(pieces))]
         padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
-        return Waveforms(_pinned(padded), torch.tensor([len(waveform) for waveform in waveforms]))
+        return Waveforms(_pinned(padded), torch.tensor([len(waveform) for waveform in waveforms]), unread)
 
 
 def _pinned(tensor: torch.Tensor) -> torch.Tensor:

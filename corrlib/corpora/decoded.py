@@ -9,7 +9,7 @@ from corrlib.corpora.audio import read_clip
 from corrlib.corpora.corpus import Corpus
 from corrlib.files import derived, digest
 
-MADE_BY = ("corpora/audio.py", "corpora/decoded.py")  # the code that decodes
+MADE_BY = ("audiofiles/decode.py", "corpora/audio.py", "corpora/decoded.py")  # the code that decodes
 
 
 class DecodedAudio:
@@ -27,8 +27,7 @@ class DecodedAudio:
             heard,
             durations,
             rate_hz,
-            SOURCES["corpora/audio.py"],
-            SOURCES["corpora/decoded.py"],
+            *(SOURCES[file] for file in MADE_BY),
         ]
         name = f"decoded-{first['corpus']}-{first['split']}-{rate_hz}-{digest(key)[:16]}.i16"
         self.path = Path(folder) / name

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from corrlib.audiofiles.decode import AUDIO_SUFFIXES
 from corrlib.corpora.tables import PUT, need, shown
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".aif", ".aiff", ".opus", ".m4a", ".mp4", ".aac", ".webm")
 FORBIDDEN = re.compile(r'[:*?"<>|]')  # what some file systems cannot hold, and archives write otherwise
 CORPUS_NAMES = re.compile(r"[^a-z0-9]|v2\.?1?$")
 

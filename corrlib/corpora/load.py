@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from corrlib.corpora import audiocaps, clotho, folder, leaks, wavcaps
-from corrlib.corpora.auditing import audit
+from corrlib.corpora.auditing import audit, lengths_of
 from corrlib.corpora.corpus import Corpus, merge
+from corrlib.corpora.exclusions import leave_out
 from corrlib.corpora.layouts import corpus_folder
 
 CORPORA: dict[str, tuple[Callable[[Path, str, bool], Corpus], tuple[str, ...]]] = {  # name: how to list it, splits
@@ -18,15 +19,17 @@ CORPORA: dict[str, tuple[Callable[[Path, str, bool], Corpus], tuple[str, ...]]] 
 }
 
 
-def load_corpus(name: str, folder: str | Path, split: str, tolerance: float = 0.0) -> Corpus:
+def load_corpus(name: str, folder: str | Path, split: str, tolerance: float = 0.0, exclude: str | Path = "") -> Corpus:
     """A split of corpus `name` (`clotho`, `clotho+audiocaps+wavcaps`, ...) in `folder`, audited.
 
     The folder of a corpus is `folder`/<its name> if there is one, else `folder`. Of merged corpora, training
     (`development`) takes all; the other splits are those of the first named. Clips that are missing, unreadable,
-    empty or listed twice are left out if they are at most the share `tolerance` of their corpus, else AuditError.
-    Other errors name the file, column or name that is wrong, and the mend.
+    cut short, empty or listed twice are left out if they are at most the share `tolerance` of their corpus, else
+    AuditError. exclude: a CSV of FreeSound ids, whose clips are not trained on (see `exclusions`). Other errors name
+    the file, column or name that is wrong, and the mend.
     """
-    return audit(list_corpus(name, folder, split), tolerance, cache=Path(folder) / "cache")[0]
+    listed = leave_out(list_corpus(name, folder, split), exclude)
+    return audit(listed, tolerance, lengths_of(folder))[0]
 
 
 def list_corpus(name: str, folder: str | Path, split: str, audio: bool = True) -> Corpus:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,13 +11,15 @@ import pandas as pd
 import torch
 
 from corrlib import soundscapes
+from corrlib.audiofiles.probe import remember_damaged
+from corrlib.corpora.auditing import lengths_of
 from corrlib.corpora.batches import AudioSource, Items, LogMelAudio, LogMelBackbone, WaveformAudio
 from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.decoded import DecodedAudio
 from corrlib.corpora.load import load_corpus
 from corrlib.corpora.parts import swap_captions, take
 from corrlib.corpora.tables import tell
-from corrlib.files import locked
+from corrlib.files import cache_of, locked
 
 Rows = np.ndarray | list[int] | slice
 
@@ -83,8 +86,21 @@ class Corpora:
     def whole(self, split: str) -> Corpus:
         """The Corpus of a split as it lies on disk."""
         if split not in self._whole:
-            self._whole[split] = load_corpus(self.name, self.folder, split, self.parameters.tolerance)
+            p = self.parameters
+            self._whole[split] = load_corpus(self.name, self.folder, split, p.tolerance, p.exclude)
         return self._whole[split]
+
+    def leave_out(self, paths: Iterable[str]) -> bool:
+        """Open the splits again without files that were found unreadable, here and in every later run.
+
+        Whether they are all damaged, by decoding the whole of them, or gone: then the audit leaves them out, or
+        says that these are too many.
+        """
+        memory = lengths_of(self.folder)
+        damaged = [remember_damaged(path, memory) or not Path(path).exists() for path in paths]
+        for known in (self._whole, self._parts, self._items, self._truths):
+            known.clear()
+        return all(damaged)
 
     def corpus(self, split: str) -> Corpus:
         """The Corpus of a split as it is used."""
@@ -119,7 +135,7 @@ class Corpora:
 
     def audio(self, split: str, backbone: LogMelBackbone) -> AudioSource:
         """What gives a batch its audio: cached log-mels or decoded waveforms, as the parameters say."""
-        cache = Path(self.folder) / "cache"
+        cache = cache_of(self.folder)
         if self.keeps_log_mels(split, backbone):
             return LogMelAudio(self.whole(split), backbone, cache, clip_rows=self._part(split).clip_rows)
         rate_hz = backbone.sample_rate_hz

@@ -86,10 +86,11 @@ def _text(content: bytes) -> tuple[str, str]:
 
 
 def _dialect(text: str, columns: Collection[str]) -> tuple[str, bool]:
-    """(what separates fields, whether blanks follow it), of the separators the one that shows the wanted columns."""
+    """(what separates fields, whether blanks follow it), of the separators the one that shows the wanted columns;
+    where none are wanted, the most fields."""
     line = next((line for line in text.splitlines() if line.strip()), "")
     fields = {mark: [field.strip().strip('"') for field in line.split(mark)] for mark in SEPARATORS}
-    separator = max(SEPARATORS, key=lambda mark: sum(column in fields[mark] for column in columns))
+    separator = max(fields, key=lambda mark: sum(c in fields[mark] for c in columns) if columns else len(fields[mark]))
     return separator, re.search(rf"{separator} +[^ ]", line) is not None or f'{separator} "' in text
 
 

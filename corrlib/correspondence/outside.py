@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from corrlib.corpora.batches import WaveformAudio
 from corrlib.corpora.splits import Corpora
 from corrlib.evaluation.embeddings import Embeddings, read_embeddings, save_embeddings
-from corrlib.files import derived, digest, digest_folder
+from corrlib.files import cache_of, derived, digest, digest_folder
 from corrlib.study.code import closure_fingerprint
 from corrlib.study.outside import parts
 
@@ -103,7 +103,7 @@ def _of_clap(place: str, corpora: Corpora, split: str) -> Embeddings:
     p, fingerprint = corpora.parameters, corpora.fingerprint(split)
     model = digest_folder(place) or place  # a model of the hub is known by its name
     key = digest([model, fingerprint, getattr(p, "clip_seconds", LONGEST), closure_fingerprint((__name__,))])
-    path = Path(corpora.folder) / "cache" / f"clap-{key[:16]}.safetensors"
+    path = cache_of(corpora.folder) / f"clap-{key[:16]}.safetensors"
 
     def compute(part: Path) -> None:
         print(f"embedding the {split} split with {place}, once", flush=True)

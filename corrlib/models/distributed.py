@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -92,6 +93,23 @@ def gather(own: Tensor, rows: int) -> Tensor:
     sizes = [stop - start for start, stop in pairwise(_edges(rows))]
     equal = F.pad(own, (0, 0, 0, max(sizes) - len(own)))
     return torch.cat([share[:size] for share, size in zip(all_gather(equal), sizes, strict=True)])
+
+
+def gather_notes(own: dict[int, str], rows: int) -> dict[int, str]:
+    """{row: note} of this process's share of so many rows, numbered from its beginning -> those of all, by row.
+
+    By way of the processors, so that no GPU is waited for.
+    """
+    if not active():
+        return own
+    found: list[dict[int, str]] = [{} for _ in range(process_count())]
+    dist.all_gather_object(found, own, group=_of_processors())
+    return {start + row: note for start, notes in zip(_edges(rows), found, strict=False) for row, note in notes.items()}
+
+
+@cache
+def _of_processors() -> Any:
+    return dist.new_group(backend="gloo")
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from corrlib.corpora.ahead import load_ahead
 from corrlib.corpora.batches import AudioSource, FeatureAudio
 from corrlib.corpora.splits import Corpora
-from corrlib.files import derived, digest, read_tensors
+from corrlib.files import cache_of, derived, digest, read_tensors
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.precision import autocast
 from corrlib.models.text import distinct
@@ -90,7 +90,7 @@ def digest_of(network: nn.Module) -> str:
 
 def _path(corpora: Corpora, kind: str, made_of: list) -> Path:
     name = digest([*made_of, closure_fingerprint((__name__,))])[:16]
-    return Path(corpora.folder) / "cache" / f"features-{kind}-{name}.safetensors"
+    return cache_of(corpora.folder) / f"features-{kind}-{name}.safetensors"
 
 
 @torch.no_grad()

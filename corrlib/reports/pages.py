@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from corrlib.files import write_atomically
+from corrlib.processes import end_with
 from corrlib.reports import (
     blocks,
     regime_blocks,  # noqa: F401  (its blocks are known by being imported)
@@ -116,4 +117,4 @@ def main(root: str | Path = ".") -> int:
 
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__).parse_args()
-    sys.exit(main())
+    end_with(main)

@@ -1,7 +1,6 @@
 """What a corpus contains, as tables: splits, ambiguity of captions, examples."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,9 @@ import pandas as pd
 from corrlib import soundscapes
 from corrlib.corpora import audit, list_corpus, splits_of
 from corrlib.corpora.audio import read_clip
+from corrlib.corpora.auditing import lengths_of
 from corrlib.corpora.corpus import Corpus
+from corrlib.corpora.exclusions import leave_out, matches
 from corrlib.evaluation.metrics import oracle_ceiling
 from corrlib.study.parameters import DataParameters
 
@@ -21,17 +22,32 @@ def open_splits(parameters: DataParameters) -> tuple[dict[str, Corpus], pd.DataF
     ValueError where more clips than the share `tolerance` cannot be used.
     """
     if parameters.text_only:
-        listed = {
-            s: list_corpus(parameters.corpus, parameters.data, s, audio=False) for s in splits_of(parameters.corpus)
-        }
+        listed = {split: _listed(parameters, split) for split in splits_of(parameters.corpus)}
+        _tell_excluded(parameters, listed)
         return listed, pd.DataFrame(), pd.concat([c.excluded for c in listed.values()], ignore_index=True)
     splits, tables = {}, []
     for split in splits_of(parameters.corpus):
-        listed = list_corpus(parameters.corpus, parameters.data, split)
-        splits[split], table = audit(listed, parameters.tolerance, Path(parameters.data) / "cache")
+        splits[split], table = audit(_listed(parameters, split), parameters.tolerance, lengths_of(parameters.data))
         tables.append(table)
+    _tell_excluded(parameters, splits)
     excluded = pd.concat([corpus.excluded for corpus in splits.values()], ignore_index=True)
     return splits, pd.concat(tables, ignore_index=True), excluded
+
+
+def _listed(parameters: DataParameters, split: str) -> Corpus:
+    listed = list_corpus(parameters.corpus, parameters.data, split, audio=not parameters.text_only)
+    return leave_out(listed, parameters.exclude)
+
+
+def _tell_excluded(parameters: DataParameters, splits: Mapping[str, Corpus]) -> None:
+    """One line of what a list of FreeSound ids rules out, and what of it matches nothing."""
+    if parameters.exclude:
+        found = matches(parameters.exclude, splits.values())
+        print(
+            f"exclude: of {sum(found.values())} FreeSound ids in {parameters.exclude}, {found['left out']} are of "
+            f"training clips, which are left out; {found['in other splits']} of clips of other splits, which stay; "
+            f"{found['in none']} match nothing"
+        )
 
 
 def overview(splits: Mapping[str, Corpus]) -> pd.DataFrame:

@@ -18,7 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from corrlib.corpora.layouts import AUDIO_SUFFIXES
+from corrlib.audiofiles.decode import AUDIO_SUFFIXES
+from corrlib.audiofiles.probe import seconds_of
 from corrlib.evaluation.search import nearest
 from corrlib.files import derived, digest, digest_file, digest_files, locked, memory_of
 from corrlib.sharing.approximate import CAPTIONS, ApproximateIndex
@@ -210,7 +211,7 @@ class SoundFolder:
         """(waveform, seconds of the whole file), or why there is none."""
         path = self.folder / name
         try:
-            return self.model.read(path), soundfile.info(str(path)).duration
+            return self.model.read(path), seconds_of(path)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:  # what a file says of itself may be anything
             return " ".join(str(error).replace(str(path), "it").split()) or type(error).__name__
 

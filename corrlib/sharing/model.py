@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from tqdm import tqdm
 
+from corrlib.audiofiles.decode import RATES_HZ
 from corrlib.corpora.ahead import load_ahead
-from corrlib.corpora.audio import RATES_HZ, read_clip, resample
+from corrlib.corpora.audio import read_start, resample
 from corrlib.corpora.batches import WaveformAudio, Waveforms
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.precision import autocast
@@ -143,8 +143,7 @@ class _Sounds:
         """float32 waveform (samples,) of a sound."""
         sound = self.sounds[place]
         if isinstance(sound, str | Path):
-            longer = _seconds_of(sound) > self.longest_seconds
-            return read_clip(sound, 0.0, self.longest_seconds if longer else None, self.rate_hz)
+            return read_start(sound, self.longest_seconds, self.rate_hz)
         if not isinstance(sound, tuple | list) or len(sound) != 2:
             raise ValueError(f"sound {place} is a {type(sound).__name__}; give a path or (samples, rate in hertz)")
         samples, rate_hz = sound
@@ -163,14 +162,6 @@ def _several(things: Sequence[Any], name: str) -> Sequence[Any]:
     if isinstance(things, str | Path | np.ndarray) or not isinstance(things, Sequence):
         raise ValueError(f"{name} is a {type(things).__name__}; give a list, also of one")
     return things
-
-
-def _seconds_of(path: str | Path) -> float:
-    """What a file's header says; 0 where it cannot be read, which is told where the file is."""
-    try:
-        return soundfile.info(str(path)).duration
-    except (soundfile.LibsndfileError, ZeroDivisionError):
-        return 0.0
 
 
 def _mono(samples: Samples, rate_hz: int, name: str) -> np.ndarray:

@@ -6,6 +6,7 @@ A folder holds one subfolder a label, or a metadata.csv with the columns `file` 
 
 import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from math import gcd
 from pathlib import Path
@@ -14,17 +15,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy  # its parts are loaded when first used: most runs need none
-import soundfile
+
+from corrlib.audiofiles.decode import AUDIO_SUFFIXES, read
+from corrlib.audiofiles.probe import Probed, probe, probe_all
+from corrlib.files import memory_of
 
 SHARES = {"pretraining": 0.4, "development": 0.3, "validation": 0.1, "evaluation": 0.2}
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 TOO_FEW = "too few"
+SHORTEST_SECONDS, SILENT = 0.1, 1e-4  # of a recording; its largest sample
 MEND = "add recordings of other sources, or leave it out (`leave_out`)"
 
 
-def find_recordings(folder: str | Path, leave_out: Sequence[str] | str = ()) -> pd.DataFrame:
+def find_recordings(folder: str | Path, leave_out: Sequence[str] | str = (), tolerance: float = 0.0) -> pd.DataFrame:
     """Table `path, label, role, source_id` of a folder, without the labels in `leave_out`.
 
+    All files are decoded in one pass. Those that cannot be used are listed aloud, each with its reason, and left out if
+    they are at most the share `tolerance` of all, else it is a ValueError.
     `leave_out` may also be "too few": every label with fewer sources than there are splits.
     FileNotFoundError or ValueError names the folder, column, file or label that is wrong, and the mend.
     """
@@ -36,9 +42,10 @@ def find_recordings(folder: str | Path, leave_out: Sequence[str] | str = ()) -> 
     table = _listed(folder) if (folder / "metadata.csv").is_file() else _subfolders(folder)
     if table.empty:
         raise ValueError(
-            f"sound folder {folder} holds no recordings; put one subfolder of {', '.join(SUFFIXES)} files "
+            f"sound folder {folder} holds no recordings; put one subfolder of {', '.join(AUDIO_SUFFIXES)} files "
             "a label into it, or a metadata.csv with file and label"
         )
+    table = _usable(folder, table, tolerance)
     table = table.assign(source_id=table["source_id"] if "source_id" in table else table["path"])
     sources = table.groupby("label")["source_id"].nunique()
     few = list(sources.index[sources < len(SHARES)])
@@ -75,8 +82,6 @@ def _listed(folder: Path) -> pd.DataFrame:
     for file in table["file"]:
         if not (folder / file).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{listing} names '{file}', which lies outside the folder; move it in or remove its line")
-        if not (folder / file).is_file():
-            raise FileNotFoundError(f"{listing} names '{file}', which is not there; restore it or remove its line")
     table["path"] = [str(folder / f) for f in table["file"]]
     return table
 
@@ -84,9 +89,11 @@ def _listed(folder: Path) -> pd.DataFrame:
 def _subfolders(folder: Path) -> pd.DataFrame:
     rows = []
     for sub in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        files = sorted(str(p) for p in sub.iterdir() if p.suffix.lower() in SUFFIXES)
+        files = sorted(str(p) for p in sub.iterdir() if p.suffix.lower() in AUDIO_SUFFIXES)
         if not files:
-            raise ValueError(f"sound folder {sub} holds no {', '.join(SUFFIXES)} file; add recordings or remove it")
+            raise ValueError(
+                f"sound folder {sub} holds no {', '.join(AUDIO_SUFFIXES)} file; add recordings or remove it"
+            )
         rows += [(path, sub.name.replace("_", " ")) for path in files]
     return pd.DataFrame(rows, columns=["path", "label"])
 
@@ -160,32 +167,53 @@ def fingerprint(table: pd.DataFrame, folder: str | Path) -> str:
 
 
 def decode(path: str | Path, rate_hz: int) -> np.ndarray:
-    """Mono waveform (samples,) at `rate_hz`; ValueError names a recording that is unreadable, cut short or silent."""
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            expected, rate = file.frames, file.samplerate
-            waveform = file.read(dtype="float64", always_2d=True).mean(axis=1)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"recording {path} cannot be decoded ({error.error_string}); replace or remove it") from None
-    if len(waveform) < expected or _cut_short(path):
-        raise ValueError(f"recording {path} is cut short; replace or remove it")
-    if not np.isfinite(waveform).all():
-        raise ValueError(f"recording {path} holds samples that are not finite numbers; replace or remove it")
-    if len(waveform) < 0.1 * rate or np.abs(waveform).max() < 1e-4:
-        raise ValueError(f"recording {path} is silent or shorter than 0.1 s; replace or remove it")
+    """Mono waveform (samples,) at `rate_hz`; ValueError names a recording that is unreadable or silent."""
+    samples, rate = read(path, dtype="float64")
+    waveform = samples.mean(axis=1)
+    problem = _wrong(waveform, rate)
+    if problem:
+        raise ValueError(f"recording {path} is {problem}; replace or remove it")
     common = gcd(rate, rate_hz)
     return scipy.signal.resample_poly(waveform, rate_hz // common, rate // common)
 
 
-def _cut_short(path: str | Path) -> bool:
-    """Whether a wav file is shorter than its header says, or an Ogg file lacks its last page (decoders are lenient)."""
-    data = Path(path).read_bytes()
-    if data[:4] == b"RIFF":
-        return len(data) < min(int.from_bytes(data[4:8], "little"), 2**32 - 9) + 8 and data[4:8] != b"\xff" * 4
-    if data[:4] == b"OggS":
-        last = data.rfind(b"OggS")
-        return last + 6 > len(data) or not data[last + 5] & 4  # the flag "end of stream"
-    return False
+def _usable(folder: Path, table: pd.DataFrame, tolerance: float) -> pd.DataFrame:
+    """The recordings that can be used; see `find_recordings`."""
+    probed = probe_all(table["path"].tolist(), memory_of(folder, "recordings"), _probe)
+    reason = probed["problem"].set_axis(table.index)
+    wrong = pd.DataFrame({"recording": table["path"], "problem": reason})[reason != ""]
+    if len(wrong):
+        print(f"{len(wrong)} of {len(table)} recordings cannot be used:\n{wrong.to_string(index=False)}", flush=True)
+    if len(wrong) > tolerance * len(table):
+        kinds = Counter(wrong["problem"].str.split(":").str[0])
+        share = np.ceil(1000 * len(wrong) / len(table)) / 1000
+        raise ValueError(
+            f"{len(wrong)} of {len(table)} recordings in {folder} cannot be used "
+            f"({', '.join(f'{n} {kind}' for kind, n in kinds.items())}; first: {wrong['recording'].iloc[0]}); replace "
+            f"or remove them, or raise tolerance ({tolerance:g}) to at least {share:g}"
+        )
+    return table[reason == ""].reset_index(drop=True)
+
+
+def _probe(path: str, size: int) -> Probed:
+    """As `corrlib.audiofiles.probe.probe`, of all of a recording: it is looked at whether there is any sound in it."""
+    found = probe(path, size)
+    if found.problem:
+        return found
+    try:
+        samples, rate = read(path, dtype="float64")
+    except (ValueError, OSError):
+        return Probed(0, 0, "unreadable")
+    return found._replace(problem=_wrong(samples.mean(axis=1), rate))
+
+
+def _wrong(waveform: np.ndarray, rate_hz: int) -> str:
+    """Why a decoded recording is none to compose scenes of, or ""."""
+    if not np.isfinite(waveform).all():
+        return "unreadable: it holds samples that are not finite numbers"
+    if len(waveform) < SHORTEST_SECONDS * rate_hz or np.abs(waveform).max() < SILENT:
+        return f"silent or shorter than {SHORTEST_SECONDS:g} s"
+    return ""
 
 
 def frame_levels(waveform: np.ndarray, frame: int) -> np.ndarray:

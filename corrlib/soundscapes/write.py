@@ -43,18 +43,19 @@ def write_corpus(
     ambiguity: float = 0.8,
     workers: int = 2,
     leave_out: Sequence[str] | str = (),
+    tolerance: float = 0.0,
 ) -> dict:
     """Compose and write the corpus; a finished one with the same parameters is left as it is.
 
     sizes: {split: number of clips}, SIZES where None. sounds: "synthetic" or a folder of labelled recordings (see
-    `recordings`), of which `leave_out` names the labels not to use, or is "too few". ambiguity in [0, 1]: how little
-    the captions tell. Returns the dict in corpus.json. The same arguments give the same bytes with any number of
-    `workers`. ValueError where an argument is out of range or the folder holds a corpus of other parameters;
-    NotWritten where the disk does not take it.
+    `recordings`), of which `leave_out` names the labels not to use, or is "too few"; tolerance: the share of them that
+    may be unusable. ambiguity in [0, 1]: how little the captions tell. Returns the dict in corpus.json. The same
+    arguments give the same bytes with any number of `workers`. ValueError where an argument is out of range or the
+    folder holds a corpus of other parameters; NotWritten where the disk does not take it.
     """
     folder, sizes = Path(folder), SIZES if sizes is None else sizes
     _check(seed, sizes, rate_hz, scene_seconds, ambiguity, workers)
-    table = None if sounds == "synthetic" else find_recordings(sounds, leave_out)
+    table = None if sounds == "synthetic" else find_recordings(sounds, leave_out, tolerance)
     wanted = {
         "version": VERSION,
         "seed": int(seed),
@@ -64,6 +65,9 @@ def write_corpus(
         "scene_seconds": float(scene_seconds),
         "ambiguity": float(ambiguity),
     }
+    found = _finished(folder, wanted)  # asked before anything is locked: such a folder need not be written to
+    if found is not None and _fingerprint(folder) == found.get("fingerprint"):
+        return found
     with locked(folder / ".corpus.json"):
         found = _finished(folder, wanted)
         if found is not None:

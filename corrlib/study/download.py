@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from corrlib.corpora.layouts import AUDIO_SUFFIXES
+from corrlib.audiofiles.decode import AUDIO_SUFFIXES
 from corrlib.files import write_atomically, writing
 from corrlib.study.sources import GB, Source
 

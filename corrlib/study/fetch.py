@@ -12,6 +12,7 @@ from pathlib import Path
 from corrlib.corpora import check_name
 from corrlib.corpora.layouts import Tree, corpus_folder
 from corrlib.files import NotWritten
+from corrlib.processes import end_with
 from corrlib.study.archives import unpack_wavcaps
 from corrlib.study.download import Damaged, FetchError, check, download, need_room, record, unpack
 from corrlib.study.parameters import ParameterError, nearest
@@ -206,4 +207,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -9,10 +9,10 @@ from corrlib.study import outside, relevances
 from corrlib.study.backbones import HUB
 
 # parameters that say where something lies; what lies there is compared instead
-PLACES = ("data", "sounds", "weights", "text_weights", "relevance", "graded", "figures", "study", "run")
+PLACES = ("data", "sounds", "weights", "text_weights", "relevance", "graded", "exclude", "figures", "study", "run")
 ASIDE = ("track",)  # and what is written beside a run, from which nothing is computed
 CACHE = "cache_log_mel"
-FILES = ("sounds", "weights", "text_weights", "graded")
+FILES = ("sounds", "weights", "text_weights", "graded", "exclude")
 
 
 def of_parameters(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from corrlib.corpora.exclusions import KNOW_IDS
 from corrlib.corpora.load import check_name
 from corrlib.files import NUMBER
 from corrlib.study import relevances
@@ -87,16 +88,28 @@ class Parameters(BaseModel):
 
 
 class CorpusParameters(Parameters):
-    """Which corpus: a name, or several joined by `+`; tolerance: the share of its clips that may be unusable."""
+    """Which corpus: a name, or several joined by `+`; tolerance: the share of its clips that may be unusable.
+
+    exclude: a CSV of FreeSound ids, of which no clip is trained on.
+    """
 
     corpus: str = "soundscapes"
     tolerance: Share = 0.0
+    exclude: str = ""
 
     @field_validator("corpus")
     @classmethod
     def _corpus_is_known(cls, name: str) -> str:
         check_name(name)
         return name
+
+    @model_validator(mode="after")
+    def _what_is_excluded_can_be_found(self) -> Self:
+        if self.exclude and not set(self.corpus.split("+")) & set(KNOW_IDS):
+            raise ValueError(
+                f"exclude is a list of FreeSound ids, which corpus '{self.corpus}' does not know; leave it out"
+            )
+        return self
 
 
 class DataParameters(CorpusParameters):

@@ -181,7 +181,7 @@ class _Planner:
         here = {"seed": seed, "data": folder}
         run = f"data-{variant}-seed{seed}" if variant else f"data-seed{seed}"
         self.add("data", run, NOTEBOOKS["data"], [], {**here, **given})
-        shared = {key: given[key] for key in ("corpus", "tolerance") if key in given}
+        shared = {key: given[key] for key in ("corpus", "tolerance", "exclude") if key in given}
         if study.relevance and not variant:
             shared["relevance"] = self._relevance(seed)
         return {**here, **shared}

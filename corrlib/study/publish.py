@@ -16,6 +16,7 @@ import pandas as pd
 
 from corrlib.figures.measures import shown
 from corrlib.files import digest, write_atomically
+from corrlib.processes import end_with
 from corrlib.study import identity, runs
 from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import plan_runs
@@ -280,4 +281,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from corrlib.files import NotWritten, held_by, take
-from corrlib.processes import guarded
+from corrlib.processes import end_with, guarded
 from corrlib.study import code, identity, runs, warm
 from corrlib.study.fetch import advice, default_folder
 from corrlib.study.pages import write_page
@@ -347,4 +347,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

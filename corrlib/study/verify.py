@@ -7,6 +7,7 @@ import tempfile
 
 import pandas as pd
 
+from corrlib.processes import end_with
 from corrlib.study import runs
 from corrlib.study.parameters import ParameterError
 from corrlib.study.publish import published_folder
@@ -76,4 +77,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from importlib.metadata import PackageNotFoundError, version
 
+from corrlib.processes import end_with
 from corrlib.study import identity, runs
 from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import Plan, needed, plan_runs
@@ -29,6 +31,7 @@ def explain(study: str, run: str) -> str:
         f"  code {made['code']} ({runs.commit_of(content)})",
         f"  data {made['data'] or 'none'} ({content['parameters'].get('data', '')})",
         *(f"  {name} {found}" for name, found in made["files"].items()),
+        f"  with {', '.join(_with(content['packages']))}",
         *(f"  read run {name}, result {found}" for name, found in made["parents"].items()),
     ]
     why = identity.reasons(study, plans[run])
@@ -44,6 +47,18 @@ def explain(study: str, run: str) -> str:
             f"  `make reproduce STUDY={study}` would make it again, then look at {len(again) - 1} runs that wait"
         )
     return "\n".join(lines)
+
+
+def _with(packages: dict[str, str]) -> list[str]:
+    """The packages that a run was made with. Others are no reason to make it again, but said where they are others."""
+    found = []
+    for name, before in packages.items():
+        try:
+            now = version(name)
+        except PackageNotFoundError:
+            now = "missing"
+        found.append(f"{name} {before}" + (f" (here {now})" if now != before else ""))
+    return found
 
 
 def main() -> int:
@@ -62,4 +77,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

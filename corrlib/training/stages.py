@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from corrlib import soundscapes
+from corrlib.corpora.audio import ClipError
+from corrlib.corpora.batches import AudioSource
 from corrlib.corpora.splits import Corpora, open_tagged
 from corrlib.correspondence.targets import annotated, build_target
 from corrlib.correspondence.teachers import held_out_embeddings, target_quality, teacher_embeddings
@@ -18,7 +20,7 @@ from corrlib.evaluation.evaluate import embed, judge, judge_clips
 from corrlib.evaluation.overfit import overfit_index
 from corrlib.evaluation.relevance import by_name, judge_relevance, load_relevances, summary
 from corrlib.evaluation.watched import WatchedPairs
-from corrlib.files import derived, read_tensors, replace_with
+from corrlib.files import derived, read_tensors, replace_with, without_apostrophe
 from corrlib.models import distributed
 from corrlib.models.backbone import Backbone
 from corrlib.models.build import save_model, stage_one_of
@@ -27,6 +29,7 @@ from corrlib.models.features import audio_of, remember_captions
 from corrlib.study import runs
 from corrlib.study.backbones import HUB, slug
 from corrlib.study.parameters import TrainingParameters
+from corrlib.training.left_out import FILE, LeftOut
 from corrlib.training.pretrain import load_pretrained, pretrain, pretrained_path, save_pretrained
 from corrlib.training.trainer import Target, Trainer
 
@@ -113,7 +116,7 @@ def train_towards(
     p = run.parameters
     if p.relevance:  # what is wrong with it shows before days of training
         load_relevances(p.relevance, corpora.corpus(p.evaluate_on))
-    audio = {split: audio_of(encoder, corpora, split) for split in ("development", "validation")}
+    audio = _audio(run, corpora, encoder)
     remember_captions(encoder, corpora, audio)
     if p.processes > 1 and not distributed.active():  # they end with the last checkpoint, which is resumed here
         distributed.launch(p.processes, p.study, p.run_name())
@@ -134,11 +137,25 @@ def train_towards(
         w_dist=w_dist,
         validation_truth=corpora.truth("validation"),
         watched=watched,
+        left_out=LeftOut(corpora.corpus("development"), corpora.whole("development"), p.tolerance),
     )
     log = trainer.run_all()
     if distributed.process_index() == 0:
         _keep_last_epoch(run, trainer.last_state)
     return log
+
+
+def _audio(run: runs.RunFolder, corpora: Corpora, encoder: DualEncoder) -> dict[str, AudioSource]:
+    """What gives the audio of both splits. A clip that cannot be read as they are cached is left out of the corpora;
+    of a student, whose targets are of these very clips, only of the next run.
+    """
+    while True:
+        try:
+            return {split: audio_of(encoder, corpora, split) for split in ("development", "validation")}
+        except ClipError as error:
+            if not corpora.leave_out([error.path]) or "student" in type(run.parameters).model_fields:
+                raise
+            print(f"{error}; it is left out", flush=True)
 
 
 def _keep_last_epoch(run: runs.RunFolder, state: dict[str, Tensor] | None) -> None:
@@ -153,8 +170,22 @@ def report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) 
     """Embed the splits once, judge the held-out one, write model, embeddings and metrics; finishes the run.
 
     setting: under which the run is compared with others. The last epoch is judged beside the one that was kept. Of
-    stage 1 the overfit index is written, too. Returns {relevance: {metric: value}}.
+    stage 1 the overfit index is written, too. Clips that training could not read are left out of the splits here, as
+    they are of every later run. Returns {relevance: {metric: value}}.
     """
+    left = run.folder / FILE
+    if left.is_file():
+        corpora.leave_out(pd.read_csv(left, dtype=str)["path"].map(without_apostrophe))
+    while True:
+        try:
+            return _report(run, corpora, encoder, setting)
+        except ClipError as error:
+            if not corpora.leave_out([error.path]):
+                raise
+            print(f"{error}; it is left out", flush=True)
+
+
+def _report(run: runs.Run, corpora: Corpora, encoder: DualEncoder, setting: str) -> dict[str, Any]:
     split, p = run.parameters.evaluate_on, run.parameters
     splits = ["development"] if setting == "stage1" else []  # of a teacher; others embed it when they become one
     remember_captions(encoder, corpora, dict.fromkeys((*splits, "validation", split)))

@@ -34,6 +34,7 @@ from corrlib.models.precision import autocast
 from corrlib.study.parameters import TrainingParameters
 from corrlib.study.runs import RunFolder, kept_epoch
 from corrlib.training import checkpoints
+from corrlib.training.left_out import FILE, LeftOut
 from corrlib.training.losses import stage_loss
 from corrlib.training.outcome import Outcome
 from corrlib.training.track import Track
@@ -61,7 +62,8 @@ class Trainer:
     """Trains `encoder` on `audio` and `items` towards `target`, choosing the best epoch on validation.
 
     parameters: TrainingParameters; validation: (audio, items); validation_truth (clips, captions) of its items, where
-    it is known; watched: pairs that are followed; run: corrlib.study.runs.Run or None (nothing is written). The loss is
+    it is known; watched: pairs that are followed; left_out: what becomes of clips that cannot be read, which stop the
+    training if it is not given; run: corrlib.study.runs.Run or None (nothing is written). The loss is
     w_sup * L_sup + w_dist * L_dist (see `stage_loss`), in which only L_dist knows of `target`: stage 1 has w_sup = 1
     and a target without an estimate, published stage 2 w_dist = 1. As one of several processes (see
     corrlib.models.distributed) it embeds its share of every batch, and the first of them writes.
@@ -80,11 +82,12 @@ class Trainer:
         w_dist: float = 0.0,
         validation_truth: np.ndarray | None = None,
         watched: WatchedPairs | None = None,
+        left_out: LeftOut | None = None,
     ) -> None:
         self.encoder, self.audio, self.items, self.target = encoder, audio, items, target
         self.parameters, self.validation, self.run = parameters, validation, run
         self.weights = {"w_sup": w_sup, "w_dist": w_dist}
-        self.validation_truth, self.watched = validation_truth, watched
+        self.validation_truth, self.watched, self.left_out = validation_truth, watched, left_out
         self.device = next(encoder.parameters()).device
         if parameters.checkpoint_activations:
             encoder.save_memory()
@@ -119,6 +122,7 @@ class Trainer:
                 self.epoch += 1
                 self._record(loss, scores, time.time() - started)
                 track.add(self.log[-1])
+        self._write_left_out()
         assert self.best_state is not None  # there is at least one epoch
         if kept_epoch(pd.DataFrame(self.log), self.parameters.select_by) < self.epoch:
             self.last_state = self._state()
@@ -145,7 +149,8 @@ class Trainer:
         self.encoder.train()
         total, count, spoken = 0.0, 0, time.time()
         running: deque[Outcome] = deque()
-        for step, (batch, parts) in enumerate(load_ahead(self.audio, self._requests(), p.workers)):
+        lenient = self.left_out is not None
+        for step, (batch, parts) in enumerate(load_ahead(self.audio, self._requests(), p.workers, lenient)):
             running.append(self._step(batch, parts, step))
             if len(running) == 1:  # a step's outcome is read when the next one is under way
                 continue
@@ -206,6 +211,7 @@ class Trainer:
         return loss
 
     def _add_gradient(self, batch: Batch, audio_parts: list[Waveforms | LogMels], together: int) -> Tensor:
+        self._leave_out_unread(batch, audio_parts)
         tokens = distributed.share([self.tokens[i] for i in batch.caption_rows.tolist()])
         size = math.ceil(len(tokens) / len(audio_parts))
         token_parts = [tokens[i : i + size] for i in range(0, len(tokens), size)]
@@ -213,12 +219,28 @@ class Trainer:
         caption_parts = self._in_parts(self.encoder.embed_tokens, token_parts)
         clip_embeddings = distributed.gather(clip_parts.embed(), len(batch.clip_rows))
         caption_embeddings = distributed.gather(caption_parts.embed(), len(batch.caption_rows))
-        loss = self._loss(clip_embeddings @ caption_embeddings.T, batch)
+        similarity = clip_embeddings @ caption_embeddings.T
+        if self.left_out is not None:
+            batch, similarity = self.left_out.without(batch, self.items, similarity)
+        loss = self._loss(similarity, batch)
         # every process has the whole batch's loss, and `gather` adds up what each of them sends back
         self.scaler.scale(loss / together / distributed.process_count()).backward()
         clip_parts.backward()
         caption_parts.backward()
         return loss.detach()
+
+    def _leave_out_unread(self, batch: Batch, audio_parts: list[Waveforms | LogMels]) -> None:
+        """From now on, in every process, the clips of a batch that some process could not read."""
+        if self.left_out is None or not isinstance(audio_parts[0], Waveforms):
+            return
+        unread, place = {}, 0
+        for part in audio_parts:
+            assert isinstance(part, Waveforms)
+            unread |= {place + at: sentence for at, sentence in part.unread.items()}
+            place += len(part.lengths)
+        found = distributed.gather_notes(unread, len(batch.clip_rows))
+        for clip_id in self.left_out.add({int(batch.clip_rows[at]): found[at] for at in found}):
+            self._say(f"left out from now on: {clip_id} ({self.left_out.reasons[clip_id]})")
 
     def _loss(self, similarity: Tensor, batch: Batch) -> Tensor:
         """The one place where the stages differ: what the target says of the batch."""
@@ -284,6 +306,7 @@ class Trainer:
             )
         if self.run and distributed.process_index() == 0:
             self.run.write_table("log.csv", pd.DataFrame(self.log))
+            self._write_left_out()
             self._checkpoint()
         distributed.wait()
 
@@ -298,6 +321,10 @@ class Trainer:
             with open(self.run.path("progress.log"), "a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
+    def _write_left_out(self) -> None:
+        if self.run and self.left_out and self.left_out.reasons and distributed.process_index() == 0:
+            self.run.write_table(FILE, self.left_out.table())
+
     def _checkpoint(self) -> None:
         assert self.run is not None
         checkpoints.save(
@@ -311,6 +338,7 @@ class Trainer:
                 "encoder": self.encoder.trained_state(),
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "left_out": self.left_out.reasons if self.left_out else {},
             },
         )
 
@@ -323,5 +351,7 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.best, self.log = state["epoch"], state["best"], state["log"]
         self.best_state = {name: value.cpu() for name, value in state["best_state"].items()}
+        if self.left_out:
+            self.left_out.load(state["left_out"])
         if distributed.process_index() == 0:
             print(f"resumed after epoch {self.epoch}", flush=True)

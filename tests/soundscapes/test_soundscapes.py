@@ -17,6 +17,7 @@ from corrlib.soundscapes.classes import SYNTHETIC, VALUES
 from corrlib.soundscapes.recordings import find_recordings, split_sources
 from corrlib.soundscapes.scenes import draw_scene
 from corrlib.soundscapes.truth import facts, holding
+from tests import layouts
 
 SIZES = {"pretraining": 10, "development": 12, "validation": 6, "evaluation": 14}
 
@@ -239,6 +240,13 @@ def record(path, hz, seconds=1.0, rate=22050):
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * hz * t) + 0.01 * rng.standard_normal(len(t)), rate)
 
 
+def test_a_finished_corpus_is_not_written_to(corpus, monkeypatch):
+    """Its folder may be read-only."""
+    monkeypatch.delattr(write, "locked")
+    monkeypatch.delattr(write, "writing")
+    assert soundscapes.write_corpus(corpus, seed=3, sizes=SIZES)["sizes"] == SIZES
+
+
 @pytest.fixture
 def recordings(tmp_path):
     """Four sources each of two labels for events and one for backgrounds, listed in a metadata.csv."""
@@ -284,7 +292,7 @@ def change_metadata(folder, edit):
         (lambda t: t.assign(role=t["role"].replace("event", "foreground")), "role 'foreground'"),
         (lambda t: t.assign(role="event"), "no label that serves as background"),
         (lambda t: pd.concat([t, t.head(1)]), "more than once"),
-        (lambda t: t.assign(file=t["file"].replace("hum/0.wav", "hum/9.wav")), "'hum/9.wav', which is not there"),
+        (lambda t: t.assign(file=t["file"].replace("hum/0.wav", "hum/9.wav")), "1 missing; first: .*hum/9.wav"),
     ],
 )
 def test_a_wrong_listing_names_the_culprit(recordings, edit, sentence):
@@ -308,13 +316,27 @@ def test_empty_or_missing_sound_folder(tmp_path):
         find_recordings(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
-    "content, sentence",
-    [(lambda data: data[: len(data) // 2], "cut short"), (lambda data: b"nonsense", "cannot be decoded")],
-)
-def test_a_bad_recording_is_named_and_no_corpus_is_finished(recordings, tmp_path, content, sentence):
-    path = recordings / "beep" / "1.wav"
-    path.write_bytes(content(path.read_bytes()))
-    with pytest.raises(ValueError, match=rf"beep.1.wav .*{sentence}"):
+def test_bad_recordings_are_all_named_at_once_and_left_out_within_the_tolerance(recordings, tmp_path, capsys):
+    for source in range(4, 7):
+        record(recordings / "beep" / f"{source}.wav", 500, 0.5)
+    for source, content in (("4", lambda data: data[: len(data) // 2]), ("5", lambda data: b"nonsense")):
+        path = recordings / "beep" / f"{source}.wav"
+        path.write_bytes(content(path.read_bytes()))
+    soundfile.write(recordings / "beep" / "6.wav", np.zeros(16000), 16000)
+    layouts.sound(recordings / "beep" / "7.m4a", 0.5)
+    rows = [
+        {"file": f"beep/{s}", "label": "beep", "role": "event", "source_id": s} for s in ("4.wav", "5.wav", "6.wav")
+    ]
+    rows.append({**rows[0], "file": "beep/7.m4a", "source_id": "7.m4a"})
+    change_metadata(recordings, lambda table: pd.concat([table, pd.DataFrame(rows)]))
+    sentence = r"3 of 16 recordings .* \(1 cut short, 1 unreadable, 1 silent .*; first: .*beep.4.wav\).* at least 0.188"
+    with pytest.raises(ValueError, match=sentence):
         soundscapes.write_corpus(tmp_path / "c", seed=1, sizes=SIZES, sounds=recordings, workers=1)
     assert not (tmp_path / "c" / "corpus.json").exists()
+    said = capsys.readouterr().out
+    assert all(f"beep/{source}.wav" in said for source in (4, 5, 6)) and "silent or shorter than 0.1 s" in said
+    table = find_recordings(recordings, tolerance=0.2)
+    assert len(table) == 13 and str(recordings / "beep/7.m4a") in set(table["path"])
+    sizes = dict.fromkeys(SIZES, 4)
+    soundscapes.write_corpus(tmp_path / "c", seed=1, sizes=sizes, sounds=recordings, workers=1, tolerance=0.2)
+    assert (tmp_path / "c" / "corpus.json").exists()

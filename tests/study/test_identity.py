@@ -13,12 +13,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import corrlib
 from corrlib import soundscapes
 from corrlib.files import digest
-from corrlib.study import code, identity, runs
+from corrlib.study import code, identity, runs, why
 from corrlib.study.inputs import PLACES
 from corrlib.study.parameters import KINDS, ParameterError, check
 from corrlib.study.plan import plan_runs
@@ -308,6 +309,12 @@ def test_why_of_what_is_no_run_is_one_sentence(tmp_path, words):
         text=True,
     )
     assert ask.returncode == 2 and ask.stderr.startswith("error: ") and ask.stderr.count("\n") == 1
+
+
+def test_why_names_packages_that_are_others_here():
+    found = why._with({"numpy": np.__version__, "torch": "0.1", "no-such-package": "1"})
+    assert found[0] == f"numpy {np.__version__}" and found[1].startswith("torch 0.1 (here ")
+    assert found[2] == "no-such-package 1 (here missing)"
 
 
 def test_who_reads_a_run_whose_data_have_become_others_is_made_again(tmp_path, monkeypatch):
