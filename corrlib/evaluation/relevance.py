@@ -46,8 +46,9 @@ class Relevance:
     def queries(self, corpus: Corpus) -> pd.DataFrame:
         """A row a query: caption_id, clip (row number of its own clip), caption (its row in the corpus's captions).
 
-        A query is the caption of the same words, of several the one whose clip is most relevant. One that the corpus
-        does not have is `query 1` (its place), of caption -1, and goes with the clip that is most relevant.
+        A query is the caption of the same words, of several the one whose clip is most relevant, and none twice as far
+        as there are others. One that the corpus does not have is `query 1` (its place), of caption -1, and goes with
+        the clip that is most relevant.
         """
         rows_of: dict[str, list[int]] = {}
         for row, text in enumerate(corpus.captions["text"]):
@@ -55,10 +56,12 @@ class Relevance:
         clip_of = pd.Index(corpus.clips["clip_id"]).get_indexer(pd.Index(corpus.captions["clip_id"]))
         known = np.where(self.judged(), self.relevance, -1)  # a clip of which nothing is known comes last
         ids, found = corpus.captions["caption_id"], []
+        taken: set[int] = set()
         for column, text in enumerate(self.texts):
             same = rows_of.get(clean(text), [])
             if same:
-                row = max(same, key=lambda r: known[clip_of[r], column])
+                row = max(same, key=lambda r: (known[clip_of[r], column], r not in taken))
+                taken.add(row)
                 found.append((ids.iloc[row], int(clip_of[row]), row))
             else:
                 found.append((f"query {column + 1}", int(known[:, column].argmax()), -1))

@@ -145,11 +145,12 @@ def test_a_query_is_the_caption_of_its_words(tmp_path):
     make.clotho(tmp_path / "clotho", names=NAMES)
     corpus = load_corpus("clotho", tmp_path / "clotho", "evaluation")
     same = corpus.captions["text"].iloc[5]  # every clip has it, word by word
-    rows = [[same.upper() + " .", "c.wav;d.wav"], ["other words", "d.wav"]]
+    rows = [[same.upper() + " .", "c.wav;d.wav"], ["other words", "d.wav"], *[[same, "c.wav;d.wav"]] * 2]
     found = load_relevance(make.table(tmp_path / "r.csv", ["query", "audio_filenames"], rows), corpus)
     queries = found.queries(corpus)
-    assert queries["caption_id"].tolist() == ["clotho/evaluation/c.wav#1", "query 2"]
-    assert queries["clip"].tolist() == [2, 3] and queries["caption"].tolist() == [10, -1]
+    first, second = (f"clotho/evaluation/{name}.wav#1" for name in "cd")
+    assert queries["caption_id"].tolist() == [first, "query 2", second, first]
+    assert queries["clip"].tolist() == [2, 3, 3, 2] and queries["caption"].tolist() == [10, -1, 15, 10]
     hidden = Relevance("graded", [same], np.array([[np.nan], [0.0], [np.nan], [np.nan]], np.float32))
     assert hidden.queries(corpus)["clip"].tolist() == [1]  # of the others nothing is known
 

@@ -111,7 +111,7 @@ CALLS = [  # a function, right arguments, and wrong ones in the place of some
             "truth": truths(),
             "annotated": annotations(),
             "bins": [0, -1, [0.0, float("nan")]],
-            "judged": annotations(),
+            "judged": [matrix for matrix in annotations() if matrix is not None],
         },
     ),
     (
