@@ -247,7 +247,10 @@ def rewrite(path, change):
 
 
 BAD_CLOTHO = {
-    "no folder": (lambda f: f.rename(f.with_name("gone")), "does not exist; put the corpus there, or give its folder by DATA="),
+    "no folder": (
+        lambda f: f.rename(f.with_name("gone")),
+        "does not exist; put the corpus there, or give its folder by DATA=",
+    ),
     "no table": (
         lambda f: (f / "clotho_captions_development.csv").unlink(),
         "clotho_captions_development.csv does not exist",
