@@ -32,6 +32,7 @@ def outside(text):
     """What stands outside of rendered blocks, of links' targets and of file names in code."""
     text = pages.MARKED.sub("", text)
     text = re.sub(r"\]\([^)]*\)", "]", text)
+    text = re.sub(r"```console\n.*?```", "", text, flags=re.DOTALL)  # what an example printed, which claims nothing
     return re.sub(r"```pycon\n.*?```", "", text, flags=re.DOTALL)  # run by test_the_worked_example
 
 
@@ -50,6 +51,7 @@ class TestCommitted:
     def test_a_result_outside_a_block_would_be_found(self):
         for text in ("rises by +0.49 points", "a third (32 %) match", "0.86 on the whole", "−0.04 [", "of 13.4%"):
             assert NUMBER.findall(outside(text))
+        assert NUMBER.findall(outside("```\nmAP@10 13.4 %\n```"))
         assert not NUMBER.findall(outside("<!-- rendered: x -->\n13.4 [1.2, 3.4]\n<!-- end -->"))
 
     def test_readme_is_one_page(self):

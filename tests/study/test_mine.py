@@ -9,6 +9,7 @@ import pytest
 from corrlib.corpora import tables
 from corrlib.reports.results import reached
 from corrlib.study import inputs
+from corrlib.study.fetch import missing_of_study
 from corrlib.study.parameters import ParameterError
 from corrlib.study.plan import plan_runs
 from corrlib.study.reproduce import reproduce
@@ -62,6 +63,21 @@ def test_the_template_plans_on_any_folder(monkeypatch):
     assert len(trained) == 2 + 2 * 2
     for parameters in trained.values():  # few clips, each with few captions
         assert parameters["corpus"] == "folder" and parameters["batch_clips"] <= 16
+
+
+def test_the_template_with_published_networks(monkeypatch, tmp_path):
+    """Their recipe in both stages, nothing pretrained, and `make data` knows what is to be fetched."""
+    monkeypatch.setenv("DATA", "/my sounds")
+    plans = plan_runs("mine-gpu")
+    for parameters in of_kind(plans, "stage1", "stage2").values():
+        assert (parameters["epochs"], parameters["cosine_epochs"], parameters["learning_rate"]) == (20, 15.0, 2e-5)
+        assert parameters["corpus"] == "folder" and parameters["captions_per_clip"] == 1
+    weights = ["passt-s-f128-p16-s16-ap.468.pt", "mn10_as_mAP_471.pt"]
+    assert [p["weights"] for p in of_kind(plans, "stage1").values()] == [f"weights/{file}" for file in weights]
+    study = load_study("mine-gpu")
+    monkeypatch.chdir(tmp_path)
+    wanted = {str(item.path) for item in missing_of_study(study)}
+    assert {f"weights/{file}" for file in weights} < wanted and "weights/roberta-large/model.safetensors" in wanted
 
 
 def test_without_a_folder_it_says_what_to_give(monkeypatch):
