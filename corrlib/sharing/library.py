@@ -82,9 +82,9 @@ class SoundFolder:
         )
         if not kept:
             raise ValueError(f"{folder} holds no sound that can be read ({len(self.skipped)} files were skipped)")
-        self._rows, self._stored_embeddings, self._row_of = list(kept.values()), stored.embeddings, row_of
-        self.sounds = pd.DataFrame({"file": list(kept), "seconds": [stored.seconds[row] for row in self._rows]})
-        self._places = pd.Series(range(len(kept))).groupby(self._rows).indices  # of a content, in `sounds`
+        self._rows, self._stored_embeddings, self._row_of = np.array(list(kept.values())), stored.embeddings, row_of
+        self.sounds = pd.DataFrame({"file": list(kept), "seconds": [stored.seconds[row] for row in kept.values()]})
+        self._by_row = np.argsort(self._rows, kind="stable")  # files of equal content lie side by side
         self.approximate = self._approximate(stored)
 
     @property
@@ -125,11 +125,16 @@ class SoundFolder:
         else:
             similarity, rows = nearest(query, self._stored_embeddings, wanted)
         pairs = zip(similarity[0].tolist(), rows[0].tolist(), strict=True)
-        found = [(score, place) for score, row in pairs if row != itself for place in self._places[row]]
+        found = [(score, place) for score, row in pairs if row != itself for place in self._files(row)]
         table = self.sounds.iloc[[place for _, place in found]].reset_index(drop=True)
         table.insert(0, "similarity", [score for score, _ in found])
         table.insert(0, "rank", range(1, len(table) + 1))
         return table.head(top)
+
+    def _files(self, row: int) -> list[int]:
+        """Rows of `sounds` that hold a content (row of the stored embeddings)."""
+        first, end = np.searchsorted(self._rows, [row, row + 1], sorter=self._by_row)
+        return self._by_row[first:end].tolist()
 
     def _bar(self, total: int, unit: str, what: str) -> tqdm:
         """A bar with the time left, where one is wanted and there is something to do."""

@@ -94,7 +94,7 @@ class SoundSearch:
             layout=WIDE,
             style=LABEL,
         )
-        self.upload = w.FileUpload(accept="audio/*", description="Upload", tooltip="a sound from this machine")
+        self.upload = w.FileUpload(accept="audio/*", description="Upload sound", tooltip="a sound from this machine")
         self.forget = w.Button(description="Forget sound", tooltip="search by the caption alone", icon="times")
         self.button = w.Button(description="Search", tooltip="rank all sounds", button_style="primary")
         self.count = w.BoundedIntText(asked.count, min=1, max=50, description="Sounds", layout=NARROW, style=LABEL)

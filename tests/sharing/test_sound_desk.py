@@ -75,7 +75,7 @@ def test_search_more_like_this_and_both(finished, sounds):
     content = (sounds / "d.mp3").read_bytes()
     file = {"name": "../d.mp3", "type": "", "size": len(content), "content": memoryview(content)}
     file["last_modified"] = datetime.fromtimestamp(0)
-    by_name["Upload"].value = (file,)
+    by_name["Upload sound"].value = (file,)
     assert names(shown(view)[2]) == right.search("", sounds / "d.mp3", top=1)["file"].tolist()
     assert "../" not in by_name["Like"].value and "d.mp3" in shown(view)[1]
     for control in controls(view.children[0]):
