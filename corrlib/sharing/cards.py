@@ -8,11 +8,12 @@ from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard,
 from corrlib.evaluation.intervals import bootstrap_interval
 from corrlib.study import runs
 from corrlib.study.parameters import StageOneParameters
+from corrlib.study.study_file import studies_folder
 
 MEASURES = {"ap@10": "mAP@10", "r@1": "R@1", "r@5": "R@5", "r@10": "R@10", "ndcg@10": "nDCG@10"}
 KINDS = {
     "annotated": "only the clip that a caption was written for counts",
-    "true": "every clip counts that the caption wholly describes",
+    "true": "every clip counts that the caption wholly describes; for nDCG others, too, by the share of it that holds",
 }
 TASK = "text-to-audio-retrieval"
 PAPER = "https://arxiv.org/abs/2408.11641"
@@ -84,12 +85,16 @@ def _body(
     queries = runs.read_table(study, run, "queries.csv")
     teachers = f" Teachers: {', '.join(parameters['teachers'])}." if parameters.get("teachers") else ""
     recipe = TARGETS.get(origin["setting"], f"stage 2, setting `{origin['setting']}`")
+    before = ""
+    if "student" in parameters:
+        before = f"""Stage 1 before it took {first.epochs} epochs of batches of {first.batch_clips} clips at
+            learning rate {first.learning_rate}."""
     data = f"""{_corpus(first)} (content digest {origin["made_of"]["data"] or "not recorded"}). Trained on its
         development split, judged on its {split} split (fingerprint {origin["data_fingerprint"] or "not recorded"})."""
     settings = f"""{recipe[0].upper()}{recipe[1:]}.{teachers} Backbone `{first.backbone}` ({_source(first.weights)}),
         text encoder `{first.text_encoder}`, embeddings of {first.embedding_size}, {parameters["epochs"]} epochs,
         batches of {parameters["batch_clips"]} clips, learning rate {parameters["learning_rate"]}, temperature
-        {parameters["temperature"]}, seed {parameters["seed"]}. All parameters are in `config.json`."""
+        {parameters["temperature"]}, seed {parameters["seed"]}. {before} All parameters are in `config.json`."""
     limits = f"""{_limits(first)} Of a longer recording the first {parameters["clip_seconds"]:g} s are heard; captions
         are English and cut after {first.max_tokens} tokens. Similarities rank: they are no probabilities, and sounds
         that are not like the training data are ranked, too."""
@@ -106,7 +111,7 @@ Improve Language-Based Audio Retrieval* ({PAPER}).
 ```python
 import corrlib
 
-model = corrlib.load_model("this folder, or its name on the hub")
+model = corrlib.load_model(".")  # this folder, or its name on the hub
 model.similarity(["rain.wav", "dog.mp3"], ["a dog barks"])  # rows sounds, columns captions
 ```
 
@@ -138,13 +143,25 @@ model.similarity(["rain.wav", "dog.mp3"], ["a dog barks"])  # rows sounds, colum
 
 ## Repeat
 
+With corrlib at commit {origin["code"].get("commit") or "not recorded"}{_of_study(study, run)}:
+
 ```
 {origin["repeat"]}
 ```
-
-corrlib at commit {origin["code"].get("commit") or "not recorded"}, or as a part of its study:
-`make reproduce STUDY={study} ONLY={run}`.
 """
+
+
+def _of_study(study: str, run: str) -> str:
+    """How a run is repeated with all that it needs; nothing where no study file describes it."""
+    if not (studies_folder() / f"{study}.yaml").is_file():
+        return ", where the runs that it names are finished"
+    return f""", data, teachers and all:
+
+```
+make reproduce STUDY={study} ONLY={run}
+```
+
+or alone, where the runs that it names are finished"""
 
 
 def _wrapped(paragraph: str) -> str:

@@ -19,7 +19,7 @@ from corrlib.models.text import load_text_encoder
 from corrlib.sharing.cards import model_card
 from corrlib.study import runs
 from corrlib.study.inputs import PLACES
-from corrlib.study.parameters import KINDS, StageOneParameters, check
+from corrlib.study.parameters import StageOneParameters, StageTwoParameters, check
 
 CONFIG, WEIGHTS, TEXT, CARD = "config.json", "model.safetensors", "text", "README.md"
 FORMAT = 1  # what a reader must know to read a folder; raised when the meaning of a field changes
@@ -210,13 +210,8 @@ def build(folder: str | Path, config: Config) -> DualEncoder:
 def provenance(study: str, run: str) -> dict[str, Any]:
     """Where a model comes from, as its run's manifest says, without the places of this machine."""
     content = runs.read_manifest(study, run)
-    kind = next((kind for kind in KINDS.values() if set(kind.model_fields) == set(content["parameters"])), None)
-    if kind is None:
-        raise ValueError(
-            f"run {study}/{run} was made by another corrlib, whose parameters were others; export it by that one, or "
-            "run the study again"
-        )
-    parameters = check(kind, content["parameters"])
+    kind = StageTwoParameters if "student" in content["parameters"] else StageOneParameters
+    parameters = check(kind, content["parameters"])  # of a run of an earlier version it may be fewer
     places = {
         name: name.upper()
         for name in PLACES

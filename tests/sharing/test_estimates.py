@@ -1,9 +1,12 @@
 """Estimates as files: the probabilities of the dense matrix, in both directions, without ever making it."""
 
+import csv
+import io
 import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +17,7 @@ from corrlib.corpora import load_corpus
 from corrlib.correspondence import estimate
 from corrlib.evaluation.embeddings import load_embeddings
 from corrlib.evaluation.relevance import load_relevance
-from corrlib.files import digest_file
+from corrlib.files import csv_of, digest_file
 from corrlib.sharing import ensembles, estimates, missing
 from tests.finished import declare
 from tests.sharing.conftest import STUDY, TEACHERS
@@ -176,6 +179,49 @@ def test_likely_missing_annotations_become_relevance(folder, dense, corpus, tmp_
     table.to_csv(tmp_path / "reviewed.csv", index=False)
     with pytest.raises(ValueError, match="'perhaps' in line 3"):
         missing.accepted_relevance(tmp_path / "reviewed.csv", tmp_path / "relevance.csv")
+
+
+def test_odd_captions_and_names_come_through_a_review(tmp_path, capsys):
+    """From a table to a spreadsheet and its UTF-16 with semicolons, and back as relevance."""
+    texts = [
+        "=1+2",
+        "'=1+2",
+        "-5 dogs",
+        'says "no", twice',
+        "a\nb",
+        "c\rd",
+        "a; b",
+        "\tx",
+        "déjà 犬",
+        "001",
+        "nan",
+        "dup",
+        "dup",
+    ]
+    names = [f"clip {place}; {odd}.wav" for place, odd in enumerate(("a'b", 'q"t', "x,y", "[z]", "=w", "below/ü"))]
+    clips = pd.DataFrame({"clip_id": [f"mine/development/{name}" for name in names], "split": "development"})
+    ids, own_rows = clips["clip_id"].to_numpy(), torch.arange(len(texts)) % len(names)
+    captions = pd.DataFrame(
+        {"caption_id": [f"c{n}" for n in range(len(texts))], "text": texts, "clip_id": ids[own_rows]}
+    )
+    embeddings = torch.eye(len(names)), torch.rand(len(texts), len(names), generator=torch.Generator().manual_seed(4))
+    embeddings[1][range(len(texts)), own_rows] = 0  # every other clip is preferred
+    found = estimates.top([embeddings[1]], [embeddings[0]], 0.05, k=len(names))
+    ensemble = SimpleNamespace(corpus=SimpleNamespace(clips=clips, captions=captions), temperature=0.05)
+    table = missing.missing_annotations(ensemble, found, torch.zeros(len(texts)))
+    table["accept"] = ["x" if rank % 2 else "" for rank in table["rank"]]
+    sheet = csv_of(table).encode()
+    again = pd.read_csv(io.BytesIO(sheet), keep_default_na=False, dtype=str).to_csv(
+        index=False, sep=";", quoting=csv.QUOTE_ALL
+    )
+    (tmp_path / "reviewed.csv").write_bytes(again.encode("utf-16"))
+    right = {}
+    for row in table[table["accept"] == "x"].itertuples():
+        right.setdefault(row.caption_id, {row.annotated_clip_id}).add(row.clip_id)
+    assert missing.accepted_relevance(tmp_path / "reviewed.csv", tmp_path / "relevance.csv") == len(right) == len(texts)
+    relevance = load_relevance(tmp_path / "relevance.csv", ensemble.corpus)
+    assert relevance.texts == [texts[int(caption[1:])] for caption in right]
+    assert [set(ids[column == 1]) for column in relevance.relevance.T] == list(right.values())
 
 
 def test_the_loop_of_the_page_trains_with_it(folder, finished, tmp_path, monkeypatch, dense):

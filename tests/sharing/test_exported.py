@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import corrlib
 from corrlib.files import digest, digest_file
 from corrlib.sharing import exported
+from corrlib.study import manifest
 from tests.sharing.conftest import STUDENT, STUDY, TEACHERS
 
 CAPTIONS = ["a dog barks", "rain falls on a tent while a bell rings"]
@@ -48,6 +49,17 @@ def test_without_runs_it_gives_the_same_similarities_bit_for_bit(finished, sound
     assert fingerprint == own.fingerprint
 
 
+def test_a_run_from_before_a_parameter_was_thought_of_is_exported(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "runs")
+    monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path / "runs"))
+    path = tmp_path / "runs" / STUDY / STUDENT / "manifest.json"
+    content = json.loads(path.read_text())
+    del content["parameters"]["track"]
+    path.write_text(json.dumps(manifest.sealed(content)))
+    exported.export(STUDY, STUDENT, tmp_path / "model")
+    assert corrlib.load_model(tmp_path / "model").provenance["parameters"]["track"] == ""
+
+
 def test_what_it_holds(folder):
     assert {path.name for path in folder.iterdir()} == {"README.md", "config.json", "model.safetensors", "text"}
     config = json.loads((folder / "config.json").read_text())
@@ -74,11 +86,16 @@ def test_the_card_is_of_the_hubs_kind_and_has_the_runs_numbers(folder, finished)
     for section in ("Use", "Data", "Recipe", "Metrics", "Limitations", "Licence", "Repeat"):
         assert f"\n## {section}\n" in card.text
     assert "papermill notebooks/06_stage2.ipynb" in card.text and "None" not in card.text
+    assert "Stage 1 before it took 2 epochs of batches of 8 clips" in " ".join(card.text.split())
+    assert "make reproduce" not in card.text  # no study file describes these runs
 
 
-def test_a_licence_is_taken_as_it_is_given(finished, tmp_path):
+def test_a_licence_is_taken_as_it_is_given_and_a_study_file_repeats_the_whole(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("CORRLIB_STUDIES", str(tmp_path))
+    (tmp_path / f"{STUDY}.yaml").write_text("title: tiny\n")
     exported.export(STUDY, STUDENT, tmp_path / "model", licence="cc-by-4.0")
-    assert huggingface_hub.ModelCard.load(tmp_path / "model" / "README.md").data.license == "cc-by-4.0"
+    card = huggingface_hub.ModelCard.load(tmp_path / "model" / "README.md")
+    assert card.data.license == "cc-by-4.0" and f"make reproduce STUDY={STUDY} ONLY={STUDENT}" in card.text
 
 
 def test_the_card_may_be_edited_and_the_rest_may_not(folder):
