@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from corrlib.corpora.corpus import Corpus, build
-from corrlib.corpora.layouts import NoAudio, Tree, report
+from corrlib.corpora.layouts import NoAudio, Tree
 from corrlib.corpora.tables import read_csv, refuse_empty_captions, shown, tell
 
 FILES = {"development": ("train",), "validation": ("val", "validation"), "evaluation": ("test",)}
@@ -54,7 +54,7 @@ def list_audiocaps(folder: Path, split: str, audio: bool = True) -> Corpus:
     ]
     files = clips[["key"]].assign(path=paths, start_seconds=0.0, duration_seconds=np.nan)
     if audio:
-        tell(report("audiocaps", split, folder, csv, files["path"]))
+        tell(tree.told("audiocaps", [f"{word}.csv" for words in FILES.values() for word in words]))
     metadata = pd.DataFrame({"key": clips["key"], "youtube_id": clips["id"]})
     captions = pd.DataFrame({"key": keys, "text": caption_table["caption"]})
     return build("audiocaps", split, files, captions, metadata)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from corrlib.corpora.corpus import Corpus, build
-from corrlib.corpora.layouts import NoAudio, Tree, report
+from corrlib.corpora.layouts import NoAudio, Tree
 from corrlib.corpora.tables import read_csv, refuse, refuse_empty_captions, tell
 
 SPLITS = ("development", "validation", "evaluation")
@@ -43,7 +43,7 @@ def list_clotho(folder: Path, split: str, audio: bool = True, name: str = "cloth
         }
     )
     if audio and name == "clotho":
-        tell(report(name, split, folder, csv, files["path"]))
+        tell(tree.told(name, [f"clotho_captions_{one}.csv" for one in SPLITS]))
     return build(name, split, files, captions, read_metadata(tree, split))
 
 

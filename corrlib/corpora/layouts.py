@@ -14,6 +14,7 @@ from corrlib.audiofiles.decode import AUDIO_SUFFIXES
 from corrlib.corpora.tables import PUT, need, shown
 
 FORBIDDEN = re.compile(r'[:*?"<>|]')  # what some file systems cannot hold, and archives write otherwise
+SHOWN = 4  # places of audio that a line names
 CORPUS_NAMES = re.compile(r"[^a-z0-9]|v2\.?1?$")
 
 
@@ -54,7 +55,7 @@ class Tree:
     def __init__(self, folder: str | Path) -> None:
         self.folder = need(folder, "corpus folder", PUT)
         self.files: dict[str, list[str]] = {}  # folder below: its files, but for audio
-        self.sounds: list[str] = []  # folders that hold audio
+        self.sounds: dict[str, Counter[str]] = {}  # folders that hold audio: how many files of each suffix
         self._scan("", set())
 
     def _scan(self, below: str, seen: set[tuple[int, int]]) -> None:
@@ -63,18 +64,18 @@ class Tree:
         if (state.st_dev, state.st_ino) in seen:  # a link to a folder above
             return
         seen.add((state.st_dev, state.st_ino))
-        names, folders, sound = [], [], False
+        names, folders, sounds = [], [], Counter[str]()
         with os.scandir(path) as entries:  # no question to the disk for each of 400,000 files, and no name of them kept
             for entry in entries:
                 if entry.name.lower().endswith(AUDIO_SUFFIXES):
-                    sound = True
+                    sounds[entry.name[entry.name.rindex(".") :].lower()] += 1
                 elif entry.is_dir():
                     folders.append(entry.name)
                 elif entry.is_file():
                     names.append(entry.name)
         self.files[below] = names
-        if sound:
-            self.sounds.append(below)
+        if sounds:
+            self.sounds[below] = sounds
         for name in sorted(folders):
             if not name.startswith(".") and name != "cache":
                 self._scan(f"{below}/{name}" if below else name, seen)
@@ -92,6 +93,18 @@ class Tree:
                 f"{self.folder} holds two tables for one split, {found[0]} and {found[1]}; keep one of them"
             )
         return self.folder / found[0] if found else None
+
+    def told(self, name: str, tables: Collection[str]) -> str:
+        """What of corpus `name` lies where, in one line: its tables by name, and how much audio in which folders."""
+        there = [
+            f"{below}/{file}".lstrip("/") for below, files in self.files.items() for file in files if file in tables
+        ]
+        found = Counter[str]()
+        for below, suffixes in self.sounds.items():
+            found.update({f"{below}/*{suffix}".lstrip("/"): count for suffix, count in suffixes.items()})
+        audio = [f"{place} ({count:,})" for place, count in found.most_common(SHOWN)]
+        audio += [f"{len(found) - SHOWN} more kinds and folders"] if len(found) > SHOWN else []
+        return f"{name} in {self.folder}: {', '.join(there) or 'no table'}; audio {', '.join(audio) or 'none'}"
 
     def has_audio(self, words: Iterable[str] = ()) -> bool:
         """Whether there is any audio file, or one in a folder that is the own one of `words` (see `audio`)."""
@@ -253,21 +266,3 @@ class NoAudio:
     def find_stem(self, *stems: str) -> str:
         """No path: ""."""
         return ""
-
-
-def report(name: str, split: str, folder: Path, table: Path, paths: Iterable[str]) -> str:
-    """What was found of a split, in one line: its table, how many of its clips, in which folders and formats."""
-    paths = list(paths)
-    places = Counter(_place(folder, path) for path in paths if path)
-    listed = [f"{place} ({count})" for place, count in places.most_common(3)]
-    listed += [f"{len(places) - 3} more folders"] if len(places) > 3 else []
-    where = f" in {', '.join(listed)}" if listed else ""
-    found = sum(places.values())
-    return f"{name} {split}: {table.relative_to(folder)}, {found} of {len(paths)} clips found{where}"
-
-
-def _place(folder: Path, path: str) -> str:
-    """`development/*.wav` of a file's path."""
-    below = path[len(str(folder)) + 1 :]
-    place, _, name = below.rpartition("/")
-    return f"{place}/*{name[name.rindex('.') :]}" if place else f"*{name[name.rindex('.') :]}"

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from corrlib.corpora.corpus import Corpus, build, merge
-from corrlib.corpora.layouts import NoAudio, Tree, report
+from corrlib.corpora.layouts import NoAudio, Tree
 from corrlib.corpora.tables import refuse, refuse_empty_captions, tell
 
 SPLITS = ("development",)
@@ -29,6 +29,8 @@ EXPECTED = {"FreeSound": 262300, "BBC_Sound_Effects": 31201, "SoundBible": 1232,
 def list_wavcaps(folder: Path, split: str, audio: bool = True) -> Corpus:
     """Corpus of all clips that the JSON files name; see `list_corpus`."""
     tree = Tree(folder)
+    if audio:
+        tell(tree.told("wavcaps", SOURCES.values()))
     return merge([_source(tree, source, split, audio) for source in SOURCES])
 
 
@@ -55,8 +57,6 @@ def _source(tree: Tree, source: str, split: str, audio: bool) -> Corpus:
             "duration_seconds": np.nan,
         }
     )
-    if audio:
-        tell(report("wavcaps", source, tree.folder, path, files["path"]))
     metadata = pd.DataFrame({"key": key, "source": source, "id": pd.Series(stems, dtype=str)})
     return build("wavcaps", split, files, pd.DataFrame({"key": key, "text": entries["caption"]}), metadata)
 

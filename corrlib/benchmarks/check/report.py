@@ -37,8 +37,8 @@ from corrlib.benchmarks.check.models import (
 )
 from corrlib.benchmarks.check.problems import plan, problems
 from corrlib.benchmarks.check.splits import SPLITS, Split, look_at
-from corrlib.benchmarks.check.steps import Cost, NoRoom, free_bytes, measure
-from corrlib.benchmarks.measure import DEVICE, seconds
+from corrlib.benchmarks.check.steps import Cost, NoRoom, free_bytes, measure, taken
+from corrlib.benchmarks.measure import DEVICE
 from corrlib.corpora.audio import read_clip
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.study import runs
@@ -148,7 +148,7 @@ class Report:
         print(f"\nMachine: {processor()}, {at_once}, {free} GiB of memory free; no GPU: its memory is estimated")
         busy, cores = os.getloadavg()[0], os.cpu_count() or 1
         if busy > BUSY * cores:
-            print(f"  others keep it busy (a load of {busy:.0f} on {cores} cores): without them a step takes less")
+            print(f"  others keep it busy (a load of {busy:.0f} on {cores} cores): times are what it would take alone")
 
     def _built(self, p: StageOneParameters, tower: Tower) -> DualEncoder:
         """A tower without the memory of its weights, to be measured by its shapes alone."""
@@ -389,7 +389,7 @@ class Report:
 
             try:
                 read(paths[0])
-                return seconds(lambda: [read(path) for path in paths]) / len(paths)
+                return taken(lambda: [read(path) for path in paths], 1) / len(paths)
             except (OSError, RuntimeError, ValueError):  # a damaged file, which 01_data names
                 return 0.0
 
