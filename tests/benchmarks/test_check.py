@@ -196,12 +196,13 @@ def test_everything_that_would_stop_a_study_is_said_at_once(studies, tmp_path, c
     assert len(found) == 7 and printed.index("What would stop it") < printed.index("Corpora:")
 
 
-def test_a_study_without_its_folder_is_forecast_where_its_corpus_is_published(studies, monkeypatch, capsys):
+def test_a_study_of_own_data_without_its_folder_says_so(studies, monkeypatch, capsys):
     monkeypatch.delenv("DATA")
     (studies / "x.yaml").write_text(STUDY.replace("clotho", "folder"))
     assert Report("x", 1, 0.0).tell() == 1
     printed = capsys.readouterr().out
     assert "needs $DATA: run `make reproduce STUDY=x DATA=...`" in printed and "can be told when" in printed
+    assert printed.count("\n- ") == 1  # and no word of a folder that nobody named
 
 
 def test_the_command_on_a_corpus_that_is_there(studies, tmp_path):

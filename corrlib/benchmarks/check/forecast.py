@@ -68,7 +68,7 @@ class Forecast:
         ends: dict[str, float] = {}
         for name, plan in self.plans.items():
             own = self.runs[name].seconds if name in self.runs and name in names else 0.0
-            ends[name] = own + max((ends[needed] for needed in plan.needs), default=0.0)
+            ends[name] = own + max((ends.get(needed, 0.0) for needed in plan.needs), default=0.0)
         total = sum(self.runs[name].seconds for name in names if name in self.runs)
         return max(total / self.machine.runs, max(ends.values(), default=0.0)) + self.features
 

@@ -79,6 +79,8 @@ class Report:
         self.trained = {n: p for n, p in self.plans.items() if p.kind in ("stage1", "stage2")}
         self.parameters = {n: training_of(p, self.plans) for n, p in self.trained.items()}
         self.corpora, wrong = look_at(self.plans.values())
+        if any(" needs $DATA: " in sentence for sentence in lacking):
+            wrong = []  # of a folder that nobody named
         self.problems = [*lacking, *wrong, *problems(self.study, self.plans, self.corpora)]
         self.machine = Machine(self.gpu, runs_at_once, 1 if self.gpu else runs_at_once)
         self.advice: list[str] = []
@@ -148,7 +150,7 @@ class Report:
         print(f"\nMachine: {processor()}, {at_once}, {free} GiB of memory free; no GPU: its memory is estimated")
         busy, cores = os.getloadavg()[0], os.cpu_count() or 1
         if busy > BUSY * cores:
-            print(f"  others keep it busy (a load of {busy:.0f} on {cores} cores): times are what it would take alone")
+            print(f"  others keep it busy (a load of {busy:.0f} on {cores} cores): times count the work for this alone")
 
     def _built(self, p: StageOneParameters, tower: Tower) -> DualEncoder:
         """A tower without the memory of its weights, to be measured by its shapes alone."""
@@ -296,14 +298,17 @@ class Report:
         p, room, free = self.parameters[name], ROOM * self.free, f"{self.free / GIB:.1f} GiB"
         if need > room:
             part = largest_part(p, self._splits(name), costs, room)
-            mend = f"part_clips: {part}, or checkpoint_activations: true," if part else "train_audio, train_text: heads"
+            fixed = sum(cost.fixed_bytes() for cost in self._costs_of(name, costs))
+            mend = f"part_clips: {part}" if part else "train_audio, train_text: heads or last:<n>"
+            if not p.checkpoint_activations and fixed + CHECKPOINTED[0] * (need - fixed) <= room:
+                mend = f"checkpoint_activations: true, or {mend},"
             mend += " in both stages" + ("" if self.gpu else ", and CORES=1")
             if p.precision == "float32" and self.gpu:
                 mend += "; precision: bfloat16 takes about half"
             self.advice.append(f"a step of {name} takes about {need / GIB:.1f} GiB, and {free} are free: {mend}")
         elif (at_once := int(room / need)) < min(self.machine.cores, len(self.trained)):
             self.advice.append(
-                f"{at_once} runs at a time fit into the {free} that are free: "
+                f"{free} of memory that are free hold {at_once} of these runs at a time: "
                 f"`make reproduce STUDY={self.name} CORES={at_once}`"
             )
 
@@ -315,7 +320,7 @@ class Report:
 
     def _tell_hours(self, costs: Costs, names: list[str]) -> None:
         if not names:
-            print("\nNo run is left to forecast.")
+            print("\nNothing is left to forecast" + ("." if costs else ": none of its networks could be timed."))
             return
         plans = {n: p for n, p in self.plans.items() if p.kind not in ("stage1", "stage2") or self._timed(n, costs)}
         forecast = Forecast(plans, self.corpora, costs, self._reading, self.machine)

@@ -109,11 +109,11 @@ def precision_here(precision: str) -> str:
     """In which precision a step is timed: half precision on a processor is bfloat16 where that is the faster one."""
     if DEVICE.type == "cuda" or precision == "float32":
         return precision
-    a, taken = torch.randn(1024, 1024), {}
+    best = {}
     for kind in (torch.float32, torch.bfloat16):
-        matrix = a.to(kind)
-        taken[kind] = min(seconds(lambda m=matrix: m @ m) for _ in range(3))
-    return "bfloat16" if taken[torch.bfloat16] < taken[torch.float32] else "float32"
+        matrix = torch.ones(1024, 1024, dtype=kind)
+        best[kind] = min(taken(lambda m=matrix: m @ m, torch.get_num_threads()) for _ in range(3))
+    return "bfloat16" if best[torch.bfloat16] < best[torch.float32] else "float32"
 
 
 def free_bytes() -> int:
