@@ -559,6 +559,15 @@ def test_the_last_epoch_of_a_killed_run_is_the_one_that_it_would_have_had(data, 
         assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
+def test_a_relevance_of_other_clips_is_refused_before_training(data, tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("query,audio_filenames\na dog barks,elsewhere.wav\n")
+    run, corpora, encoder = stage_one(data, run="judged", relevance={"dcase": str(path)})
+    with pytest.raises(ValueError, match="'elsewhere.wav', which is no clip of this split"):
+        stages.train_stage_one(run, corpora, encoder)
+    assert not run.checkpoints()
+
+
 def test_watched_pairs_are_followed_and_change_nothing(data):
     log, metrics = finish(*stage_one(data, run="plain"))
     watched, again = finish(*stage_one(data, run="watched", watched_clips=8))
