@@ -15,6 +15,7 @@ from corrlib.explore.page import view
 from corrlib.explore.sound import RATE_HZ, TOP_HZ, waveform_of_file
 from corrlib.explore.style import LABEL, WIDE
 from corrlib.explore.words import escape
+from corrlib.reports.text import as_markdown
 from corrlib.sharing.library import SoundFolder
 from corrlib.sharing.load import find_run, load_model
 from corrlib.sharing.model import RetrievalModel
@@ -143,7 +144,7 @@ class SoundDesk:
 
     def say_answer(self) -> w.HTML | Markdown:
         """`answer` as it is to be shown; with widgets it follows the chosen folder."""
-        return self._answer if self.interactive else Markdown(escape(self.answer()))
+        return self._answer if self.interactive else Markdown(as_markdown(self.answer()))
 
     def answer(self) -> str:
         """What was found, as a sentence with its numbers."""

@@ -1,5 +1,6 @@
 """13_explore on a folder of sounds: widgets without a browser, the notebook without widgets, and what is refused."""
 
+import html
 import shutil
 from datetime import datetime
 
@@ -123,7 +124,7 @@ def test_headless_with_an_exported_folder_alone(finished, sounds, tmp_path, monk
     monkeypatch.setenv("CORRLIB_RUNS", str(tmp_path / "empty"))
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     changes = {"sounds_folder": str(sounds), "model": str(tmp_path / "mine"), "like": "a.wav", "weight": 0.25}
-    said = run_all("13", **changes)
+    said = html.unescape(run_all("13", **changes))
     right = SoundFolder(corrlib.load_model(tmp_path / "mine", "cpu"), sounds)
     table = right.search("a dog barks while rain falls", sounds / "a.wav", 0.25)
     home = tmp_path / "empty" / "sounds" / "my_sounds"
