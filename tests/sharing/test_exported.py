@@ -1,10 +1,13 @@
 """A model as a folder: it needs nothing else, gives the same numbers, and says what is wrong with it."""
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import huggingface_hub
 import pytest
@@ -180,27 +183,62 @@ def test_a_name_on_the_hub_is_fetched(folder, tmp_path, monkeypatch):
     assert model.name == asked["name"] == "somebody/a-model" and "model.safetensors" in asked["patterns"]
 
 
-def test_it_is_pushed_with_a_token_only(folder, monkeypatch):
-    calls = []
+class Hub(BaseHTTPRequestHandler):
+    """A stand-in for the hub on this machine, for its own client: it keeps what it is sent in `server.asked`."""
 
-    class Api:
-        def __init__(self, token):
-            calls.append(("token", token))
+    def do_GET(self):
+        self.answer({})
 
-        def create_repo(self, name, private, exist_ok):
-            calls.append(("create", name, private))
+    def do_POST(self):
+        length = self.headers.get("Content-Length")
+        sent = self.rfile.read(int(length)) if length else b"".join(self.chunks())
+        self.server.asked.append((self.path, self.headers.get("Authorization"), sent))
+        home = f"http://127.0.0.1:{self.server.server_port}/me/model"
+        said = {"url": home, "commitUrl": f"{home}/commit/1", "commitOid": "1", "errors": [], "warnings": []}
+        if "/preupload/" in self.path:
+            names = [file["path"] for file in json.loads(sent)["files"]]
+            said["files"] = [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]
+        self.answer(said)
 
-        def upload_folder(self, repo_id, folder_path, commit_message):
-            calls.append(("upload", repo_id, folder_path))
-            return "there"
+    def chunks(self):
+        while size := int(self.rfile.readline(), 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
 
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    with pytest.raises(ValueError, match="HF_TOKEN"):
-        exported.push(folder, "me/model", "")
-    assert not calls
-    assert exported.push(folder, "me/model", "secret") == "there"
-    assert calls == [("token", "secret"), ("create", "me/model", True), ("upload", "me/model", folder)]
-    (folder / "model.safetensors").write_bytes(b"half")
-    with pytest.raises(ValueError, match="damaged"):
-        exported.push(folder, "me/model", "secret")
-    assert len(calls) == 3
+    def answer(self, said):
+        content = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *words):
+        pass
+
+
+def test_it_is_pushed_whole_privately_and_with_a_token_only(folder, monkeypatch):
+    from huggingface_hub import constants
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        server.asked = []
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        with pytest.raises(ValueError, match="HF_TOKEN"):
+            exported.push(folder, "me/model", "")
+        assert not server.asked
+        assert exported.push(folder, "me/model", "secret").endswith("/me/model/commit/1")
+        assert all(token == "Bearer secret" for _, token, _ in server.asked)
+        (path, _, created), *_, (_, _, committed) = server.asked
+        assert path == "/api/repos/create" and json.loads(created)["visibility"] == "private"
+        parts = [json.loads(line)["value"] for line in committed.splitlines()]
+        sent = {part["path"]: base64.b64decode(part["content"]) for part in parts if "path" in part}
+        there = [path for path in folder.rglob("*") if path.is_file()]
+        assert sent == {path.relative_to(folder).as_posix(): path.read_bytes() for path in there}
+        (folder / "model.safetensors").write_bytes(b"half")
+        server.asked.clear()
+        with pytest.raises(ValueError, match="damaged"):
+            exported.push(folder, "me/model", "secret")
+        assert not server.asked
+        server.shutdown()
