@@ -16,7 +16,7 @@ RATES_HZ = (1000, 768000)
 MOST_SAMPLES = 2**29  # of all channels, read at once: 2 GiB; a header may promise far more than there is
 LEAD = 16 * 1152  # samples decoded before a part of an MP3, whose frames need those before them; without, it fades in
 NEEDS_PYAV = "MP4, M4A, AAC and WebM need PyAV: pip install 'corrlib[av]'"
-CONTAINERS = {b"\x1aE\xdf\xa3": "matroska", b"0&\xb2u": "asf", b"ID3": "aac", b"RIFF": "wav", b"FORM": "aiff"}
+CONTAINERS = {b"\x1aE\xdf\xa3": "matroska", b"ID3": "aac"}
 
 
 def read(
@@ -104,7 +104,7 @@ def mono_parts(path: str | Path, promise: list[float] | None = None) -> Iterator
                     if not part.format.is_planar:
                         samples = samples.reshape(-1, part.layout.nb_channels).T
                     yield samples.mean(axis=0, dtype=np.float32), part.sample_rate
-    except (av.FFmpegError, OSError) as error:
+    except (av.FFmpegError, OSError, ValueError, ArithmeticError) as error:
         raise PyAVError(getattr(error, "strerror", "") or str(error)) from None
 
 

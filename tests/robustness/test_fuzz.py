@@ -20,9 +20,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from corrlib.audiofiles.probe import probe
 from corrlib.corpora import load_corpus
 from corrlib.corpora.audio import read_clip
-from corrlib.corpora.auditing import probe
 from corrlib.evaluation.relevance import load_relevance
 from corrlib.explore import words
 from corrlib.study.parameters import KINDS, ParameterError, check, from_notebook
