@@ -100,6 +100,7 @@ def test_damaged_log_mels_are_computed_again_and_said(tmp_path, capsys, harm):
     path = first.path
     del first
     harm(path)
+    capsys.readouterr()
     again = LogMelAudio(corpus, backbone, tmp_path / "cache")
     said = capsys.readouterr().out
     assert said == f"{path} is damaged; it is made again\n"

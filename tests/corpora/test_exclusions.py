@@ -91,7 +91,9 @@ def test_what_cannot_be_held_to_is_refused(merged):
 
 def test_a_study_hands_it_to_every_run_which_knows_it_by_its_content(tmp_path):
     listed = make.table(tmp_path / "ids.csv", ["sound_id"], [["5"]])
-    text = "title: t\nseeds: [1]\nbackbones: [mn_tiny, atst_tiny]\nstage1: {pretraining_epochs: 0}\n"
+    text = (
+        "title: t\nseeds: [1]\ndata_folder: /clotho\nbackbones: [mn_tiny, atst_tiny]\nstage1: {pretraining_epochs: 0}\n"
+    )
     (tmp_path / "mine.yaml").write_text(text + f"data: {{corpus: clotho, exclude: '{listed}'}}\n")
     plans = plan_runs("mine", tmp_path)
     given = {plan.kind: plan.parameters.get("exclude") for plan in plans.values()}

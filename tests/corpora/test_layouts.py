@@ -77,7 +77,7 @@ def test_clotho_in_another_format_is_found_which_is_said(tmp_path, capsys):
         path.rename(path.with_suffix(".flac"))
     paths = list_corpus("clotho", tmp_path, "development").clips["path"]
     assert len(paths) == 3 and all(path.endswith(".flac") for path in paths)
-    assert "3 of 3 clips found in development/*.flac (3)" in capsys.readouterr().out
+    assert "development/*.flac (3)" in capsys.readouterr().out
     make.sound(tmp_path / "development" / f"{Path(paths[0]).stem}.mp3")
     with pytest.raises(ValueError, match="2 files for '.*keep one of them"):
         list_corpus("clotho", tmp_path, "development")

@@ -18,8 +18,8 @@ def opened(folder, seconds, **changes):
             make.sound(folder / split / f"{number}.wav", length, hz=300 + 50 * number + 7 * place)
         rows = [[f"{split}/{number}.wav", f"tone {number}"] for number in range(len(seconds))]
         make.table(folder / f"{split}.csv", ["file", "caption"], rows)
-    given = {"corpus": "folder", "data": str(folder), "tolerance": 0.0, "cache_log_mel": "auto", "clip_seconds": 2.0}
-    return Corpora(SimpleNamespace(**{**given, **changes}))
+    given = {"corpus": "folder", "data": str(folder), "tolerance": 0.0, "exclude": "", "clip_seconds": 2.0}
+    return Corpora(SimpleNamespace(**{**given, "cache_log_mel": "auto", **changes}))
 
 
 @pytest.mark.parametrize(
