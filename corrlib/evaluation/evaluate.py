@@ -10,11 +10,12 @@ from corrlib.corpora.ahead import load_ahead
 from corrlib.corpora.batches import AudioSource, Items
 from corrlib.evaluation.embeddings import Embeddings
 from corrlib.evaluation.metrics import per_query, retrieval_metrics, summarise
-from corrlib.figures.measures import CLIP_TO_CAPTION
 from corrlib.models.distributed import gather, share
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.models.precision import autocast
 from corrlib.models.text import distinct
+
+CLIP_TO_CAPTION = "annotated clip-to-caption"  # what a clip is to find: every caption that was written for it
 
 
 @torch.no_grad()

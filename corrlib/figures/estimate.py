@@ -108,14 +108,11 @@ def agreement(table: pd.DataFrame, relevance: str = "") -> Figure:
     if rows["average_precision"].notna().any():
         best = look[str(rows["average_precision"].idxmax())][2]
         claim = f"Closest to {relevance or 'the truth'} by average precision: {best}"
-    over = (
-        f" Judged by {relevance}: {table['captions_matched'].max()} and {table['captions_correlated'].max()} captions."
-    )
-    say(
-        figure,
-        claim,
-        "Only pairs that nobody annotated; means over captions, one seed; dotted: chance." + over * bool(relevance),
-    )
+    said = "Only pairs that nobody annotated; means over captions, one seed; dotted: chance."
+    if relevance:
+        matched, correlated = table["captions_matched"].max(), table["captions_correlated"].max()
+        said += f" Judged by {relevance}: {matched} and {correlated} captions."
+    say(figure, claim, said)
     return figure
 
 

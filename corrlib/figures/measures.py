@@ -17,7 +17,7 @@ MEASURES = {  # and what a run calls the values of its queries
     "rank correlation": "rank_correlation",
 }
 MAIN = ("annotated mAP@10", "true mAP@10")
-CLIP_TO_CAPTION = "annotated clip-to-caption"
+CLIP_TO_CAPTION = "annotated clip-to-caption"  # as corrlib.evaluation.evaluate calls it
 EVERYWHERE = ("annotated", "true", CLIP_TO_CAPTION)  # relevances that need no file
 
 

@@ -14,6 +14,7 @@ from transformers import RobertaConfig, RobertaModel
 
 from corrlib.corpora import load_corpus
 from corrlib.corpora.ahead import load_ahead
+from corrlib.corpora.audio import ClipError
 from corrlib.corpora.batches import Items, LogMels, WaveformAudio
 from corrlib.corpora.splits import open_corpora
 from corrlib.correspondence.targets import estimated
@@ -414,5 +415,5 @@ def test_a_threads_error_names_its_file(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     audio, _ = audio_of(tmp_path / "copy")
     (tmp_path / "copy" / "7.flac").unlink()
-    with pytest.raises(FileNotFoundError, match="7.flac is missing"):
+    with pytest.raises(ClipError, match="7.flac is missing"):
         list(load_ahead(audio, requests(audio, None), 2))

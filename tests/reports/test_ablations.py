@@ -242,7 +242,7 @@ def test_points_become_runs(tmp_path):
         ({"points": {"x": {"teachers": ["mn_tin"]}}}, "point 'x', teachers, names 'mn_tin'; did you mean 'mn_tiny'"),
         ({"point_backbones": ["passt"]}, "point_backbones or a variant names 'passt'; did you mean 'passt_tiny'"),
         (
-            {"points": {"x": {"target": "true"}}, "data": {"corpus": "clotho"}},
+            {"points": {"x": {"target": "true"}}, "data": {"corpus": "clotho"}, "data_folder": "/clotho"},
             "run 'x-passt_tiny-seed1': target 'true' needs a corpus whose truth is known",
         ),
         (

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from corrlib.evaluation.evaluate import CLIP_TO_CAPTION
 from corrlib.evaluation.intervals import bootstrap_interval, holm, interval_over_seeds
 from corrlib.figures.style import POOLED
 from corrlib.reports import blocks, literature, results, tables
@@ -103,7 +104,7 @@ def judged_beyond(judged):
     rng = np.random.default_rng(1)
     sizes = {"clip-to-caption": 20, "dcase": 12, "tau": 5}
     columns = {
-        "clip-to-caption": ["annotated clip-to-caption ap@10"],
+        "clip-to-caption": [f"{CLIP_TO_CAPTION} ap@10"],
         "dcase": ["dcase ap@10", "dcase r@1"],
         "tau": ["tau ndcg@10", "tau rank_correlation"],
     }

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from corrlib.corpora import load_corpus
+from corrlib.corpora.corpus import Corpus
 from corrlib.correspondence import estimate
 from corrlib.evaluation.embeddings import load_embeddings
 from corrlib.evaluation.relevance import load_relevance
@@ -207,7 +208,7 @@ def test_odd_captions_and_names_come_through_a_review(tmp_path, capsys):
     embeddings = torch.eye(len(names)), torch.rand(len(texts), len(names), generator=torch.Generator().manual_seed(4))
     embeddings[1][range(len(texts)), own_rows] = 0  # every other clip is preferred
     found = estimates.top([embeddings[1]], [embeddings[0]], 0.05, k=len(names))
-    ensemble = SimpleNamespace(corpus=SimpleNamespace(clips=clips, captions=captions), temperature=0.05)
+    ensemble = SimpleNamespace(corpus=Corpus(clips, captions), temperature=0.05)
     table = missing.missing_annotations(ensemble, found, torch.zeros(len(texts)))
     table["accept"] = ["x" if rank % 2 else "" for rank in table["rank"]]
     sheet = csv_of(table).encode()
