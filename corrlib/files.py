@@ -99,6 +99,11 @@ def replacing(path: str | Path, otherwise: str = "") -> Iterator[Path]:
                 part.unlink()
 
 
+def there(path: Path) -> Path:
+    """The folder, or the nearest above it that exists: on whose disk what is written below `path` will lie."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+
+
 def temporary(path: Path) -> Path:
     """Where this process writes what will be `path`; a folder's `.*.part*` are of processes that were killed."""
     return path.with_name(f".{os.getpid()}.part.{path.name}")

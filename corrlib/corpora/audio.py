@@ -10,11 +10,11 @@ from corrlib.audiofiles import decode
 
 
 class ClipError(ValueError):
-    """A clip cannot be read. path: its file; row: its number in the corpus, where it was read as one of a corpus."""
+    """A clip cannot be read. path: its file."""
 
-    def __init__(self, sentence: str, path: str | Path, row: int = -1) -> None:
+    def __init__(self, sentence: str, path: str | Path) -> None:
         super().__init__(sentence)
-        self.path, self.row = str(path), row
+        self.path = str(path)
 
 
 def read_clip(

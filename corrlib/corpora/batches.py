@@ -192,7 +192,7 @@ class WaveformAudio:
         file = self.files[clip_row]
         try:
             return read_clip(file.path, file.start_seconds + offset_seconds, duration_seconds, self.rate_hz)
-        except (ClipError, OSError) as error:
+        except OSError as error:
             raise ClipError(str(error), file.path) from None
 
     @staticmethod

@@ -57,6 +57,13 @@ def open_tagged(corpora: "Corpora") -> "Corpora":
     return Corpora(corpora.parameters.model_copy(update=here))
 
 
+def can_keep_log_mels(shortest: float, longest: float, hours: float, most: float) -> bool:
+    """Whether clips of these lengths (seconds; in all, hours), of which `most` seconds are heard, let
+    `cache_log_mel: auto` keep their log-mels.
+    """
+    return bool(longest - shortest < ALIKE_SECONDS and longest <= most and hours <= KEPT_HOURS)
+
+
 class Part(NamedTuple):
     """What is used of a split: row numbers, in the whole split, of its clips and of its captions' texts; None: all, in
     order.
@@ -162,11 +169,11 @@ class Corpora:
         return self._kept[split]
 
     def _can_keep(self, split: str, seconds: pd.Series, most: float) -> bool:
-        """Whether clips of these lengths, of which `most` seconds are heard, let `auto` keep their log-mels."""
+        """`can_keep_log_mels`, and what was found is printed, once."""
         shortest, longest, hours = seconds.min(), seconds.max(), seconds.sum() / 3600
-        alike = longest - shortest < ALIKE_SECONDS
-        kept = bool(alike and longest <= most and hours <= KEPT_HOURS)
+        kept = can_keep_log_mels(shortest, longest, hours, most)
         if kept not in self._kept.values():
+            alike = longest - shortest < ALIKE_SECONDS
             lengths = f"of {longest:.3g} s" if alike else f"of {shortest:.3g} to {longest:.3g} s"
             lengths += f", {hours:.0f} hours" if hours > KEPT_HOURS else ""
             tell(f"log-mels are {'kept' if kept else 'computed anew in every batch'}: {split} clips are {lengths}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from corrlib.audiofiles.decode import AUDIO_SUFFIXES
-from corrlib.files import write_atomically, writing
+from corrlib.files import there, write_atomically, writing
 from corrlib.study.sources import GB, Source
 
 TRIES = 5  # in a row that bring nothing new
@@ -231,8 +231,7 @@ def _short(error: Exception) -> str:
 
 def need_room(folder: Path, wanted: int, what: str) -> None:
     """FetchError where the disk of `folder` has less than `wanted` bytes left."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(there(folder)).free
     if free < wanted:
         raise FetchError(
             f"{what} takes {wanted / GB:.1f} GB, and the disk of {folder} has {free / GB:.1f} GB left; free space, "
@@ -271,7 +270,7 @@ def unpack_into(target: Path, extract_to: Callable[[Path], object]) -> Path:
 
 def extract(archive: Path, part: Path, audio_only: bool) -> None:
     """The members of a zip or 7z archive into the folder `part`; of a zip the audio alone, where that is asked for."""
-    with damage_named(archive):
+    with _damage_named(archive):
         if archive.suffix == ".7z":
             import py7zr
 
@@ -292,7 +291,7 @@ def extract(archive: Path, part: Path, audio_only: bool) -> None:
 
 
 @contextmanager
-def damage_named(archive: Path) -> Iterator[None]:
+def _damage_named(archive: Path) -> Iterator[None]:
     """Damaged in place of what the libraries raise for an archive that cannot be read."""
     try:
         yield

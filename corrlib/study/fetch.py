@@ -11,8 +11,9 @@ from pathlib import Path
 
 from corrlib.corpora import check_name
 from corrlib.corpora.layouts import Tree, corpus_folder
-from corrlib.files import NotWritten
+from corrlib.files import NotWritten, there
 from corrlib.processes import end_with
+from corrlib.study import relevances
 from corrlib.study.archives import unpack_wavcaps
 from corrlib.study.download import Damaged, FetchError, check, download, need_room, record, unpack
 from corrlib.study.parameters import ParameterError, nearest
@@ -55,7 +56,7 @@ def missing_of_study(study: StudyFile) -> list[Item]:
     for path in _values(study, "weights"):
         if path.name in WEIGHTS and not path.is_file():
             items.append(Item(WEIGHTS[path.name], "weights", path.parent))
-    for path in (*_values(study, "relevance"), *_values(study, "exclude")):
+    for path in (*_relevances(study), *_values(study, "exclude")):
         if path.name in LISTS and not path.is_file():
             items.append(Item(LISTS[path.name], "lists", path.parent))
     for folder in _values(study, "text_weights"):
@@ -86,8 +87,7 @@ def fetch(items: list[Item]) -> None:
     """Bring all items, one after the other; FetchError or NotWritten at the first that fails."""
     by_disk: dict[int, list[Item]] = {}
     for item in items:
-        there = next(path for path in (item.folder, *item.folder.absolute().parents) if path.is_dir())
-        by_disk.setdefault(there.stat().st_dev, []).append(item)
+        by_disk.setdefault(there(item.folder).stat().st_dev, []).append(item)
     for group in by_disk.values():
         need_room(group[0].folder, sum(map(space, group)), f"what is to be fetched ({len(group)} files)")
     for number, item in enumerate(items, 1):
@@ -162,6 +162,13 @@ def _values(study: StudyFile, key: str) -> list[Path]:
     return list(dict.fromkeys(Path(str(s[key])) for s in _sections(study) if s.get(key)))
 
 
+def _relevances(study: StudyFile) -> list[Path]:
+    """What a study names as `relevance`, for all its runs or for some; not what has a place for each seed."""
+    given = [study.relevance, *(section["relevance"] for section in _sections(study) if "relevance" in section)]
+    named = dict.fromkeys(place for value in given for place in relevances.places(value or "").values())
+    return [Path(place) for place in named if "{" not in place]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", nargs="?", default="")
@@ -180,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
             study = load_study(given.study)
             names = [one for name in _corpora(study) for one in check_name(name)]
             items = missing_of_study(study)
-            lists = _values(study, "relevance")
+            lists = _relevances(study)
         what = f"corpus {given.corpus}" if given.corpus else f"study '{given.study}'"
         if items:
             print(f"{what}: {len(items)} files to fetch, {_gigabytes(items)}", flush=True)

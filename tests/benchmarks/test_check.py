@@ -98,6 +98,27 @@ def test_threads_read_while_a_step_is_computed(studies):
     assert seconds[4].seconds == pytest.approx((4 * items + others) / 4, rel=0.01) and seconds[4].waits_for_files
 
 
+def test_auto_is_what_the_clips_allow(studies):
+    """ClothoV2's clips differ in length: with `auto` they are decoded in every epoch, and nothing stops that."""
+    plans, corpora = planned(studies, STUDY.replace("cache_log_mel: false", "cache_log_mel: auto"))
+    [splits_of] = corpora.values()
+    p = training_of(plans["stage1-mn_tiny-seed1"], plans)
+    assert p.cache_log_mel == "auto" and not splits_of["development"].keeps_log_mels(p)
+    alike = Split(np.full(3, 5), np.array([4.0]), "counted")
+    assert alike.keeps_log_mels(p) and not alike.keeps_log_mels(p.model_copy(update={"cache_log_mel": False}))
+    costs = costs_of(plans, cost(1e-3, 0.1, 1e-4), cost(1e-2, 0.2, 1e-3))
+    slow, quick = (Forecast(plans, corpora, costs, lambda *_, s=s: s, Machine(True, 8, 1)) for s in (1.0, 0.0))
+    assert slow.runs["stage1-mn_tiny-seed1"].seconds > quick.runs["stage1-mn_tiny-seed1"].seconds + 4 * 3839
+    assert not any("cache_log_mel" in sentence for sentence in Report("x", 1, 0.0).problems)
+
+
+def test_relevances_by_name_that_are_not_there_are_named(studies):
+    (studies / "x.yaml").write_text(f"{STUDY}relevance: {{mine: nowhere.csv, dcase: lists/metadata_eval.csv}}\n")
+    found = Report("x", 1, 0.0).problems
+    assert any("relevance.mine names nowhere.csv, which does not exist" in sentence for sentence in found)
+    assert not any("metadata_eval" in sentence for sentence in found)  # `make data` brings it
+
+
 HEADS = STUDY.replace("cache_log_mel: false,", "cache_log_mel: false, train_audio: heads, train_text: heads,", 1)
 
 

@@ -9,6 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched here, and not
 from transformers.utils import logging  # noqa: E402
 
 from corrlib.benchmarks.check.report import Report  # noqa: E402
+from corrlib.processes import end_with  # noqa: E402
 from corrlib.study.parameters import ParameterError  # noqa: E402
 
 
@@ -29,4 +30,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

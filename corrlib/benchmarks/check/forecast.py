@@ -82,7 +82,7 @@ class Forecast:
         compute = self._training(p, development) / processes
         update = self.costs[key_of(p, "audio")].update + self.costs[key_of(p, "text")].update
         compute += steps * update / p.accumulate_batches
-        read = items * self._read(p, place)
+        read = items * self._read(p, place, development)
         epoch = self._beside(p, compute, read) + self._embedding(p, place, splits["validation"])
         if p.watched_clips:
             watched = development.share(min(1.0, p.watched_clips / development.clips))
@@ -113,11 +113,12 @@ class Forecast:
             compute += split.clips * float(split.computed(p.clip_seconds, p.whole_segments).mean()) * audio.forward
         if not reads_features(p):
             compute += int(split.captions.sum()) * text.forward
-        return self._beside(p, compute / p.processes, split.clips * self._read(p, place))
+        return self._beside(p, compute / p.processes, split.clips * self._read(p, place, split))
 
-    def _read(self, p: StageOneParameters, place: tuple[str, str]) -> float:
+    def _read(self, p: StageOneParameters, place: tuple[str, str], split: Split) -> float:
         """Seconds in which one core decodes what a run needs of a clip; 0 where that is kept."""
-        return 0.0 if p.cache_log_mel or p.cache_audio or hears_features(p) else self.reading(place, p.clip_seconds)
+        kept = split.keeps_log_mels(p) or p.cache_audio or hears_features(p)
+        return 0.0 if kept else self.reading(place, p.clip_seconds)
 
     def _beside(self, p: StageOneParameters, compute: float, read: float) -> float:
         """Seconds of computing and of reading, which threads do at the same time."""
@@ -227,7 +228,7 @@ def disk_of_caches(
                 found[(*key, "text", p.text_encoder, p.text_weights)] = Disk(folder, size)
             if hears_features(p):
                 found[(*key, "features", p.backbone, p.weights)] = Disk(folder, 4 * one.clips * shape.clip_features)
-            elif p.cache_log_mel:
+            elif one.keeps_log_mels(p):
                 seconds = float(one.seconds.max())
                 found[(*key, "log-mel", shape.front_end)] = Disk(folder, 2 * one.clips * shape.log_mel_values * seconds)
             elif p.cache_audio:

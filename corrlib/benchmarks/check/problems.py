@@ -9,9 +9,10 @@ from transformers import AutoConfig
 
 from corrlib.benchmarks.check.models import training_of
 from corrlib.benchmarks.check.splits import Corpora
+from corrlib.files import there
 from corrlib.models.text import minilm_folder
 from corrlib.soundscapes.recordings import find_recordings
-from corrlib.study import runs
+from corrlib.study import inputs, runs
 from corrlib.study.backbones import BACKBONES, HUB, family
 from corrlib.study.fetch import BY_HAND, advice, default_folder, missing_of_study
 from corrlib.study.outside import is_outside, parts
@@ -56,9 +57,10 @@ def problems(study: StudyFile, plans: dict[str, Plan], corpora: Corpora) -> list
         p = run.parameters
         if run.kind == "data":
             found += _of_sounds(p["sounds"], p["leave_out"], Path(p["data"]))
-        for key in ("relevance", "graded"):
-            if p.get(key) and not Path(p[key]).exists() and p[key] not in fetched:
-                found.append(f"{key} names {p[key]}, which does not exist; put it there")
+        for key, path in inputs.places(p)[1].items():
+            listed = key.startswith("relevance") or key in ("graded", "exclude")
+            if listed and not Path(path).exists() and path not in fetched:
+                found.append(f"{key} names {path}, which does not exist; put it there")
         if run.kind == "stage1":
             found += _of_model(StageOneParameters(**p), fetched)
         if run.kind in ("stage1", "stage2"):
@@ -66,7 +68,7 @@ def problems(study: StudyFile, plans: dict[str, Plan], corpora: Corpora) -> list
         found += _of_teachers(p.get("teachers") or [])
     for name in dict.fromkeys(one for corpus, _ in corpora for one in corpus.split("+")):
         found += _by_hand(name, corpora)
-    if not os.access(_there(runs.root()), os.W_OK):
+    if not os.access(there(runs.root()), os.W_OK):
         found.append(f"the runs folder {runs.root()} cannot be written; set CORRLIB_RUNS to one that can")
     return list(dict.fromkeys(found))
 
@@ -120,11 +122,11 @@ def _of_lengths(p: StageOneParameters, corpora: Corpora) -> list[str]:
     """Log-mels are kept of clips of one length, no longer than a segment."""
     splits = corpora.get((p.corpus, p.data), {})
     lengths = [float(s) for split in splits.values() for s in (split.seconds.min(), split.seconds.max())]
-    if not p.cache_log_mel or not lengths or (max(lengths) - min(lengths) < 0.001 and max(lengths) <= 10):
+    if p.cache_log_mel is not True or not lengths or (max(lengths) - min(lengths) < 0.001 and max(lengths) <= 10):
         return []
     return [
         f"cache_log_mel needs clips of one length, at most 10 s, and those of {p.corpus} last {min(lengths):.1f} to "
-        f"{max(lengths):.1f} s; set cache_log_mel to false in both stages"
+        f"{max(lengths):.1f} s; set cache_log_mel to auto, or to false, in both stages"
     ]
 
 
@@ -152,8 +154,3 @@ def _by_hand(name: str, corpora: Corpora) -> list[str]:
         if name in corpus.split("+") and not (folder.is_dir() and Tree(folder).has_audio()):
             found.append(BY_HAND[name].format(folder))
     return found
-
-
-def _there(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
-    return next(one for one in (path, *path.absolute().parents) if one.exists())

@@ -17,7 +17,6 @@ from corrlib.benchmarks.check.forecast import (
     Disk,
     Forecast,
     Machine,
-    Run,
     Shape,
     disk_of_caches,
     disk_of_runs,
@@ -40,6 +39,7 @@ from corrlib.benchmarks.check.splits import SPLITS, Split, look_at
 from corrlib.benchmarks.check.steps import Cost, NoRoom, free_bytes, measure, taken
 from corrlib.benchmarks.measure import DEVICE
 from corrlib.corpora.audio import read_clip
+from corrlib.files import there
 from corrlib.models.dual_encoder import DualEncoder
 from corrlib.study import runs
 from corrlib.study.fetch import missing_of_study, space
@@ -186,13 +186,13 @@ class Report:
     def _by_device(disks: Iterable[Disk]) -> dict[int, list[Disk]]:
         found: dict[int, list[Disk]] = {}
         for disk in disks:
-            found.setdefault(_there(disk.folder).stat().st_dev, []).append(disk)
+            found.setdefault(there(disk.folder).stat().st_dev, []).append(disk)
         return found
 
     def _too_small(self, disks: list[Disk]) -> list[str]:
         sentences = []
         for group in self._by_device(disks).values():
-            needed, free = sum(d.kept + d.passing for d in group), disk_usage(_there(group[0].folder)).free
+            needed, free = sum(d.kept + d.passing for d in group), disk_usage(there(group[0].folder)).free
             if needed > free:
                 sentences.append(
                     f"the disk of {group[-1].folder} has {free / GB:.1f} GB free, and the study takes up to "
@@ -211,7 +211,7 @@ class Report:
             for folder, (kept, passing) in folders.items():
                 more = f", and {passing / GB:.3g} GB of checkpoints while runs train" if passing else ""
                 print(f"  {folder}: {kept / GB:.3g} GB{more}")
-            print(f"  free there: {disk_usage(_there(group[0].folder)).free / GB:.1f} GB")
+            print(f"  free there: {disk_usage(there(group[0].folder)).free / GB:.1f} GB")
 
     def _measured(self) -> Costs:
         """The cost of each different tower, printed as it is found."""
@@ -221,6 +221,7 @@ class Report:
         print("\nTimed steps, with random weights:", flush=True)
         for place, (tower, key, p) in enumerate(towers):
             development = self.corpora[p.corpus, p.data]["development"]
+            p = p.model_copy(update={"cache_log_mel": development.keeps_log_mels(p)})
             now = time.monotonic()
             until = now + max(0.0, end - now) / (len(towers) - place)
             longest = float(min(development.seconds.max(), p.clip_seconds))
@@ -397,11 +398,3 @@ class Report:
                 return taken(lambda: [read(path) for path in paths], 1) / len(paths)
             except (OSError, RuntimeError, ValueError):  # a damaged file, which 01_data names
                 return 0.0
-
-
-def _there(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
-    return next(one for one in (path, *path.absolute().parents) if one.is_dir())
-
-
-__all__ = ["Report", "Run", "span"]

@@ -18,10 +18,11 @@ from corrlib.corpora import audiocaps, check_name, clotho, wavcaps
 from corrlib.corpora.batches import steps_an_epoch
 from corrlib.corpora.corpus import Corpus
 from corrlib.corpora.load import CORPORA, folder_of
+from corrlib.corpora.splits import can_keep_log_mels
 from corrlib.soundscapes.write import CAPTIONS
 from corrlib.study import sources
 from corrlib.study.fetch import missing_of_corpus
-from corrlib.study.parameters import DataParameters
+from corrlib.study.parameters import DataParameters, TrainingParameters
 from corrlib.study.plan import Plan
 
 SPLITS = ("development", "validation", "evaluation")
@@ -70,6 +71,14 @@ class Split:
             long = SEGMENT_SECONDS * np.ceil(seconds / SEGMENT_SECONDS)
             return np.where(seconds > SEGMENT_SECONDS, long, np.ceil(seconds))
         return np.ceil(seconds)
+
+    def keeps_log_mels(self, p: TrainingParameters) -> bool:
+        """Whether a run keeps the log-mels of these clips; see `corrlib.corpora.splits.Corpora.keeps_log_mels`."""
+        if p.cache_log_mel != "auto":
+            return p.cache_log_mel
+        hours = self.clips * float(self.seconds.mean()) / 3600
+        heard = min(p.clip_seconds, SEGMENT_SECONDS)
+        return can_keep_log_mels(float(self.seconds.min()), float(self.seconds.max()), hours, heard)
 
     def steps(self, batch_clips: int, captions_per_clip: int) -> int:
         """Batches of an epoch, as training takes them."""
