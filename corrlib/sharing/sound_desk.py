@@ -19,7 +19,7 @@ from corrlib.reports.text import as_markdown
 from corrlib.sharing.library import SoundFolder
 from corrlib.sharing.load import find_run, load_model
 from corrlib.sharing.model import RetrievalModel
-from corrlib.sharing.sound_views import Asked, SoundSearch, found_folder, in_words
+from corrlib.sharing.sound_views import Asked, SoundSearch, found_folder, in_words, line
 from corrlib.study import runs
 from corrlib.study.parameters import ExploreParameters
 
@@ -63,9 +63,7 @@ class SoundDesk:
         """The folder and the model, to choose others; without widgets, what was chosen, in words."""
         if not self.interactive:
             return self._chosen_for_them + self._facts()
-        folder = w.Text(
-            str(self.sounds.folder), description="Folder", continuous_update=False, layout=WIDE, style=LABEL
-        )
+        folder = line("Folder", str(self.sounds.folder))
         known = [f"{study}/{run}" for study, names in models().items() for run in names]
         model = w.Combobox(
             value=self._name,

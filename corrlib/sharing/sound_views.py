@@ -58,6 +58,18 @@ def found_folder(folder: Path) -> Path:
     return runs.root() / "sounds" / name
 
 
+def line(description: str, value: str, placeholder: str = "") -> w.Text:
+    """A wide line to type in, which tells what was typed when that is done."""
+    return w.Text(
+        value,
+        description=description,
+        placeholder=placeholder,
+        continuous_update=False,
+        layout=WIDE,
+        style=LABEL,
+    )
+
+
 class SoundSearch:
     """The controls and what was found. What is typed is kept in `asked`, so that another folder or model answers the
     same question.
@@ -67,22 +79,8 @@ class SoundSearch:
         self.folder, self.asked = folder, asked
         self.table = pd.DataFrame()
         self._uploads = tempfile.TemporaryDirectory(prefix="corrlib-")
-        self.caption = w.Text(
-            asked.caption,
-            description="Caption",
-            placeholder="what should be heard",
-            continuous_update=False,
-            layout=WIDE,
-            style=LABEL,
-        )
-        self.like = w.Text(
-            asked.like,
-            description="Like",
-            placeholder="a sound file that others should be like",
-            continuous_update=False,
-            layout=WIDE,
-            style=LABEL,
-        )
+        self.caption = line("Caption", asked.caption, "what should be heard")
+        self.like = line("Like", asked.like, "a sound file that others should be like")
         self.weight = w.FloatSlider(
             asked.weight,
             min=0,
